@@ -1,0 +1,80 @@
+"""The tree of errors. A UserError is the caller's to mend and reads as one line."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Callable, Iterable
+
+
+class Error(Exception):
+    """Base of everything this project raises on purpose."""
+
+
+class UserError(Error):
+    """Something the user gave is wrong: a command prints it as one line and exits with 2."""
+
+
+class ConfigError(UserError):
+    """A field of a run file, search-space file or command line is wrong.
+
+    Reads ``FILE: FIELD: PROBLEM; allowed: ...; did you mean '...'?``
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        file: str | None = None,
+        field: str | None = None,
+        allowed: str | None = None,
+        nearest: str | None = None,
+    ) -> None:
+        self.problem, self.file, self.field = problem, file, field
+        self.allowed, self.nearest = allowed, nearest
+        line = ": ".join(part for part in (file, field, problem) if part)
+        if allowed:
+            line += f"; allowed: {allowed}"
+        if nearest:
+            line += f"; did you mean {nearest!r}?"
+        super().__init__(" ".join(line.split()))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # An exception with keyword-only arguments does not survive pickling (between Ray
+        # processes) by itself.
+        return (_config_error, (self.problem, self.file, self.field, self.allowed, self.nearest))
+
+
+def _config_error(
+    problem: str, file: str | None, field: str | None, allowed: str | None, nearest: str | None
+) -> ConfigError:
+    return ConfigError(problem, file=file, field=field, allowed=allowed, nearest=nearest)
+
+
+class DataError(UserError):
+    """A data set is missing, empty, corrupt, or does not hold what the run asks of it."""
+
+
+class CheckpointError(UserError):
+    """A checkpoint cannot be read, or belongs to another run."""
+
+
+class StoreError(UserError):
+    """A results folder cannot be used: unwritable, newer schema, or leased by another driver."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name closest to ``name``, or None if none is close."""
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return found[0] if found else None
+
+
+def exit_code(main: Callable[[], int | None]) -> int:
+    """Run a command's main: a UserError becomes one line on stderr and exit code 2."""
+    try:
+        return main() or 0
+    except UserError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader of our output (head, less) went away
+        return 0
