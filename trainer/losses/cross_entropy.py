@@ -1,0 +1,19 @@
+"""Softmax cross-entropy, with an optional log prior on the logits (balanced softmax, Ren et al., NeurIPS 2020)."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def cross_entropy(logits_MBK: Tensor, labels_MB: Tensor, prior_MK: Tensor | None = None) -> Tensor:
+    """``-(1/B) sum_b log softmax(z_b + prior)[y_b]``, per member ``[M]``."""
+    z = logits_MBK if prior_MK is None else logits_MBK + prior_MK.unsqueeze(1)
+    return F.cross_entropy(z.transpose(1, 2), labels_MB, reduction="none").mean(1)
+
+
+def cross_entropy_grad(logits_MBK: Tensor, labels_MB: Tensor, prior_MK: Tensor | None = None) -> Tensor:
+    """Gradient of ``cross_entropy`` in the logits: ``(softmax(z + prior) - onehot(y)) / B``, ``[M, B, K]``."""
+    z = logits_MBK if prior_MK is None else logits_MBK + prior_MK.unsqueeze(1)
+    p = z.softmax(-1)
+    return (p - F.one_hot(labels_MB, z.shape[-1]).to(p)) / z.shape[1]
