@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ class TaskContext:
     hyper: Mapping[str, Tensor]
     """the method's fusable hyper-parameters by field name, each ``[M]``, on the device"""
     optim: OptimConfig
+    dtype: torch.dtype
+    """of features, logits and buffers"""
 
     @property
     def seen(self) -> int:

@@ -64,8 +64,8 @@ class Method(BaseModel):
 
     # -- hooks ------------------------------------------------------------------------------------
 
-    def plan(self, task: TaskContext) -> tuple[Stage, ...]:
-        """The stages of one task, in order."""
+    def plan(self, task: TaskContext, carried: dict[str, Tensor]) -> tuple[Stage, ...]:
+        """The stages of one task, in order. ``carried``: the buffers that the last task's stage ended with."""
         return (Stage("train", task.optim, self.loss, self.adjust_grads),)
 
     def loss(self, step: Step) -> Terms:

@@ -1,0 +1,227 @@
+"""Gradient reweighting for imbalanced class-incremental learning (He & Zhu, CVPR 2024).
+
+The loss is cross-entropy with a log prior plus distribution-aware distillation. The network learns from
+its ordinary gradient; the classifier from a reweighted one (Eq. 11): each class's row is scaled by its
+accumulated gradient norm within its group (Eq. 4), old and new classes against each other (Eq. 10), and the
+distillation's gradient is scaled to the norm of the reweighted cross-entropy's. All of it is closed form in
+the logits, so one backward pass is all it takes.
+
+Where the paper's text and its released code differ, a switch chooses; ``preset`` sets them all at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import torch
+from pydantic import model_validator
+from torch import Tensor
+
+from trainer.distill.dakd import LostData, dakd, dakd_grad, lost_data
+from trainer.losses.cross_entropy import cross_entropy, cross_entropy_grad
+from trainer.methods.base import Method, hyper
+from trainer.stages import Stage, Step, TaskContext, Terms
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "official": {},
+    "paper": {"prior": "grads", "task_ratio": "text", "kd_t2": False, "entropy_smoothing": 0.0},
+    "pilot": {"prior": "all_counts", "kd": "kd", "kd_t2": False, "kd_weight": "classes", "attenuate_by": "classes"},
+}
+
+_TINY = 1e-12
+"""below any gradient norm that training produces in float32: keeps 0/0 out of ratios"""
+_NO_KD = 1e-8
+"""a distillation gradient smaller than this is rounding noise (teacher equals student): it is not scaled up"""
+
+
+class TaskConstants(NamedTuple):
+    """What stays the same over the steps of one task. K classes seen, m of them old."""
+
+    prior_K: Tensor | None
+    """log prior, or None where it is none or follows the gradients"""
+    lost: LostData | None
+    """None in the first task"""
+    attenuation_M: Tensor
+    """A of Eq. 10"""
+    kd_weight_M: Tensor
+    """lambda of Eq. 9, with T^2 where that is on"""
+
+
+class GradientReweighting(Method):
+    paper: ClassVar[str] = "He & Zhu, Gradient Reweighting: Towards Imbalanced Class-Incremental Learning, CVPR 2024"
+    needs_teacher: ClassVar[bool] = True
+
+    preset: Literal["official", "paper", "pilot"] = hyper(
+        "official", "sets every switch below that is not given: released code, paper's text, or the authors' later port"
+    )
+    alpha: float = hyper(
+        1.0, "strength of the attenuation (gamma of Eq. 10)", fusable=True, acts_from=1, ge=0, le=100
+    )
+    lambda_: float = hyper(
+        0.7, "base weight of the distillation (Eq. 9)", alias="lambda", fusable=True, acts_from=1, ge=0, le=100
+    )
+    temperature: float = hyper(2.0, "softens teacher and student (Eq. 6)", fusable=True, acts_from=1, gt=0, le=100)
+    prior: Literal["counts", "all_counts", "grads", "none"] = hyper(
+        "counts",
+        "log prior in the softmax (Eq. 5): class counts with old ones capped at their exemplars, "
+        "full class counts, accumulated gradients, or none",
+    )
+    group: Literal["decoupled", "joint", "none"] = hyper(
+        "decoupled", "reweight old and new classes apart, all together, or not at all"
+    )
+    phi_reset: bool = hyper(True, "accumulate gradient norms afresh in every task", acts_from=1)
+    reweight_bias: bool = hyper(True, "scale the bias gradients like their rows")
+    task_ratio: Literal["code", "text", "none"] = hyper(
+        "code", "how old and new classes are scaled against each other (Eq. 10)", acts_from=1
+    )
+    attenuate_by: Literal["images", "classes"] = hyper(
+        "images", "what the old share in the attenuation counts", acts_from=1
+    )
+    kd: Literal["dakd", "kd", "none"] = hyper("dakd", "the distillation", acts_from=1)
+    kd_weight: Literal["images", "classes"] = hyper(
+        "images", "lambda grows with sqrt(old images / new images), or with old classes / new classes", acts_from=1
+    )
+    kd_t2: bool = hyper(True, "multiply the distillation by the temperature squared", acts_from=1)
+    beta: Literal["norm", "one"] = hyper(
+        "norm", "scale the classifier's distillation gradient to the cross-entropy's norm, or leave it", acts_from=1
+    )
+    beta_cap: float | None = hyper(None, "largest scale of the distillation gradient; null: none", acts_from=1, gt=0)
+    reweight_kd: bool = hyper(False, "reweight the distillation gradient by class too (the ablation)", acts_from=1)
+    lost_norm: Literal["l2", "max"] = hyper("l2", "norm of the lost-data shares (Eq. 8)", acts_from=1)
+    entropy_smoothing: float = hyper(
+        0.001, "images added to each class's loss inside the entropy (Eq. 7)", acts_from=1, ge=0, le=1000
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset_fills_switches(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        return {**PRESETS.get(str(given.get("preset", "official")), {}), **given}
+
+    # -- hooks ------------------------------------------------------------------------------------
+
+    def plan(self, task: TaskContext, carried: dict[str, Tensor]) -> tuple[Stage, ...]:
+        constants = self.constants(task)
+        phi_MK = torch.zeros(task.members, task.seen, device=task.counts_K.device, dtype=task.dtype)
+        if not self.phi_reset and "phi_MK" in carried:
+            phi_MK[:, : task.old] = carried["phi_MK"]
+        loss: Callable[[Step], Terms] = partial(self.terms, constants=constants)
+        adjust = None if self.group == "none" and self.kd == "none" else partial(self.reweight, constants=constants)
+        return (Stage("train", task.optim, loss, adjust, {"phi_MK": phi_MK}),)
+
+    # -- the method -------------------------------------------------------------------------------
+
+    def constants(self, task: TaskContext) -> TaskConstants:
+        """Everything that depends on class counts alone."""
+        counts_K, kept_K, m, ones_M = task.counts_K, task.kept_K, task.old, torch.ones_like(task.hyper["alpha"])
+        prior_counts_K = {"counts": kept_K, "all_counts": counts_K}.get(self.prior)
+        prior_K = None if prior_counts_K is None else (prior_counts_K / prior_counts_K.sum()).log().to(task.dtype)
+        if m == 0:
+            return TaskConstants(prior_K, None, ones_M, ones_M)
+        images_old, images_new = float(counts_K[:m].sum()), float(counts_K[m:].sum())
+        by_images = self.attenuate_by == "images"
+        old_share = images_old / (images_old + images_new) if by_images else m / task.seen
+        growth = math.sqrt(images_old / images_new) if self.kd_weight == "images" else m / task.new
+        lost = lost_data(counts_K[:m], kept_K[:m], smoothing=self.entropy_smoothing, norm=self.lost_norm)
+        if self.kd == "kd":
+            lost = LostData(1.0, torch.zeros_like(lost.share_m))
+        T_M = task.hyper["temperature"]
+        return TaskConstants(
+            prior_K,
+            lost,
+            torch.exp(-task.hyper["alpha"] * old_share),
+            task.hyper["lambda"] * growth * (T_M**2 if self.kd_t2 else 1),
+        )
+
+    def terms(self, step: Step, constants: TaskConstants) -> Terms:
+        """Eq. 9: cross-entropy with the prior, plus the weighted distillation."""
+        terms = {"ce": cross_entropy(step.logits_MBK, step.labels_MB, self._prior(step, constants))}
+        if self._distils(step):
+            assert step.teacher_MBK is not None
+            assert constants.lost is not None
+            old = step.logits_MBK[..., : step.task.old]
+            distilled_M = dakd(old, step.teacher_MBK, step.task.hyper["temperature"], constants.lost)
+            terms["kd"] = constants.kd_weight_M * distilled_M
+        return terms
+
+    @torch.no_grad()
+    def reweight(self, step: Step, constants: TaskConstants) -> None:
+        """Write Eq. 11 into the gradients of the head."""
+        prior_MK = self._prior(step, constants)
+        ce_MKD, ce_bias_MK = _at_head(cross_entropy_grad(step.logits_MBK, step.labels_MB, prior_MK), step)
+        phi_MK = step.buffers["phi_MK"].add_(ce_MKD.norm(dim=2))
+        scale_MK = self._scale(phi_MK, step.task, constants)
+        grad_MKD = scale_MK.unsqueeze(2) * ce_MKD
+        grad_bias_MK = scale_MK * ce_bias_MK if self.reweight_bias else ce_bias_MK
+        if self._distils(step):
+            m = step.task.old
+            kd_MmD, kd_bias_Mm = self._distillation_at_head(step, constants, norm_M=grad_MKD.norm(dim=(1, 2)))
+            if self.reweight_kd:
+                kd_MmD, kd_bias_Mm = kd_MmD * scale_MK[:, :m, None], kd_bias_Mm * scale_MK[:, :m]
+            grad_MKD[:, :m] += kd_MmD
+            grad_bias_MK[:, :m] += kd_bias_Mm
+        step.head.weight_MKD.grad, step.head.bias_MK.grad = grad_MKD, grad_bias_MK
+
+    def _scale(self, phi_MK: Tensor, task: TaskContext, constants: TaskConstants) -> Tensor:
+        """``alpha_j r_j``: class-balance ratio (Eq. 4) times task-balance ratio (Eq. 10), ``[M, K]``."""
+        phi_MK = phi_MK.clamp_min(_TINY)
+        if self.group == "none":
+            return torch.ones_like(phi_MK)
+        if self.group == "joint" or task.old == 0:
+            return phi_MK.amin(1, keepdim=True) / phi_MK
+        old, new = phi_MK[:, : task.old], phi_MK[:, task.old :]
+        ratio_M = new.mean(1) / old.mean(1)
+        r_old, r_new = self._task_ratio(ratio_M, constants.attenuation_M)
+        return torch.cat(
+            [r_old[:, None] * old.amin(1, keepdim=True) / old, r_new[:, None] * new.amin(1, keepdim=True) / new], dim=1
+        )
+
+    def _task_ratio(self, ratio_M: Tensor, attenuation_M: Tensor) -> tuple[Tensor, Tensor]:
+        """``r_old, r_new`` of Eq. 10 from R = mean accumulated gradient of new over that of old classes."""
+        if self.task_ratio == "none":
+            return torch.ones_like(ratio_M), torch.ones_like(ratio_M)
+        new_M = ratio_M * attenuation_M if self.task_ratio == "code" else 1 / (ratio_M * attenuation_M)
+        return ratio_M.clamp_max(1), new_M.clamp_max(1)
+
+    def _distillation_at_head(
+        self, step: Step, constants: TaskConstants, norm_M: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Distillation gradients of the old rows, scaled by beta (Eq. 11) to ``norm_M``, the norm of the reweighted rest.
+
+        The scale is taken of the unweighted gradient, in which lambda and T^2 have no part: with beta on they
+        cancel, and so they do here without rounding.
+        """
+        assert step.teacher_MBK is not None
+        assert constants.lost is not None
+        old_MBm = step.logits_MBK[..., : step.task.old]
+        grad_MBm = dakd_grad(old_MBm, step.teacher_MBK, step.task.hyper["temperature"], constants.lost)
+        kd_MmD, kd_bias_Mm = _at_head(grad_MBm, step)
+        if self.beta == "one":
+            scale_M = constants.kd_weight_M
+        else:
+            kd_norm_M = kd_MmD.norm(dim=(1, 2))
+            on_M = (kd_norm_M > _NO_KD) & (constants.kd_weight_M > 0)
+            scale_M = torch.where(on_M, norm_M / kd_norm_M.clamp_min(_NO_KD), 0)
+            if self.beta_cap is not None:
+                scale_M = scale_M.clamp_max(self.beta_cap)
+        return scale_M[:, None, None] * kd_MmD, scale_M[:, None] * kd_bias_Mm
+
+    def _prior(self, step: Step, constants: TaskConstants) -> Tensor | None:
+        """pi of Eq. 5, ``[M, K]``; from the gradients it lags one step, and is 0 before the first."""
+        if self.prior == "grads":
+            phi_MK = step.buffers["phi_MK"]
+            share_MK = phi_MK / phi_MK.sum(1, keepdim=True).clamp_min(_TINY)
+            return torch.where(phi_MK.sum(1, keepdim=True) > 0, share_MK.clamp_min(_TINY).log(), 0)
+        return None if constants.prior_K is None else constants.prior_K.expand(step.task.members, -1)
+
+    def _distils(self, step: Step) -> bool:
+        return self.kd != "none" and step.teacher_MBK is not None
+
+
+def _at_head(grad_MBC: Tensor, step: Step) -> tuple[Tensor, Tensor]:
+    """Gradient in the logits -> gradients of the head's rows ``[M, C, D]`` and biases ``[M, C]``."""
+    return grad_MBC.transpose(1, 2) @ step.features_MBD.detach(), grad_MBC.sum(1)
