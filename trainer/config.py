@@ -10,9 +10,11 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, field_validator, model_validator
 
-from trainer.methods.base import Method, find
+from trainer.errors import ConfigError
+from trainer.methods.base import Method, find, names
+from trainer.validation import explain
 
 
 class Section(BaseModel):
@@ -162,8 +164,12 @@ class RunConfig(Section):
         if not isinstance(value, dict):
             return value
         if "name" not in value:
-            raise ValueError("a method needs a name")
-        return find(value["name"]).model_validate({k: v for k, v in value.items() if k != "name"})
+            raise ConfigError("is missing", field="method.name", allowed=", ".join(names()))
+        method = find(value["name"])
+        try:
+            return method.model_validate({k: v for k, v in value.items() if k != "name"})
+        except ValidationError as error:
+            raise explain(error, method, prefix="method.") from None
 
     def as_dict(self) -> dict[str, Any]:
         """Every field written out, defaults too, under the names that files use, as YAML can hold it."""

@@ -1,0 +1,136 @@
+"""Run files: YAML that holds a complete RunConfig, and in promoted ones where its numbers come from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from pydantic import ValidationError
+
+from trainer.config import RunConfig
+from trainer.errors import ConfigError, nearest
+from trainer.validation import explain
+
+
+class RunFile(NamedTuple):
+    config: RunConfig
+    provenance: dict[str, Any] | None
+    """of a promoted file: sweep, trials, seeds, n, mean, spread, interval, commit, data"""
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """SafeLoader that refuses a key given twice: YAML would silently keep the last."""
+
+
+def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen: set[Any] = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        if not isinstance(key, (str, int, float, bool)):
+            raise ConfigError(f"line {key_node.start_mark.line + 1}: keys must be names, not {key!r}")
+        if key in seen:
+            raise ConfigError(f"line {key_node.start_mark.line + 1}: key given twice: {key!r}")
+        seen.add(key)
+    return loader.construct_mapping(node, deep=True)
+
+
+_StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def load_yaml(path: str | Path) -> dict[str, Any]:
+    """A YAML file whose top is a mapping with text keys. Raises ConfigError, naming the file and the line."""
+    file = str(path)
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        siblings = [p.name for p in Path(path).parent.glob("*.yaml")]
+        raise ConfigError("no such file", file=file, nearest=nearest(Path(path).name, siblings)) from None
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        raise ConfigError(f"cannot be read: {error}", file=file) from None
+    try:
+        content = yaml.load(text, Loader=_StrictLoader)
+    except ConfigError as error:
+        raise ConfigError(error.problem, file=file) from None
+    except (yaml.YAMLError, RecursionError, ValueError, OverflowError, TypeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}: " if mark else ""
+        raise ConfigError(f"{where}not valid YAML: {getattr(error, 'problem', None) or error}", file=file) from None
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise ConfigError("must hold fields by name, like 'optim: {epochs: 160}'", file=file)
+    return content
+
+
+def load_run(path: str | Path, sets: Sequence[str] = ()) -> RunFile:
+    """Read and check a run file, with ``--set`` overrides like ``method.alpha=0.5`` applied."""
+    content = load_yaml(path)
+    provenance = content.pop("provenance", None)
+    if provenance is not None and not isinstance(provenance, dict):
+        raise ConfigError("must be a mapping", file=str(path), field="provenance")
+    for item in sets:
+        dotted, value = parse_set(item)
+        set_field(content, dotted, value)
+    return RunFile(parse_run(content, file=str(path)), provenance)
+
+
+def parse_run(content: dict[str, Any], file: str | None = None) -> RunConfig:
+    """A RunConfig from what a YAML file holds. Raises ConfigError naming file and field."""
+    try:
+        return RunConfig.model_validate(content)
+    except ValidationError as error:
+        raise explain(error, RunConfig, file=file) from None
+    except ConfigError as error:
+        raise ConfigError(
+            error.problem, file=file, field=error.field, allowed=error.allowed, nearest=error.nearest
+        ) from None
+
+
+def parse_set(item: str) -> tuple[str, Any]:
+    """``optim.lr=0.05`` -> ``("optim.lr", 0.05)``; the value is read as YAML."""
+    dotted, sign, text = item.partition("=")
+    if not sign or not dotted:
+        raise ConfigError(f"{item!r} is not of the form FIELD=VALUE", field="--set")
+    try:
+        return dotted.strip(), yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"{text!r} is not a YAML value", field=f"--set {dotted}") from None
+
+
+def set_field(content: dict[str, Any], dotted: str, value: Any) -> None:
+    """Set ``content["a"]["b"]`` for ``a.b``, making the levels between."""
+    *parents, last = dotted.split(".")
+    for parent in parents:
+        content = content.setdefault(parent, {})
+        if not isinstance(content, dict):
+            raise ConfigError(f"{parent!r} holds no fields", field=dotted)
+    content[last] = value
+
+
+def dump_run(config: RunConfig, provenance: dict[str, Any] | None = None) -> str:
+    """The YAML of a run file: every field, defaults too; it loads back to an equal configuration."""
+    content = config.as_dict() | ({} if provenance is None else {"provenance": provenance})
+    return yaml.dump(content, Dumper=_RunDumper, sort_keys=False, width=110, allow_unicode=True)
+
+
+class _RunDumper(yaml.SafeDumper):
+    """Lists in one line; floats so that YAML 1.1 reads them back as floats (5.0e-04, not 5e-04)."""
+
+
+def _float(dumper: _RunDumper, value: float) -> yaml.ScalarNode:
+    text = repr(value)
+    if "e" in text and "." not in text:
+        mantissa, _, exponent = text.partition("e")
+        text = f"{mantissa}.0e{exponent}"
+    if "e" in text and text[text.index("e") + 1] not in "+-":
+        text = text.replace("e", "e+")
+    return dumper.represent_scalar("tag:yaml.org,2002:float", text)
+
+
+def _list(dumper: _RunDumper, value: Sequence[Any]) -> yaml.SequenceNode:
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", value, flow_style=True)
+
+
+_RunDumper.add_representer(float, _float)
+_RunDumper.add_representer(list, _list)
+_RunDumper.add_representer(tuple, _list)
