@@ -1,0 +1,112 @@
+"""Saving and resuming: one file, written whole or not at all, holding tensors and plain values only.
+
+A slot is a place for one checkpoint. The trainer knows slots in local folders; whoever keeps results
+elsewhere brings a slot of their own.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from trainer.errors import CheckpointError
+from trainer.state import Cursor, History, State
+
+FORMAT = 1
+
+
+class Slot(Protocol):
+    def read(self) -> bytes | None:
+        """The content, or None if there is none yet."""
+
+    def write(self, content: bytes) -> None:
+        """Replace the content, atomically."""
+
+
+class FileSlot:
+    """A slot that is a local file."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def read(self) -> bytes | None:
+        try:
+            return self.path.read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def write(self, content: bytes) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(self.path, content)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+
+def atomic_write(path: Path, content: bytes) -> None:
+    """Write beside, flush to disk, rename: a reader sees the old file or the new one, never a part."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def pack(state: State, run_ids: list[str]) -> bytes:
+    """The state as bytes. ``run_ids``: of all configurations of the run, by position."""
+    content = {
+        "format": FORMAT,
+        "run_ids": run_ids,
+        "positions": state.positions,
+        "cursor": asdict(state.cursor),
+        "elapsed_s": state.elapsed_s,
+        "histories": [asdict(history) for history in state.histories],
+        "tensors": {name: tensor.detach().cpu() for name, tensor in state.tensors().items()},
+    }
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+def unpack(content: bytes, where: object) -> dict[str, Any]:
+    """What ``pack`` put in. Raises CheckpointError if it is not a checkpoint of this format."""
+    try:
+        found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        version = found["format"]
+    except Exception as error:
+        raise CheckpointError(f"{where}: not a readable checkpoint ({type(error).__name__})") from None
+    if version != FORMAT:
+        raise CheckpointError(f"{where}: checkpoint format {version}, this code reads {FORMAT}")
+    return dict(found)
+
+
+def restore(state: State, content: dict[str, Any], run_ids: list[str], where: object) -> None:
+    """Bring a fresh state of the same configurations to where the checkpoint was taken.
+
+    Raises CheckpointError if the checkpoint belongs to other runs.
+    """
+    if content["run_ids"] != run_ids:
+        raise CheckpointError(f"{where}: holds runs {', '.join(content['run_ids'])}, not {', '.join(run_ids)}")
+    if content["positions"] != state.positions:
+        state.select(content["positions"])
+    state.load_tensors(content["tensors"], state.configs[0].optim)
+    state.cursor = Cursor(**content["cursor"])
+    state.elapsed_s = content["elapsed_s"]
+    state.histories = [History(**history) for history in content["histories"]]
+
+
+def concat(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Members of several checkpoints side by side."""
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}

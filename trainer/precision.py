@@ -1,0 +1,72 @@
+"""Device, precision and determinism of a run: what may change its last digits, but not what it is."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from trainer.errors import ConfigError, nearest
+
+PRECISIONS = ("auto", "bfloat16", "float32", "float64")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a run is computed."""
+
+    device: str = "auto"
+    """auto (a GPU where there is one), cpu, cuda or cuda:N"""
+    precision: str = "auto"
+    """auto: bfloat16 convolutions on CUDA, else float32; float64 is for proofs"""
+    compile: bool = False
+    """torch.compile the backbone"""
+    deterministic: bool = False
+    """bit-equal repeats on CUDA too, slower; the CPU is deterministic anyway"""
+    checkpoint_every_epochs: int = 0
+    """besides the checkpoint after every task; 0: none"""
+
+    def resolve_device(self) -> torch.device:
+        """Raises ConfigError if there is no such device here."""
+        if self.device == "auto":
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            device = torch.device(self.device)
+        except RuntimeError:
+            raise ConfigError(
+                f"no such device: {self.device!r}",
+                field="--device",
+                allowed="auto, cpu, cuda, cuda:N",
+                nearest=nearest(self.device, ["auto", "cpu", "cuda"]),
+            ) from None
+        if device.type == "cuda" and not (device.index or 0) < torch.cuda.device_count():
+            raise ConfigError(f"{self.device} is not here: {torch.cuda.device_count()} CUDA devices", field="--device")
+        return device
+
+    def resolve_precision(self) -> str:
+        """bfloat16, float32 or float64. Raises ConfigError for any other word."""
+        if self.precision not in PRECISIONS:
+            raise ConfigError(
+                f"no such precision: {self.precision!r}",
+                field="--precision",
+                allowed=", ".join(PRECISIONS),
+                nearest=nearest(self.precision, PRECISIONS),
+            )
+        if self.precision == "auto":
+            return "bfloat16" if self.resolve_device().type == "cuda" else "float32"
+        return self.precision
+
+
+@contextlib.contextmanager
+def deterministic(on: bool) -> Iterator[None]:
+    """Within: only deterministic kernels. What was set before is put back."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = not on
+    torch.use_deterministic_algorithms(on)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        torch.backends.cudnn.benchmark = before[1]

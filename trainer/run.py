@@ -1,0 +1,340 @@
+"""Train runs: ``run(configs)`` from Python, ``python -m trainer.run RUN.yaml`` from a shell.
+
+Several configurations that differ only in their seed and in fusable hyper-parameters are members of one pass.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trainer import checkpoint as ckpt
+from trainer.config import RunConfig
+from trainer.data.tasks import Benchmark, build
+from trainer.errors import ConfigError
+from trainer.evaluate import correct_by_class, features
+from trainer.loop import EpochReport, train_stage
+from trainer.memory import Candidates, herding, kept_only, random
+from trainer.precision import Options, deterministic
+from trainer.records import RunResult, class_rows, epoch_row, result, task_row
+from trainer.stages import TaskContext
+from trainer.state import Cursor, History, State
+
+BaseSlots = Callable[[str], ckpt.Slot]
+"""where the training of a first task is kept, by ``RunConfig.base_id``"""
+
+
+@dataclass(frozen=True)
+class MemberReport:
+    """One run after one task."""
+
+    position: int
+    """in the list of configurations"""
+    status: str
+    """running, finished or diverged"""
+    metrics: dict[str, Any]
+    """the row of this task, as in table ``tasks``"""
+
+
+@dataclass(frozen=True)
+class TaskReport:
+    task: int
+    tasks: int
+    members: tuple[MemberReport, ...]
+
+
+class Observer:
+    """Hears how a run goes on. Override what is of interest."""
+
+    def on_epoch(self, report: EpochReport) -> None:
+        """After every epoch."""
+
+    def on_task(self, report: TaskReport) -> Collection[int]:
+        """After every task; returns the positions of the configurations to prune now."""
+        return ()
+
+
+def run(
+    configs: Sequence[RunConfig],
+    options: Options | None = None,
+    *,
+    checkpoint: ckpt.Slot | None = None,
+    base: BaseSlots | None = None,
+    observer: Observer | None = None,
+) -> list[RunResult]:
+    """Train all configurations together and return their results in the same order.
+
+    ``checkpoint``: resumed from if it holds these runs, kept up to date after every task, and every few epochs
+    if the options say so. ``base``: the first task is trained once for all that agree on it, and looked up here.
+
+    Raises ConfigError if the configurations cannot be members of one pass, DataError if the images do not
+    hold what they ask for, CheckpointError if the checkpoint belongs to other runs.
+    """
+    options = options or Options()
+    with deterministic(options.deterministic):
+        return _Session(list(configs), options, checkpoint, observer or Observer()).run(base)
+
+
+def train_base(configs: Sequence[RunConfig], options: Options, base: BaseSlots) -> float:
+    """Train the first task of these configurations where ``base`` does not hold it yet. Returns device seconds."""
+    first = {config.base_id: config for config in reversed(configs)}
+    missing = [config for base_id, config in sorted(first.items()) if base(base_id).read() is None]
+    if not missing:
+        return 0.0
+    session = _Session(missing, options, None, Observer())
+    session.train_task()
+    spent_s = 0.0
+    for member, config in enumerate(missing):
+        alone = session.state.tensors()
+        rows = torch.tensor([member], device=session.state.device)
+        single = State([config], session.state.channels, session.state.device, session.state.precision)
+        single.load_tensors({name: t.index_select(0, rows) for name, t in alone.items()}, config.optim)
+        single.cursor, single.histories = session.state.cursor, [session.state.histories[member]]
+        base(config.base_id).write(ckpt.pack(single, [config.run_id]))
+        spent_s += sum(row["device_s"] for row in session.state.histories[member].tasks)
+    return spent_s
+
+
+class _Session:
+    """One call of ``run``: a state and what belongs to it."""
+
+    def __init__(
+        self, configs: list[RunConfig], options: Options, checkpoint: ckpt.Slot | None, observer: Observer
+    ) -> None:
+        _check_fusable(configs)
+        self.configs, self.options, self.checkpoint, self.observer = configs, options, checkpoint, observer
+        self.run_ids = [config.run_id for config in configs]
+        device = options.resolve_device()
+        precision = options.resolve_precision()
+        self.benchmark = on_device(build(configs[0].data, configs[0].protocol), device)
+        self.tasks = len(self.benchmark.tasks)
+        self.compiled = options.compile
+        channels = self.benchmark.train_pixels_NCHW.shape[1]
+        self.state = State(configs, channels, device, precision)
+        now = datetime.now(UTC).isoformat()
+        for history in self.state.histories:
+            history.started_at = now
+
+    def run(self, base: BaseSlots | None) -> list[RunResult]:
+        if not self._resume() and base is not None and self.tasks > 1:
+            self._start_from_base(base)
+        while self.state.cursor.task < self.tasks and self.state.members and not self._all_diverged():
+            self.train_task()
+            self._drop(self.observer.on_task(self._report()))
+            self._save()
+        return [
+            result(config, history, self.benchmark, self.state, len(self.configs))
+            for config, history in zip(self.configs, self.state.histories, strict=True)
+        ]
+
+    def train_task(self) -> None:
+        """Train the task under the cursor, choose exemplars, measure, and move the cursor on."""
+        state, benchmark = self.state, self.benchmark
+        task = benchmark.tasks[state.cursor.task]
+        started, before_s = time.perf_counter(), state.elapsed_s
+
+        def clock() -> float:
+            state.elapsed_s = before_s + time.perf_counter() - started
+            return state.elapsed_s
+
+        if state.network.head.bias_MK.shape[1] == task.first:
+            state.network.head.grow(task.classes, state.seeds, task.index)
+        if self.compiled:
+            state.network.net.compile(dynamic=True)
+        context = self._context(task.index)
+        method = state.configs[0].method
+        for index, stage in enumerate(method.plan(context, state.buffers)):
+            if index >= state.cursor.stage:
+                train_stage(state, stage, context, benchmark, lambda report: self._after_epoch(report, clock))
+                method.after_stage(stage, state, context)
+                state.cursor.stage, state.cursor.epoch = index + 1, 0
+        exemplars_before = state.exemplars_ME.shape[1]
+        self._remember(task.index)
+        if method.needs_teacher and task.index + 1 < self.tasks:
+            state.freeze_teacher()
+        method.after_task(state, context)
+        self._measure(task.index, exemplars_before, clock)
+        state.cursor, state.elapsed_s = Cursor(task=task.index + 1), 0.0
+
+    # -- within a task ------------------------------------------------------------------------------
+
+    def _context(self, index: int) -> TaskContext:
+        state, task = self.state, self.benchmark.tasks[index]
+        counts_K = self.benchmark.counts_C[: task.first + task.classes].double()
+        kept_K = counts_K.clone()
+        kept_K[: task.first].clamp_(max=state.configs[0].memory.per_class)
+        fusable = state.configs[0].method.fusable_fields()
+        values = [config.method.model_dump(by_alias=True) for config in state.configs]
+        hyper = {f: torch.tensor([v[f] for v in values], device=state.device, dtype=state.dtype) for f in fusable}
+        return TaskContext(
+            index=index,
+            old=task.first,
+            new=task.classes,
+            members=state.members,
+            counts_K=counts_K,
+            kept_K=kept_K,
+            hyper=hyper,
+            optim=state.configs[0].optim,
+            dtype=state.dtype,
+        )
+
+    def _after_epoch(self, report: EpochReport, clock: Callable[[], float]) -> bool:
+        state = self.state
+        for member, position in enumerate(state.positions):
+            history = state.histories[position]
+            history.epochs.append(epoch_row(report, member))
+            if history.status == "running" and not _finite(report.loss[member]):
+                history.status = "diverged"
+                history.error = f"loss is not finite after epoch {report.epoch} of task {report.task}"
+        self.observer.on_epoch(report)
+        if self._all_diverged():
+            return False
+        every = self.options.checkpoint_every_epochs
+        if every and (report.epoch + 1) % every == 0 and report.epoch + 1 < report.epochs:
+            clock()
+            self._save()
+        return True
+
+    def _remember(self, index: int) -> None:
+        """Choose exemplars of the task's classes and put them behind those of the old ones."""
+        state, task, memory = self.state, self.benchmark.tasks[index], self.state.configs[0].memory
+        if memory.per_class == 0:
+            return
+        candidates = Candidates.of(self.benchmark.train_labels_N[task.train_N], task.first, task.classes)
+        if memory.selection == "random":
+            picks = random(candidates, memory.per_class, state.seeds, index)
+        else:
+            found_MND = features(state, self.benchmark.train_pixels_NCHW, task.train_N)
+            picks = herding(found_MND, candidates, memory.per_class)
+        chosen_ME = task.train_N[kept_only(picks, candidates)]
+        state.exemplars_ME = torch.cat([state.exemplars_ME, chosen_ME], dim=1)
+
+    def _measure(self, index: int, exemplars_before: int, clock: Callable[[], float]) -> None:
+        state, benchmark = self.state, self.benchmark
+        seen = benchmark.tasks[index].first + benchmark.tasks[index].classes
+        correct_MK: Tensor = correct_by_class(state, benchmark, seen)
+        head_norm_MK = state.network.head.weight_MKD.detach().norm(dim=2)
+        steps = max(1, sum(row["steps"] for row in state.histories[state.positions[0]].epochs if row["task"] == index))
+        grad_norm_MK = state.buffers["head_grad_MK"] / steps
+        wall_s = clock()
+        measured = zip(
+            state.positions, correct_MK.tolist(), head_norm_MK.tolist(), grad_norm_MK.tolist(), strict=True
+        )
+        for position, correct_K, head_norm_K, grad_norm_K in measured:
+            history, config = state.histories[position], self.configs[position]
+            rows = class_rows(benchmark, config, index, correct_K, head_norm_K, grad_norm_K)
+            history.classes += rows
+            history.tasks.append(
+                task_row(benchmark, index, history, correct_K, rows, exemplars_before, wall_s, wall_s / state.members)
+            )
+
+    # -- between tasks ------------------------------------------------------------------------------
+
+    def _report(self) -> TaskReport:
+        state = self.state
+        done = state.cursor.task == self.tasks
+        members = []
+        for position in state.positions:
+            history = state.histories[position]
+            if done and history.status == "running":
+                history.status = "finished"
+            members.append(MemberReport(position, history.status, history.tasks[-1]))
+        return TaskReport(state.cursor.task - 1, self.tasks, tuple(members))
+
+    def _drop(self, pruned: Collection[int]) -> None:
+        """Take members out that are pruned or diverged: from now on nothing is spent on them."""
+        state = self.state
+        for position in pruned:
+            if state.histories[position].status == "running":
+                state.histories[position].status = "pruned"
+        stay = [m for m, p in enumerate(state.positions) if state.histories[p].status in ("running", "finished")]
+        if len(stay) == state.members:
+            return
+        if stay:
+            state.select(stay)
+        else:
+            state.configs, state.positions = [], []
+
+    def _all_diverged(self) -> bool:
+        return all(self.state.histories[p].status == "diverged" for p in self.state.positions)
+
+    def _save(self) -> None:
+        if self.checkpoint is not None and self.state.members:
+            self.checkpoint.write(ckpt.pack(self.state, self.run_ids))
+
+    def _resume(self) -> bool:
+        content = None if self.checkpoint is None else self.checkpoint.read()
+        if content is None:
+            return False
+        ckpt.restore(self.state, ckpt.unpack(content, self.checkpoint), self.run_ids, self.checkpoint)
+        return True
+
+    def _start_from_base(self, base: BaseSlots) -> None:
+        """Begin behind the first task, which is trained here only if nobody has yet."""
+        train_base(self.configs, self.options, base)
+        parts = []
+        for position, config in enumerate(self.configs):
+            slot = base(config.base_id)
+            content = slot.read()
+            assert content is not None
+            part = ckpt.unpack(content, slot)
+            parts.append(part["tensors"])
+            history = History(**part["histories"][0])
+            if part["run_ids"] != [config.run_id]:
+                for row in history.tasks:
+                    row["saved_s"], row["device_s"], row["wall_s"] = row["device_s"], 0.0, 0.0
+            history.started_at = self.state.histories[position].started_at
+            self.state.histories[position] = history
+        self.state.load_tensors(ckpt.concat(parts), self.configs[0].optim)
+        if not self.configs[0].method.needs_teacher:
+            self.state.teacher = None
+        self.state.cursor = Cursor(task=1)
+        self._report()
+        self._drop(())
+
+
+def on_device(benchmark: Benchmark, device: torch.device) -> Benchmark:
+    """The benchmark with every tensor on the device."""
+    from dataclasses import replace  # noqa: PLC0415
+
+    tasks = tuple(replace(t, train_N=t.train_N.to(device), eval_N=t.eval_N.to(device)) for t in benchmark.tasks)
+    return replace(
+        benchmark,
+        tasks=tasks,
+        train_pixels_NCHW=benchmark.train_pixels_NCHW.to(device),
+        train_labels_N=benchmark.train_labels_N.to(device),
+        eval_pixels_NCHW=benchmark.eval_pixels_NCHW.to(device),
+        eval_labels_N=benchmark.eval_labels_N.to(device),
+        counts_C=benchmark.counts_C.to(device),
+    )
+
+
+def _check_fusable(configs: Sequence[RunConfig]) -> None:
+    if not configs:
+        raise ConfigError("no configuration given")
+    for config in configs[1:]:
+        if not configs[0].fuses_with(config):
+            fusable = ", ".join(sorted(config.method.fusable_fields())) or "none"
+            raise ConfigError(
+                f"runs {configs[0].run_id} and {config.run_id} cannot be trained together: they differ in more than "
+                f"the seed and fusable fields ({fusable})"
+            )
+
+
+def _finite(value: float) -> bool:
+    return value == value and abs(value) != float("inf")
+
+
+if __name__ == "__main__":
+    import sys
+
+    from trainer.command import main
+    from trainer.errors import exit_code
+
+    sys.exit(exit_code(main))
