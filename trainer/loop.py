@@ -53,8 +53,9 @@ def train_stage(
     after_epoch: Callable[[EpochReport], bool],
 ) -> None:
     """Train one stage from where the cursor stands. ``after_epoch`` returns False to stop."""
-    if state.cursor.epoch == 0 or state.optimiser is None:
+    if state.optimiser is None:
         state.start_optimiser(stage.optim)
+    if state.cursor.epoch == 0:
         state.buffers = {**stage.buffers, "head_grad_MK": torch.zeros_like(state.network.head.bias_MK)}
     epoch_loop = _EpochLoop(state, stage, task, benchmark)
     for epoch in range(state.cursor.epoch, stage.optim.epochs):

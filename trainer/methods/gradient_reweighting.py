@@ -108,7 +108,7 @@ class GradientReweighting(Method):
         constants = self.constants(task)
         phi_MK = torch.zeros(task.members, task.seen, device=task.counts_K.device, dtype=task.dtype)
         if not self.phi_reset and "phi_MK" in carried:
-            phi_MK[:, : task.old] = carried["phi_MK"]
+            phi_MK[:, : task.old] = carried["phi_MK"][:, : task.old]
         loss: Callable[[Step], Terms] = partial(self.terms, constants=constants)
         adjust = None if self.group == "none" and self.kd == "none" else partial(self.reweight, constants=constants)
         return (Stage("train", task.optim, loss, adjust, {"phi_MK": phi_MK}),)

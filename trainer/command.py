@@ -1,0 +1,202 @@
+"""``python -m trainer.run RUN.yaml``: train one run file, from a shell."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from trainer.checkpoint import FileSlot, atomic_write
+from trainer.config import RunConfig
+from trainer.errors import CheckpointError, ConfigError, UserError
+from trainer.loop import EpochReport
+from trainer.output import write_tables
+from trainer.precision import PRECISIONS, Options
+from trainer.records import RunResult
+from trainer.run import Observer, TaskReport, run
+from trainer.runfile import dump_run, load_run
+from trainer.verify import Claim, compare
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = _parser().parse_args(argv)
+    file = load_run(arguments.file, arguments.set)
+    options = Options(
+        device=arguments.device,
+        precision=arguments.precision,
+        compile=arguments.compile,
+        deterministic=arguments.deterministic,
+        checkpoint_every_epochs=arguments.checkpoint_every,
+    )
+    options.resolve_device()
+    claim = Claim.of(file, arguments.file) if arguments.verify else None
+    seeds = claim.seeds if claim else arguments.seeds or [file.config.seed]
+    configs = [file.config.model_copy(update={"seed": seed}) for seed in seeds]
+    slot = _prepare(Path(arguments.out), configs, arguments.resume) if arguments.out else None
+    if arguments.resume and slot is None:
+        raise ConfigError("needs --out, the folder of the run to go on with", field="--resume")
+
+    print(_headline(file.config, seeds), flush=True)
+    terminal = Console()
+    with _Progress(terminal, configs[0]) as progress:
+        results = run(configs, options, checkpoint=slot, observer=progress)
+    show(results, terminal)
+    if arguments.out:
+        write_tables(Path(arguments.out), results)
+        print(f"results: {arguments.out}  (python -m sweeper.query --results {arguments.out})")
+    if claim:
+        return compare(claim, results)
+    return 0 if all(r.status == "finished" for r in results) else 1
+
+
+def show(results: Sequence[RunResult], terminal: Console) -> None:
+    """The table of tasks, mean over seeds, and the last lines that people quote."""
+    done = [r for r in results if r.tasks]
+    table = Table(title=None, header_style="bold")
+    for column in ("task", "classes", "images", "exemplars", "accuracy %", "ACC so far %", "forgetting %", "time s"):
+        table.add_column(column, justify="right")
+    for index in range(max((len(r.tasks) for r in done), default=0)):
+        rows = [r.tasks[index] for r in done if len(r.tasks) > index]
+        first = rows[0]
+        table.add_row(
+            str(index + 1),
+            str(first["classes_seen"]),
+            str(first["images_new"]),
+            str(first["images_memory"]),
+            _mean([row["phase_acc_task_mean_pct"] for row in rows]),
+            _mean([row["acc_task_mean_pct"] for row in rows]),
+            _mean([row["forgetting_pct"] for row in rows]),
+            f"{first['wall_s']:.1f}",
+        )
+    terminal.print(table)
+    for r in results:
+        if r.status != "finished":
+            print(f"seed {r.config.seed}: {r.status} after {len(r.tasks)} tasks: {r.row['error']}")
+    finished = [r.row for r in results if r.status == "finished"]
+    if finished:
+        split = finished[0]["split"]
+        print(f"ACC (mean over tasks)       {_spread(finished, 'acc_task_mean_pct')} %  on {split}, n = {len(finished)}")
+        print(f"ACC (weighted by classes)   {_spread(finished, 'acc_class_weighted_pct')} %")
+        print(f"after the last task         {_spread(finished, 'last_acc_task_mean_pct')} %")
+        print(f"forgetting                  {_spread(finished, 'forgetting_pct')} %")
+        shots = (f"{_spread(finished, f'acc_{name}_pct')} {name}" for name in ("many", "medium", "few"))
+        print(f"by shot                     {', '.join(shots)}")
+
+
+class _Progress(Observer):
+    """A bar on a terminal, a line a task elsewhere."""
+
+    def __init__(self, terminal: Console, config: RunConfig) -> None:
+        self._lines = not terminal.is_terminal
+        self._bar = Progress(
+            TextColumn("task {task.fields[number]}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("epochs  loss {task.fields[loss]:.3f}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=terminal,
+            disable=self._lines,
+            transient=True,
+        )
+        self._id = self._bar.add_task("", total=config.optim.epochs, number=1, loss=float("nan"))
+
+    def __enter__(self) -> _Progress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._bar.stop()
+
+    def on_epoch(self, report: EpochReport) -> None:
+        loss = sum(report.loss) / len(report.loss)
+        self._bar.update(self._id, completed=report.epoch + 1, total=report.epochs, number=report.task + 1, loss=loss)
+
+    def on_task(self, report: TaskReport) -> Collection[int]:
+        if self._lines:
+            rows = [member.metrics for member in report.members]
+            print(
+                f"task {report.task + 1}/{report.tasks}: accuracy "
+                f"{_mean([row['phase_acc_task_mean_pct'] for row in rows])} %, ACC so far "
+                f"{_mean([row['acc_task_mean_pct'] for row in rows])} %, {rows[0]['wall_s']:.1f} s",
+                flush=True,
+            )
+        return ()
+
+
+def _prepare(out: Path, configs: Sequence[RunConfig], resume: bool) -> FileSlot:
+    """The checkpoint of an output folder. Refuses to mix two runs in one folder."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        atomic_write(out / "run.yaml", dump_run(configs[0]).encode())
+    except OSError as error:
+        raise UserError(f"--out {out}: cannot be written: {error.strerror}") from None
+    slot = FileSlot(out / "checkpoint.pt")
+    if slot.path.exists() and not resume:
+        raise CheckpointError(f"{slot}: this folder holds a run already; go on with --resume, or give another --out")
+    return slot
+
+
+def _headline(config: RunConfig, seeds: Sequence[int]) -> str:
+    data, protocol = config.data, config.protocol
+    tail = "balanced" if data.imbalance.order == "balanced" else f"ratio {data.imbalance.ratio:g}"
+    return (
+        f"{config.method.name} on {data.source} ({tail}), {protocol.kind} {protocol.tasks}, {config.net.name}, "
+        f"{config.optim.epochs} epochs a task, seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+    )
+
+
+def _numbers(values: Sequence[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
+
+
+def _mean(values: Sequence[float | None]) -> str:
+    found = _numbers(values)
+    return f"{sum(found) / len(found):.2f}" if found else "-"
+
+
+def _spread(rows: Sequence[dict[str, object]], name: str) -> str:
+    found = _numbers([row[name] for row in rows])  # type: ignore[misc]
+    if not found:
+        return "-"
+    mean = sum(found) / len(found)
+    if len(found) == 1:
+        return f"{mean:.2f}"
+    return f"{mean:.2f} ± {(sum((v - mean) ** 2 for v in found) / (len(found) - 1)) ** 0.5:.2f}"
+
+
+def _seeds(text: str) -> list[int]:
+    try:
+        seeds = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of seeds like 0,1,2") from None
+    if len(set(seeds)) != len(seeds) or min(seeds) < 0:
+        raise argparse.ArgumentTypeError(f"{text!r}: seeds must be different and not negative")
+    return seeds
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m trainer.run", description="Train one run file.")
+    parser.add_argument("file", help="a run file, such as runs/digits_lfs5.yaml")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="FIELD=VALUE", help="override a field, e.g. method.alpha=0.5"
+    )
+    parser.add_argument("--seeds", type=_seeds, metavar="0,1,2", help="train these seeds together instead of the file's")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    parser.add_argument("--precision", default="auto", choices=PRECISIONS, help="default: auto")
+    parser.add_argument("--compile", action="store_true", help="torch.compile the network")
+    parser.add_argument("--deterministic", action="store_true", help="bit-equal repeats on CUDA, slower")
+    parser.add_argument("--out", metavar="DIR", help="write Parquet tables and the checkpoint here")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    parser.add_argument(
+        "--checkpoint-every", type=int, default=0, metavar="EPOCHS", help="besides after every task (default: 0, off)"
+    )
+    parser.add_argument("--verify", action="store_true", help="re-run a promoted file and compare with its numbers")
+    return parser
+
+
