@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -80,7 +79,9 @@ def show(results: Sequence[RunResult], terminal: Console) -> None:
     finished = [r.row for r in results if r.status == "finished"]
     if finished:
         split = finished[0]["split"]
-        print(f"ACC (mean over tasks)       {_spread(finished, 'acc_task_mean_pct')} %  on {split}, n = {len(finished)}")
+        print(
+            f"ACC (mean over tasks)       {_spread(finished, 'acc_task_mean_pct')} %  on {split}, n = {len(finished)}"
+        )
         print(f"ACC (weighted by classes)   {_spread(finished, 'acc_class_weighted_pct')} %")
         print(f"after the last task         {_spread(finished, 'last_acc_task_mean_pct')} %")
         print(f"forgetting                  {_spread(finished, 'forgetting_pct')} %")
@@ -186,7 +187,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--set", action="append", default=[], metavar="FIELD=VALUE", help="override a field, e.g. method.alpha=0.5"
     )
-    parser.add_argument("--seeds", type=_seeds, metavar="0,1,2", help="train these seeds together instead of the file's")
+    parser.add_argument(
+        "--seeds", type=_seeds, metavar="0,1,2", help="train these seeds together instead of the file's"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument("--precision", default="auto", choices=PRECISIONS, help="default: auto")
     parser.add_argument("--compile", action="store_true", help="torch.compile the network")
@@ -198,5 +201,3 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--verify", action="store_true", help="re-run a promoted file and compare with its numbers")
     return parser
-
-

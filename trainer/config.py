@@ -46,7 +46,9 @@ class Imbalance(Section):
     draw: Literal["random", "first"] = Field(
         "random", description="which images stay: a seeded draw (CIFAR) or the first ones listed (ImageNetSubset)"
     )
-    seed: int = Field(0, ge=0, description="of the draw of images and of the shuffle of sizes; apart from the run's seed")
+    seed: int = Field(
+        0, ge=0, description="of the draw of images and of the shuffle of sizes; apart from the run's seed"
+    )
 
 
 class Evaluation(Section):
@@ -71,7 +73,9 @@ class DataConfig(Section):
     image_column: str = Field("image", description="parquet: column of the image bytes or Hugging Face image structs")
     label_column: str = Field("label", description="parquet: column of the integer labels")
     on_bad_image: Literal["error", "skip"] = Field("error", description="what a corrupt or missing image does")
-    resize: int | None = Field(None, ge=4, le=1024, description="short side in pixels that images are stored at; null: as they are")
+    resize: int | None = Field(
+        None, ge=4, le=1024, description="short side in pixels that images are stored at; null: as they are"
+    )
     crop: int = Field(32, ge=4, le=1024, description="side in pixels of what the network sees")
     augment: Literal["resized_crop", "random_crop", "none"] = Field(
         "resized_crop", description="training: random resized crop, or random crop, each with flip; or nothing"
@@ -103,7 +107,9 @@ class ClassOrder(Section):
 class Protocol(Section):
     """How the classes are cut into tasks."""
 
-    kind: Literal["lfs", "lfh"] = Field("lfs", description="lfs: from scratch, equal tasks; lfh: half of the classes first")
+    kind: Literal["lfs", "lfh"] = Field(
+        "lfs", description="lfs: from scratch, equal tasks; lfh: half of the classes first"
+    )
     tasks: int = Field(10, ge=1, le=1000, description="lfs: number of tasks; lfh: number of tasks after the first half")
     base: int | None = Field(None, ge=1, description="classes of the first task; null: by kind")
     class_order: ClassOrder = ClassOrder()
@@ -111,7 +117,8 @@ class Protocol(Section):
 
 class NetConfig(Section):
     name: Literal["resnet32", "resnet18", "small"] = Field(
-        "resnet32", description="resnet32: 32 px, 64 features; resnet18: 224 px, 512 features; small: digits, 64 features"
+        "resnet32",
+        description="resnet32: 32 px, 64 features; resnet18: 224 px, 512 features; small: digits, 64 features",
     )
 
 
@@ -127,7 +134,9 @@ class OptimConfig(Section):
 
     epochs: int = Field(160, ge=1, le=10_000, description="epochs of each task")
     lr: float = Field(0.1, gt=0, le=100, description="learning rate")
-    milestones: tuple[int, ...] = Field((80, 120), description="epochs after which the learning rate is multiplied by gamma")
+    milestones: tuple[int, ...] = Field(
+        (80, 120), description="epochs after which the learning rate is multiplied by gamma"
+    )
     gamma: float = Field(0.1, gt=0, le=1, description="factor of the learning rate at a milestone")
     warmup_epochs: int = Field(0, ge=0, le=1000, description="epochs over which the learning rate rises linearly")
     batch_size: int = Field(128, ge=1, le=65_536)
@@ -156,7 +165,9 @@ class RunConfig(Section):
     method: SerializeAsAny[Method]
     memory: MemoryConfig = MemoryConfig()
     optim: OptimConfig = OptimConfig()
-    seed: int = Field(0, ge=0, le=2**31 - 1, description="of initial weights, shuffles, augmentation and random exemplars")
+    seed: int = Field(
+        0, ge=0, le=2**31 - 1, description="of initial weights, shuffles, augmentation and random exemplars"
+    )
 
     @field_validator("method", mode="before")
     @classmethod

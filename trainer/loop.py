@@ -122,9 +122,7 @@ class _EpochLoop:
         """One optimiser step of every member. Returns the terms and the hits, each ``[M]``."""
         state, stage = self.state, self.stage
         assert state.optimiser is not None
-        images = augment(
-            self.benchmark.train_pixels_NCHW, index_MB, uniforms_MBU, state.configs[0].data, state.dtype
-        )
+        images = augment(self.benchmark.train_pixels_NCHW, index_MB, uniforms_MBU, state.configs[0].data, state.dtype)
         teacher_MBK = None
         with state.autocast():
             if state.teacher is not None:

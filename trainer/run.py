@@ -5,9 +5,10 @@ Several configurations that differ only in their seed and in fusable hyper-param
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -189,7 +190,7 @@ class _Session:
         for member, position in enumerate(state.positions):
             history = state.histories[position]
             history.epochs.append(epoch_row(report, member))
-            if history.status == "running" and not _finite(report.loss[member]):
+            if history.status == "running" and not math.isfinite(report.loss[member]):
                 history.status = "diverged"
                 history.error = f"loss is not finite after epoch {report.epoch} of task {report.task}"
         self.observer.on_epoch(report)
@@ -223,9 +224,7 @@ class _Session:
         steps = max(1, sum(row["steps"] for row in state.histories[state.positions[0]].epochs if row["task"] == index))
         grad_norm_MK = state.buffers["head_grad_MK"] / steps
         wall_s = clock()
-        measured = zip(
-            state.positions, correct_MK.tolist(), head_norm_MK.tolist(), grad_norm_MK.tolist(), strict=True
-        )
+        measured = zip(state.positions, correct_MK.tolist(), head_norm_MK.tolist(), grad_norm_MK.tolist(), strict=True)
         for position, correct_K, head_norm_K, grad_norm_K in measured:
             history, config = state.histories[position], self.configs[position]
             rows = class_rows(benchmark, config, index, correct_K, head_norm_K, grad_norm_K)
@@ -301,8 +300,6 @@ class _Session:
 
 def on_device(benchmark: Benchmark, device: torch.device) -> Benchmark:
     """The benchmark with every tensor on the device."""
-    from dataclasses import replace  # noqa: PLC0415
-
     tasks = tuple(replace(t, train_N=t.train_N.to(device), eval_N=t.eval_N.to(device)) for t in benchmark.tasks)
     return replace(
         benchmark,
@@ -325,10 +322,6 @@ def _check_fusable(configs: Sequence[RunConfig]) -> None:
                 f"runs {configs[0].run_id} and {config.run_id} cannot be trained together: they differ in more than "
                 f"the seed and fusable fields ({fusable})"
             )
-
-
-def _finite(value: float) -> bool:
-    return value == value and abs(value) != float("inf")
 
 
 if __name__ == "__main__":

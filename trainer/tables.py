@@ -52,12 +52,20 @@ TASKS = (
     Column("classes_seen", pa.int32(), "classes of this task and all before"),
     Column("images_new", pa.int32(), "training images of this task"),
     Column("images_memory", pa.int32(), "exemplars replayed in this task"),
-    Column("acc_task_mean_pct", pa.float64(), "average incremental accuracy so far: mean over tasks of phase_acc_task_mean_pct"),
+    Column(
+        "acc_task_mean_pct",
+        pa.float64(),
+        "average incremental accuracy so far: mean over tasks of phase_acc_task_mean_pct",
+    ),
     Column("acc_class_weighted_pct", pa.float64(), "the same of phase_acc_class_weighted_pct"),
     Column("phase_acc_task_mean_pct", pa.float64(), "accuracy after this task: unweighted mean over the tasks seen"),
     Column("phase_acc_class_weighted_pct", pa.float64(), "accuracy after this task: tasks weighted by their classes"),
     Column("acc_by_task_pct", pa.list_(pa.float64()), "accuracy after this task on each task seen"),
-    Column("forgetting_pct", pa.float64(), "mean over earlier tasks of best earlier accuracy minus accuracy now; null in the first task"),
+    Column(
+        "forgetting_pct",
+        pa.float64(),
+        "mean over earlier tasks of best earlier accuracy minus accuracy now; null in the first task",
+    ),
     Column("acc_many_pct", pa.float64(), "mean over seen classes with more than 100 training images; null if none"),
     Column("acc_medium_pct", pa.float64(), "mean over seen classes with 20 to 100 training images; null if none"),
     Column("acc_few_pct", pa.float64(), "mean over seen classes with fewer than 20 training images; null if none"),
@@ -65,7 +73,9 @@ TASKS = (
     Column("head_norm_var", pa.float64(), "variance over seen classes of the norm of the classifier's row"),
     Column("wall_s", pa.float64(), "time of the task, for all members trained together"),
     Column("device_s", pa.float64(), "this run's share of the device's time: wall_s over the members trained together"),
-    Column("saved_s", pa.float64(), "device time not spent, because another run's training of this task was taken over"),
+    Column(
+        "saved_s", pa.float64(), "device time not spent, because another run's training of this task was taken over"
+    ),
 )
 
 CLASSES = (

@@ -69,7 +69,7 @@ def compare(claim: Claim, results: Sequence[RunResult]) -> int:
         print(f"verified: {claim.metric} is the claimed one for every seed")
         return 0
     if gap <= claim.half_width_pct:
-        print(f"verified: the means differ by {gap:.3f}, within the claimed interval's half width {claim.half_width_pct:.3f}")
+        print(f"verified: the means differ by {gap:.3f}, within the claimed half width {claim.half_width_pct:.3f}")
         return 0
     print(f"not verified: the means differ by {gap:.3f}, more than the claimed half width {claim.half_width_pct:.3f}")
     return 1

@@ -40,17 +40,13 @@ def hyper(
     later share the training of the earlier task.
     """
     extra: dict[str, Any] = {"fusable": fusable, "acts_from": acts_from}
-    return Field(
-        default, description=doc, ge=ge, gt=gt, le=le, lt=lt, alias=alias, json_schema_extra=extra
-    )
+    return Field(default, description=doc, ge=ge, gt=gt, le=le, lt=lt, alias=alias, json_schema_extra=extra)
 
 
 class Method(BaseModel):
     """Base of every method: plain finetuning's plan and classifier, and no loss."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, populate_by_name=True, allow_inf_nan=False
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True, allow_inf_nan=False)
 
     paper: ClassVar[str] = ""
     """where the method was published"""

@@ -14,9 +14,7 @@ class Distillation(Method):
     paper: ClassVar[str] = "Li & Hoiem, Learning without Forgetting, ECCV 2016, with exemplars"
     needs_teacher: ClassVar[bool] = True
 
-    lambda_: float = hyper(
-        1.0, "weight of the distillation", alias="lambda", fusable=True, acts_from=1, ge=0, le=100
-    )
+    lambda_: float = hyper(1.0, "weight of the distillation", alias="lambda", fusable=True, acts_from=1, ge=0, le=100)
     temperature: float = hyper(2.0, "softens teacher and student", fusable=True, acts_from=1, gt=0, le=100)
 
     def loss(self, step: Step) -> Terms:

@@ -57,9 +57,7 @@ class GradientReweighting(Method):
     preset: Literal["official", "paper", "pilot"] = hyper(
         "official", "sets every switch below that is not given: released code, paper's text, or the authors' later port"
     )
-    alpha: float = hyper(
-        1.0, "strength of the attenuation (gamma of Eq. 10)", fusable=True, acts_from=1, ge=0, le=100
-    )
+    alpha: float = hyper(1.0, "strength of the attenuation (gamma of Eq. 10)", fusable=True, acts_from=1, ge=0, le=100)
     lambda_: float = hyper(
         0.7, "base weight of the distillation (Eq. 9)", alias="lambda", fusable=True, acts_from=1, ge=0, le=100
     )
@@ -187,10 +185,8 @@ class GradientReweighting(Method):
         new_M = ratio_M * attenuation_M if self.task_ratio == "code" else 1 / (ratio_M * attenuation_M)
         return ratio_M.clamp_max(1), new_M.clamp_max(1)
 
-    def _distillation_at_head(
-        self, step: Step, constants: TaskConstants, norm_M: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Distillation gradients of the old rows, scaled by beta (Eq. 11) to ``norm_M``, the norm of the reweighted rest.
+    def _distillation_at_head(self, step: Step, constants: TaskConstants, norm_M: Tensor) -> tuple[Tensor, Tensor]:
+        """Distillation gradients of the old rows, scaled by beta (Eq. 11) to the norm of the reweighted rest.
 
         The scale is taken of the unweighted gradient, in which lambda and T^2 have no part: with beta on they
         cancel, and so they do here without rounding.
