@@ -92,19 +92,19 @@ def unpack(content: bytes, where: object) -> dict[str, Any]:
     return dict(found)
 
 
-def restore(state: State, content: dict[str, Any], run_ids: list[str], where: object) -> None:
-    """Bring a fresh state of the same configurations to where the checkpoint was taken.
+def restore(fresh: State, content: dict[str, Any], run_ids: list[str], where: object) -> State:
+    """The state as it was when the checkpoint was taken, from a fresh one of the same configurations.
 
     Raises CheckpointError if the checkpoint belongs to other runs.
     """
     if content["run_ids"] != run_ids:
         raise CheckpointError(f"{where}: holds runs {', '.join(content['run_ids'])}, not {', '.join(run_ids)}")
-    if content["positions"] != state.positions:
-        state.select(content["positions"])
+    state = fresh if content["positions"] == fresh.positions else fresh.subset(content["positions"])
     state.load_tensors(content["tensors"], state.configs[0].optim)
     state.cursor = Cursor(**content["cursor"])
     state.elapsed_s = content["elapsed_s"]
     state.histories = [History(**history) for history in content["histories"]]
+    return state
 
 
 def concat(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -57,7 +57,7 @@ def show(results: Sequence[RunResult], terminal: Console) -> None:
     """The table of tasks, mean over seeds, and the last lines that people quote."""
     done = [r for r in results if r.tasks]
     table = Table(title=None, header_style="bold")
-    for column in ("task", "classes", "images", "exemplars", "accuracy %", "ACC so far %", "forgetting %", "time s"):
+    for column in ("task", "classes", "images", "memory", "acc %", "ACC %", "forget %", "time s"):
         table.add_column(column, justify="right")
     for index in range(max((len(r.tasks) for r in done), default=0)):
         rows = [r.tasks[index] for r in done if len(r.tasks) > index]

@@ -92,11 +92,8 @@ def train_base(configs: Sequence[RunConfig], options: Options, base: BaseSlots) 
     session.train_task()
     spent_s = 0.0
     for member, config in enumerate(missing):
-        alone = session.state.tensors()
-        rows = torch.tensor([member], device=session.state.device)
-        single = State([config], session.state.channels, session.state.device, session.state.precision)
-        single.load_tensors({name: t.index_select(0, rows) for name, t in alone.items()}, config.optim)
-        single.cursor, single.histories = session.state.cursor, [session.state.histories[member]]
+        single = session.state.subset([member])
+        single.positions, single.histories = [0], [session.state.histories[member]]
         base(config.base_id).write(ckpt.pack(single, [config.run_id]))
         spent_s += sum(row["device_s"] for row in session.state.histories[member].tasks)
     return spent_s
@@ -256,7 +253,7 @@ class _Session:
         if len(stay) == state.members:
             return
         if stay:
-            state.select(stay)
+            self.state = state.subset(stay)
         else:
             state.configs, state.positions = [], []
 
@@ -271,7 +268,7 @@ class _Session:
         content = None if self.checkpoint is None else self.checkpoint.read()
         if content is None:
             return False
-        ckpt.restore(self.state, ckpt.unpack(content, self.checkpoint), self.run_ids, self.checkpoint)
+        self.state = ckpt.restore(self.state, ckpt.unpack(content, self.checkpoint), self.run_ids, self.checkpoint)
         return True
 
     def _start_from_base(self, base: BaseSlots) -> None:

@@ -144,15 +144,15 @@ class State:
             for index, parameter in enumerate(self.network.parameters()):
                 self.optimiser.state[parameter]["momentum_buffer"] = momenta[str(index)].to(self.device)
 
-    def select(self, members: Sequence[int]) -> None:
-        """Keep only these members, in this order; the same one may come more than once."""
+    def subset(self, members: Sequence[int]) -> State:
+        """A state of these members alone, in this order; the same one may come more than once."""
         rows = torch.tensor(members, device=self.device)
+        part = State([self.configs[m] for m in members], self.channels, self.device, self.precision)
         tensors = {name: tensor.index_select(0, rows) for name, tensor in self.tensors().items()}
-        kept = State([self.configs[m] for m in members], self.channels, self.device, self.precision)
-        kept.load_tensors(tensors, self.configs[0].optim)
-        self.configs, self.positions = kept.configs, [self.positions[m] for m in members]
-        self.network, self.teacher, self.optimiser = kept.network, kept.teacher, kept.optimiser
-        self.buffers, self.exemplars_ME = kept.buffers, kept.exemplars_ME
+        part.load_tensors(tensors, self.configs[0].optim)
+        part.positions = [self.positions[m] for m in members]
+        part.cursor, part.elapsed_s, part.histories = self.cursor, self.elapsed_s, self.histories
+        return part
 
     def _empty_head(self, classes: int) -> LinearHead:
         return LinearHead(self.members, self.network.net.features, classes).to(self.device, self.dtype)
