@@ -1,0 +1,52 @@
+# make demo    a fresh machine -> a sweep on real images -> its best configuration, checked
+# make test    a fresh machine -> all tests
+PYTHON ?= python3
+DEMO ?= out/demo
+BIN := .venv/bin
+
+export RAY_USAGE_STATS_ENABLED = 0
+# One machine, loopback only: no token to leave behind in the home folder.
+export RAY_AUTH_MODE ?= disabled
+
+.PHONY: help setup demo test lint types clean
+
+help:
+	@echo "make setup    the environment in .venv (PYTHON=... chooses the interpreter, 3.11 or newer)"
+	@echo "make demo     a sweep on digits, its leaderboard, promotion and verification (minutes, CPU)"
+	@echo "make test     all tests"
+	@echo "make lint     ruff: rules and format        make types    mypy"
+	@echo "make clean    remove the environment and what tools left behind; results stay"
+
+setup: .venv/.ready
+
+.venv/.ready: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+		|| { echo "error: Python 3.11 or newer is needed; '$(PYTHON)' is not: make setup PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@echo "environment: .venv (a few minutes the first time)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+demo: setup
+	@echo; echo "== 1/4 sweep: alpha, lambda and temperature on digits"
+	@$(BIN)/python -m sweeper.launch search_spaces/digits.yaml
+	@echo; echo "== 2/4 leaderboard"
+	@$(BIN)/python -m sweeper.query "SELECT * FROM best LIMIT 5"
+	@echo; echo "== 3/4 promote: the best few again, on fresh seeds and the test split"
+	@$(BIN)/python -m sweeper.promote digits --runs $(DEMO)
+	@echo; echo "== 4/4 verify: the promoted run file gives the numbers that it claims"
+	@set -e; for file in $(DEMO)/*.yaml; do $(BIN)/python -m trainer.run "$$file" --verify; done
+
+test: setup
+	@$(BIN)/python -m pytest
+
+lint: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: setup
+	@$(BIN)/mypy
+
+clean:
+	rm -rf .venv *.egg-info build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
