@@ -1,0 +1,118 @@
+"""Merge the many small parts of a sweep's tables: ``python -m sweeper.compact SWEEP [--results DIR]``.
+
+The merged file lists the parts that it replaces; once it is there, readers ignore those. Only then
+are they deleted. A process that dies in between leaves files that nobody counts, and the next merge deletes them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sweeper import reader, schema
+from sweeper.files import Folder
+from sweeper.lease import Lease
+from sweeper.parts import Merged, encode_merged, file_name
+from sweeper.reader import DETAILS, Damage, Live, rows_of, snapshot
+from trainer.errors import StoreError, exit_code
+
+
+def compact(sweep: Folder, damage: Damage) -> None:
+    """Merge each table's parts into one; for the one process that writes to the sweep."""
+    for table in schema.tables():
+        _compact_table(sweep, table, damage)
+
+
+def _compact_table(sweep: Folder, table: str, damage: Damage) -> None:
+    folder = sweep.child(table)
+    seen = snapshot(folder, damage)
+    attempts = _stored_attempts(sweep, damage) if table in DETAILS else None
+    merge = _Merge(_with_unknown_columns(seen.live, schema.schema(table)), attempts)
+    for one in seen.live:
+        merge.add(one)
+    obsolete = list(seen.replaced)
+    if len(merge.taken) > 1 or merge.shrunk:
+        older = {name for one in merge.taken if one.part.merged for name in (one.name, *one.part.merged_files)}
+        name, content = encode_merged(merge.rows(), merge.ledger, sorted(older))
+        folder.write(file_name(name), content)
+        obsolete += [one.name for one in merge.taken if one.name != name]
+    for name in obsolete:
+        folder.delete(file_name(name))
+    folder.delete_unfinished()
+
+
+def _stored_attempts(sweep: Folder, damage: Damage) -> dict[int, str]:
+    stored = rows_of(sweep, "trials", damage).to_table(columns=["trial", "attempt"])
+    return dict(zip(stored["trial"].to_pylist(), stored["attempt"].to_pylist(), strict=True))
+
+
+class _Merge:
+    """The rows of parts, one after another, and where each part's are."""
+
+    def __init__(self, columns: pa.Schema, attempts: dict[int, str] | None) -> None:
+        """``attempts``: of each stored trial, the one that counts; None for a table whose rows always count."""
+        self.ledger: dict[str, Merged] = {}
+        self.taken: list[Live] = []
+        self.shrunk = False
+        """whether some rows of the parts taken count no more"""
+        self._columns, self._attempts = columns, attempts
+        self._slices: list[pa.Table] = []
+        self._length = 0
+
+    def rows(self) -> pa.Table:
+        return pa.concat_tables([self._columns.empty_table(), *self._slices])
+
+    def add(self, one: Live) -> None:
+        """Take the part, but for attempts that another replaced; leave it if its trial is not stored yet."""
+        table = reader.read_part(one.part, self._columns)
+        own = one.kept if one.part.merged else {one.name: Merged(one.part.checksum, 0, table.num_rows)}
+        slices = {name: table.slice(entry.offset, entry.rows) for name, entry in own.items()}
+        counts = {name: self._counts(rows) for name, rows in slices.items()}
+        if None in counts.values():
+            return
+        self.taken.append(one)
+        self.shrunk |= not one.whole or not all(counts.values())
+        for name, rows in slices.items():
+            if counts[name]:
+                self._slices.append(rows)
+                self.ledger[name] = Merged(own[name].checksum, self._length, rows.num_rows)
+                self._length += rows.num_rows
+
+    def _counts(self, rows: pa.Table) -> bool | None:
+        """Whether the rows count; None if that is not known yet."""
+        if self._attempts is None:
+            return True
+        pairs = rows.select(["trial", "attempt"]).group_by(["trial", "attempt"]).aggregate([]).to_pylist()
+        if any(pair["trial"] not in self._attempts for pair in pairs):
+            return None
+        return any(self._attempts[pair["trial"]] == pair["attempt"] for pair in pairs)
+
+
+def _with_unknown_columns(live: tuple[Live, ...], columns: pa.Schema) -> pa.Schema:
+    # A method that this checkout lacks has columns in the parts that it wrote: they are kept.
+    for one in live:
+        for field in pq.read_schema(pa.BufferReader(one.part.content)):
+            if field.name not in columns.names:
+                columns = columns.append(field)
+    return columns
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m sweeper.compact", description="Merge a sweep's Parquet parts.")
+    parser.add_argument("sweep")
+    parser.add_argument("--results", default=os.environ.get("CIL_RESULTS", "results"), help="default: results")
+    arguments = parser.parse_args(argv)
+    folder = Folder.at(arguments.results).child(arguments.sweep)
+    if not folder.folders():
+        raise StoreError(f"{folder}: no such sweep")
+    with Lease.acquire(folder):
+        compact(folder, Damage())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(main))

@@ -1,0 +1,200 @@
+"""A folder on any pyarrow filesystem: a local disk, S3, GCS, HDFS. Files appear in it whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+from pyarrow import fs
+
+from trainer.errors import StoreError
+
+_OBJECT_STORES = frozenset({"s3", "gcs", "abfs"})
+_MAP_FROM_BYTES = 4 << 20
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder, which need not exist yet: the first write makes it."""
+
+    filesystem: fs.FileSystem
+    path: str
+    shown: str
+    """how messages name it: the path or URI that the user gave"""
+
+    @classmethod
+    def at(cls, where: str | Path) -> Folder:
+        """The folder at a local path or a URI (``s3://``, ``gs://``, ``file://``). Raises StoreError for others."""
+        text = str(where)
+        if "://" not in text:
+            return cls(fs.LocalFileSystem(), str(Path(text).expanduser().absolute()), text)
+        try:
+            filesystem, path = fs.FileSystem.from_uri(text)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise StoreError(f"{text}: not a folder that pyarrow can open: {_first_line(error)}") from error
+        return cls(filesystem, path, text)
+
+    def __str__(self) -> str:
+        return self.shown
+
+    def child(self, *names: str) -> Folder:
+        """The folder below this one."""
+        below = "/".join(names)
+        return Folder(self.filesystem, f"{self.path.rstrip('/')}/{below}", f"{self.shown.rstrip('/')}/{below}")
+
+    @property
+    def local(self) -> Path | None:
+        """The path on this machine, or None on another filesystem."""
+        return Path(self.path) if self.filesystem.type_name == "local" else None
+
+    # -- reading ----------------------------------------------------------------------------------
+
+    def names(self) -> list[str]:
+        """Names of the files in this folder, sorted; hidden ones (unfinished writes) left out."""
+        return self._listed(fs.FileType.File)
+
+    def folders(self) -> list[str]:
+        """Names of the folders in this folder, sorted; hidden ones left out."""
+        return self._listed(fs.FileType.Directory)
+
+    def exists(self, name: str) -> bool:
+        """Whether the folder holds a file of that name."""
+        return bool(self.filesystem.get_file_info(self._file(name)).type == fs.FileType.File)
+
+    def read_bytes(self, name: str) -> bytes:
+        """The file's content. Raises FileNotFoundError, or StoreError if it cannot be read."""
+        return self.read_buffer(name).to_pybytes()
+
+    def read_buffer(self, name: str) -> pa.Buffer:
+        """The file's content; a large local file is mapped, not copied. Raises as ``read_bytes`` does."""
+        try:
+            if self.local is None:
+                with self.filesystem.open_input_stream(self._file(name)) as stream:
+                    return pa.py_buffer(stream.read())
+            if os.path.getsize(self._file(name)) >= _MAP_FROM_BYTES:
+                with pa.memory_map(self._file(name)) as mapped:
+                    return mapped.read_buffer()
+            return pa.py_buffer(Path(self._file(name)).read_bytes())
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise StoreError(f"{self}/{name}: cannot be read: {_first_line(error)}") from error
+
+    # -- writing ----------------------------------------------------------------------------------
+
+    def write(self, name: str, content: bytes) -> None:
+        """Put the file there, whole, in place of any of that name; on return it survives a power cut.
+
+        Raises StoreError if that fails (no permission, no space).
+        """
+        try:
+            if self.filesystem.type_name in _OBJECT_STORES:
+                self._stream(name, content)
+                return
+            unfinished = self._unfinished(name)
+            if self.local is not None:
+                self._write_local(unfinished, content)
+                os.replace(self._file(unfinished), self._file(name))
+                _sync_folder(self.path)
+            else:
+                self.filesystem.create_dir(self.path, recursive=True)
+                self._stream(unfinished, content)
+                self.filesystem.move(self._file(unfinished), self._file(name))
+        except OSError as error:
+            raise StoreError(f"{self}/{name}: cannot be written: {_first_line(error)}") from error
+
+    def create_exclusive(self, name: str, content: bytes) -> bool:
+        """Write the file if there is none of that name; return whether it was written.
+
+        Of several processes one succeeds on a local disk; elsewhere that is likely, not certain.
+        """
+        if self.local is None:
+            if self.exists(name):
+                return False
+            self.write(name, content)
+            return True
+        unfinished = self._unfinished(name)
+        try:
+            self._write_local(unfinished, content)
+            try:
+                # A link appears with its content; a file opened with O_EXCL is empty at first.
+                os.link(self._file(unfinished), self._file(name))
+            except FileExistsError:
+                return False
+            finally:
+                os.unlink(self._file(unfinished))
+            _sync_folder(self.path)
+        except OSError as error:
+            raise StoreError(f"{self}/{name}: cannot be written: {_first_line(error)}") from error
+        return True
+
+    def delete(self, name: str) -> None:
+        """Delete the file; nothing happens if there is none."""
+        with contextlib.suppress(FileNotFoundError):
+            self.filesystem.delete_file(self._file(name))
+
+    def delete_unfinished(self) -> None:
+        """Delete what killed writers left. Only where no other process writes."""
+        for info in self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True)):
+            if info.base_name.startswith(".unfinished-"):
+                self.delete(info.base_name)
+
+    def check_writable(self) -> None:
+        """Raise StoreError, one line, if no file can be written here."""
+        probe = f".probe-{uuid.uuid4().hex[:8]}"
+        self.write(probe, b"")
+        self.delete(probe)
+
+    # -- within -----------------------------------------------------------------------------------
+
+    def _file(self, name: str) -> str:
+        return f"{self.path.rstrip('/')}/{name}"
+
+    def _listed(self, kind: fs.FileType) -> list[str]:
+        try:
+            if self.local is not None:  # Arrow's listing asks for the size of each file, which nobody needs
+                with os.scandir(self.path) as entries:
+                    wanted = [e.name for e in entries if e.is_dir() == (kind == fs.FileType.Directory)]
+            else:
+                infos = self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True))
+                wanted = [info.base_name for info in infos if info.type == kind]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise StoreError(f"{self}: cannot be listed: {_first_line(error)}") from error
+        return sorted(name for name in wanted if not name.startswith("."))
+
+    def _unfinished(self, name: str) -> str:
+        return f".unfinished-{uuid.uuid4().hex[:8]}-{name}"
+
+    def _stream(self, name: str, content: bytes) -> None:
+        with self.filesystem.open_output_stream(self._file(name)) as stream:
+            stream.write(content)
+
+    def _write_local(self, name: str, content: bytes) -> None:
+        os.makedirs(self.path, exist_ok=True)
+        try:
+            with open(self._file(name), "xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            self.delete(name)
+            raise
+
+
+def _sync_folder(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _first_line(error: BaseException) -> str:
+    text = getattr(error, "strerror", None) or str(error)
+    return str(text).strip().splitlines()[0] if str(text).strip() else type(error).__name__

@@ -1,0 +1,152 @@
+"""One Parquet part of a table: how it is written, and how it is known to be whole.
+
+The last entry of the file's metadata is ``cil-part:v<schema version>:crc32:<8 hex digits>``, the checksum of all
+other bytes. Parquet's own page checksums leave the footer unguarded, and a footer with one bit
+changed can read as other numbers. The checksum also names the content: a merged file lists the parts
+that it replaces by name and checksum.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from trainer.errors import Error, StoreError
+from trainer.tables import VERSION
+
+MERGED = "merged-"
+"""what the names of merged parts begin with"""
+
+_MARK = re.compile(rb"cil-part:v(\d+):crc32:([0-9a-f]{8})")
+_MARK_START = b"cil-part:v"
+_ZEROS = b"00000000"
+
+
+class DamagedPart(Error):
+    """A part that is truncated or damaged."""
+
+
+@dataclass(frozen=True)
+class Merged:
+    """A part that a merged file replaces, and where its rows are in that file."""
+
+    checksum: str
+    offset: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part that was read whole."""
+
+    content: pa.Buffer
+    checksum: str
+    merged: Mapping[str, Merged] = field(default_factory=dict)
+    """by part name, for a merged file"""
+    merged_files: Sequence[str] = ()
+    """names of merged files that this one replaces"""
+
+
+def file_name(part: str) -> str:
+    """The name of a part's file. Raises ValueError for a name that no file should have."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.=-]*", part):
+        raise ValueError(f"not the name of a part: {part!r}")
+    return f"part-{part}.parquet"
+
+
+def part_name(file: str) -> str | None:
+    """The part of a file, or None if the file is no part."""
+    found = re.fullmatch(r"part-(.+)\.parquet", file)
+    return found[1] if found else None
+
+
+def encode(table: pa.Table) -> bytes:
+    """The file of a few rows. Without statistics and dictionaries, which outweigh few rows."""
+    return _encode(table, {}, use_dictionary=False, write_statistics=False)
+
+
+def encode_merged(table: pa.Table, merged: Mapping[str, Merged], merged_files: Sequence[str]) -> tuple[str, bytes]:
+    """The name and the file of many parts' rows."""
+    ledger = {
+        "parts": {name: [m.checksum, m.offset, m.rows] for name, m in merged.items()},
+        "files": sorted(merged_files),
+    }
+    content = _encode(table, {"merged": json.dumps(ledger)}, use_dictionary=True, write_statistics=True)
+    return MERGED + _checksum(pa.py_buffer(content))[1], content
+
+
+def decode(name: str, content: pa.Buffer) -> Part:
+    """Check a part's file. Raises DamagedPart, or StoreError if its schema is newer than this code's."""
+    mark = _find_mark(content)
+    if mark is None:
+        return Part(content, _decode_unmarked(content))
+    version, given = int(mark[1]), mark[2].decode()
+    if _checksum(content)[1] != given:
+        raise DamagedPart("its checksum differs: it is truncated or damaged")
+    _check_version(version)
+    if not name.startswith(MERGED):
+        return Part(content, given)
+    ledger: dict[str, Any] = json.loads(pq.read_metadata(pa.BufferReader(content)).metadata[b"merged"])
+    merged = {part: Merged(*entry) for part, entry in ledger["parts"].items()}
+    return Part(content, given, merged, tuple(ledger["files"]))
+
+
+def _encode(table: pa.Table, metadata: dict[str, str], **options: bool) -> bytes:
+    sink = pa.BufferOutputStream()
+    mark = f"cil-part:v{VERSION}:crc32:"
+    # Arrow's own copy of the schema would be as large as the rows, and says nothing that readers,
+    # who bring the table's schema, need.
+    with pq.ParquetWriter(sink, table.schema, compression="zstd", store_schema=False, **options) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({"schema_version": str(VERSION), **metadata, "part": mark + _ZEROS.decode()})
+    content = sink.getvalue()
+    digits, checksum = _checksum(content)
+    written = content.to_pybytes()
+    return written[:digits] + checksum.encode() + written[digits + 8 :]
+
+
+def _find_mark(content: pa.Buffer) -> re.Match[bytes] | None:
+    # The footer is at the end: only a file without a mark is searched whole.
+    for size in (4096, content.size):
+        tail = content.slice(max(0, content.size - size)).to_pybytes()
+        start = tail.rfind(_MARK_START)
+        if start >= 0:
+            return _MARK.match(tail, start)
+    return None
+
+
+def _checksum(content: pa.Buffer) -> tuple[int, str]:
+    """Where the mark's digits are, and the crc32 of the content with zeros in their place."""
+    mark = _find_mark(content)
+    if mark is None:
+        raise ValueError("no mark")
+    digits = content.size - len(mark.string) + mark.start(2)
+    view = memoryview(content)
+    total = zlib.crc32(view[digits + 8 :], zlib.crc32(_ZEROS, zlib.crc32(view[:digits])))
+    return digits, f"{total:08x}"
+
+
+def _decode_unmarked(content: pa.Buffer) -> str:
+    """A part of a single run's folder, which has no checksum: reading all of it is the check."""
+    try:
+        metadata = pq.read_metadata(pa.BufferReader(content)).metadata or {}
+        version = int(metadata.get(b"schema_version", b"1"))
+        if version <= VERSION:
+            pq.read_table(pa.BufferReader(content))
+    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, OverflowError, MemoryError) as error:
+        reason = str(error).splitlines() or [type(error).__name__]
+        raise DamagedPart(f"it is no readable Parquet file: {reason[0]}") from error
+    _check_version(version)
+    return f"{zlib.crc32(content):08x}"
+
+
+def _check_version(version: int) -> None:
+    if version > VERSION:
+        raise StoreError(f"written with schema version {version}, and this code reads up to {VERSION}: update the code")

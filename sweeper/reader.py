@@ -1,0 +1,170 @@
+"""Reading the parts of a table: every row once, whatever was damaged, merged or half deleted meanwhile."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from sweeper import schema
+from sweeper.files import Folder
+from sweeper.parts import MERGED, DamagedPart, Merged, Part, decode, file_name, part_name
+from trainer.errors import StoreError
+
+DETAILS = ("tasks", "epochs", "classes")
+"""the tables whose rows count once their attempt has rows in ``trials``"""
+
+_LISTINGS = 50
+
+
+@dataclass(frozen=True)
+class Live:
+    """A part whose rows count, but for those that were written again since it merged them."""
+
+    name: str
+    part: Part
+    kept: dict[str, Merged]
+    """of a merged part: the parts that it alone still stands for"""
+
+    @property
+    def whole(self) -> bool:
+        """Whether all rows count."""
+        return len(self.kept) == len(self.part.merged)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The parts of a table at one moment."""
+
+    live: tuple[Live, ...]
+    replaced: tuple[str, ...]
+    """parts still there whose rows are in a merged one"""
+
+
+class Damage:
+    """Names each damaged part once."""
+
+    def __init__(self, report: Callable[[str], None] | None = None) -> None:
+        self._report = report or _to_stderr
+        self._named: set[str] = set()
+
+    def passed_over(self, file: str, reason: str) -> None:
+        if file not in self._named:
+            self._named.add(file)
+            self._report(f"{file}: passed over: {reason}")
+
+
+def _to_stderr(line: str) -> None:
+    print(f"warning: {line}", file=sys.stderr)
+
+
+def rows_of(sweep: Folder, table: str, damage: Damage) -> ds.Dataset:
+    """All rows in the parts of one table of a sweep, read when they are asked for."""
+    return dataset(snapshot(sweep.child(table), damage).live, schema.schema(table))
+
+
+def committed(sweep: Folder, damage: Damage) -> ds.Expression:
+    """Selects the rows whose attempt is the one that ``trials`` holds."""
+    attempts = rows_of(sweep, "trials", damage).to_table(columns={"attempt": _attempt()})["attempt"]
+    return pc.is_in(_attempt(), value_set=attempts.combine_chunks().unique())
+
+
+def _attempt() -> ds.Expression:
+    return pc.binary_join_element_wise(pc.field("trial").cast(pa.string()), pc.field("attempt"), "/")
+
+
+def snapshot(folder: Folder, damage: Damage) -> Snapshot:
+    """The parts in a table's folder. Raises StoreError for a part of a newer schema."""
+    for _ in range(_LISTINGS):
+        names = _stable_names(folder)
+        try:
+            return _resolve(dict(zip(names, _load(folder, names, damage), strict=True)))
+        except FileNotFoundError:  # merged and deleted since it was listed: its rows are in a new file
+            continue
+    raise StoreError(f"{folder}: its files changed {_LISTINGS} times while they were read")
+
+
+def _names(folder: Folder) -> list[str]:
+    return [part for part in map(part_name, folder.names()) if part]
+
+
+def _stable_names(folder: Folder) -> list[str]:
+    # A listing is no snapshot: it can pass where a merged file will appear, and then miss the parts
+    # which that one replaced. Then the next listing shows a merged file that this one did not.
+    names = _names(folder)
+    for _ in range(_LISTINGS):
+        again = _names(folder)
+        if [n for n in again if n.startswith(MERGED)] == [n for n in names if n.startswith(MERGED)]:
+            return names
+        names = again
+    return names
+
+
+def _load(folder: Folder, names: Sequence[str], damage: Damage) -> list[Part | None]:
+    def load(name: str) -> Part | None:
+        file = file_name(name)
+        content = folder.read_buffer(file)
+        try:
+            return decode(name, content)
+        except DamagedPart as error:
+            damage.passed_over(f"{folder}/{file}", str(error))
+            return None
+        except StoreError as error:
+            raise StoreError(f"{folder}/{file}: {error}") from error
+
+    with ThreadPoolExecutor(16) as pool:  # on an object store the time is spent waiting
+        return list(pool.map(load, names))
+
+
+def _resolve(parts: dict[str, Part | None]) -> Snapshot:
+    """Which of the parts count, and which are in a merged one already."""
+    found = {name: part for name, part in parts.items() if part is not None}
+    replaced = {name for part in found.values() for name in part.merged_files if name in found}
+    owned: dict[str, str] = {}
+    live: list[Live] = []
+    for name, part in found.items():
+        if not name.startswith(MERGED) or name in replaced:
+            continue
+        kept = {}
+        for old, merged in part.merged.items():
+            again = found.get(old)
+            if again is not None and again.checksum != merged.checksum:
+                continue  # written anew since: the file counts
+            if old not in owned:
+                owned[old] = name
+                kept[old] = merged
+        live.append(Live(name, part, kept))
+    replaced |= {name for name in found if name in owned}
+    live += [Live(n, p, {}) for n, p in found.items() if n not in replaced and not n.startswith(MERGED)]
+    return Snapshot(tuple(live), tuple(sorted(replaced)))
+
+
+def dataset(live: Iterable[Live], columns: pa.Schema) -> ds.Dataset:
+    """The rows of these parts, read when they are asked for; columns that a part lacks are null."""
+    parquet = ds.ParquetFileFormat()
+    fragments, rows = [], []
+    for one in live:
+        if one.whole:
+            fragments.append(parquet.make_fragment(pa.BufferReader(one.part.content)))
+        else:
+            rows.append(_kept_rows(one, columns))
+    files = ds.FileSystemDataset(fragments, columns, parquet)
+    return ds.UnionDataset(columns, [files, ds.dataset(pa.concat_tables(rows))]) if rows else files
+
+
+def _kept_rows(one: Live, columns: pa.Schema) -> pa.Table:
+    table = read_part(one.part, columns)
+    kept = [table.slice(merged.offset, merged.rows) for merged in one.kept.values()]
+    return pa.concat_tables([table.slice(0, 0), *kept])
+
+
+def read_part(part: Part, columns: pa.Schema) -> pa.Table:
+    """All rows of one part, in their order."""
+    parquet = ds.ParquetFileFormat()
+    fragment = parquet.make_fragment(pa.BufferReader(part.content))
+    return ds.FileSystemDataset([fragment], columns, parquet).to_table()

@@ -1,0 +1,144 @@
+"""The columns of every table of a sweep: those of one run, with the sweep's in front.
+
+``python -m sweeper.schema`` prints the page docs/results_schema.md.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from trainer import tables as run
+from trainer.tables import VERSION, Column, arrow_schema
+
+_SWEEP = (
+    Column("sweep", pa.string(), "name of the sweep; null in the folder of a single run"),
+    Column("trial", pa.int64(), "number of the configuration in the sweep, which is Optuna's"),
+    Column("attempt", pa.string(), "which start of the trial the row is from"),
+)
+
+_CONFIGURATION = (
+    Column("pack", pa.string(), "the Ray trial whose configurations were trained together"),
+    Column("objective", pa.float64(), "mean over the configuration's seeds of the objective's metric; null if none"),
+    Column("params_json", pa.string(), "the values that the search varied, by field, as JSON"),
+)
+
+SWEEP_COLUMNS = frozenset(column.name for column in (*_SWEEP, *_CONFIGURATION))
+"""what a sweep's tables have and a single run's have not"""
+
+_CHOSEN_AT = pa.timestamp("us", tz="UTC")
+
+ASKS = (
+    _SWEEP[0],
+    _SWEEP[1],
+    Column("config_id", pa.string(), "hash of the configuration without its seed"),
+    Column("params_json", pa.string(), "the values that the sampler chose, by field, as JSON"),
+    Column("asked_at", _CHOSEN_AT, "when, before the configuration was started"),
+)
+
+PROMOTIONS = (
+    _SWEEP[0],
+    _SWEEP[1],
+    Column("config_id", pa.string(), "hash of the configuration without its seed"),
+    Column("name", pa.string(), "of the run file"),
+    Column("file", pa.string(), "the run file written, or that would have been"),
+    Column("decision", pa.string(), "promoted or refused"),
+    Column("reason", pa.string(), "of the decision"),
+    Column("metric", pa.string(), "that decided"),
+    Column("split", pa.string(), "that the metric was measured on"),
+    Column("seeds", pa.list_(pa.int64()), "fresh seeds that the configuration was trained on again"),
+    Column("n", pa.int64(), "number of those seeds"),
+    Column("mean_pct", pa.float64(), "mean of the metric over the seeds"),
+    Column("std_pct", pa.float64(), "standard deviation over the seeds; null with one"),
+    Column("interval_low_pct", pa.float64(), "lower end of the interval of the mean difference to the incumbent"),
+    Column("interval_high_pct", pa.float64(), "upper end of that interval"),
+    Column("incumbent_config_id", pa.string(), "the configuration in the run file before; null if there was none"),
+    Column("incumbent_mean_pct", pa.float64(), "the incumbent's mean over the same seeds"),
+    Column("incumbent_std_pct", pa.float64(), "the incumbent's standard deviation over the same seeds"),
+    Column("query", pa.string(), "the SQL that chose the configuration"),
+    Column("git_commit", pa.string(), "of the code; -dirty where files differed"),
+    Column("data_fingerprint", pa.string(), "hash of the decoded images and labels"),
+    Column("at", _CHOSEN_AT, "when it was decided"),
+)
+
+
+def tables() -> dict[str, tuple[Column, ...]]:
+    """The columns of every table, by the table's name."""
+    of_runs = {name: (*_SWEEP, *columns) for name, columns in run.run_tables().items()}
+    of_runs["trials"] = (*_SWEEP, *_CONFIGURATION, *run.trials())
+    return {**of_runs, "asks": ASKS, "promotions": PROMOTIONS}
+
+
+def schema(table: str) -> pa.Schema:
+    """The Arrow schema of a table."""
+    return arrow_schema(tables()[table])
+
+
+def to_arrow(table: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Rows as an Arrow table; a missing key is null.
+
+    Raises TypeError for a key that is no column or a value of another type: the writer's bug.
+    """
+    columns = tables()[table]
+    unknown = {key for row in rows for key in row} - {column.name for column in columns}
+    if unknown:
+        raise TypeError(f"table {table} has no column {', '.join(sorted(unknown))}")
+    arrays = [_array(table, column, [row.get(column.name) for row in rows]) for column in columns]
+    return pa.Table.from_arrays(arrays, schema=arrow_schema(columns))
+
+
+def _array(table: str, column: Column, values: list[Any]) -> pa.Array:
+    if pa.types.is_map(column.type):
+        values = [list(value.items()) if isinstance(value, Mapping) else value for value in values]
+    try:
+        return pa.array(values, column.type)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        raise TypeError(f"table {table}, column {column.name}: {error}") from error
+
+
+def params_json(params: Mapping[str, Any]) -> str:
+    """The values of a configuration's varied fields, as the column ``params_json`` holds them."""
+    return json.dumps(dict(params), sort_keys=True)
+
+
+# -- the page --------------------------------------------------------------------------------------
+
+_ABOUT = {
+    "trials": "One row a run: a configuration and a seed. The row is written last, when all else of the run is stored.",
+    "tasks": "One row a run and task.",
+    "epochs": "One row a run and epoch.",
+    "classes": "One row a run, task and class seen.",
+    "asks": "One row a configuration that the sampler chose, written before it is started.",
+    "promotions": "One row a decision about a run file.",
+}
+
+
+def page() -> str:
+    """The text of docs/results_schema.md."""
+    head = f"""# Tables of results
+
+Written by `python -m sweeper.schema`; do not edit. Schema version {VERSION}.
+
+A sweep's results are Parquet files, `<results>/<sweep>/<table>/part-*.parquet`, written once and never
+edited. Each holds its schema version and a checksum in its metadata. A file of a newer version is
+refused; one that is truncated or damaged is named on stderr and passed over.
+`python -m sweeper.compact SWEEP` merges the files of each table into one.
+
+`python -m trainer.run --out DIR` writes `trials`, `tasks`, `epochs` and `classes` in the same form, without
+the sweep's columns. Units are in the names: `_pct` percent, `_s` seconds.
+"""
+    sections = [f"## {name}\n\n{_ABOUT[name]}\n\n{_as_markdown(columns)}" for name, columns in tables().items()]
+    return "\n".join([head, *sections])
+
+
+def _as_markdown(columns: Iterable[Column]) -> str:
+    lines = ["| column | type | meaning |", "|---|---|---|"]
+    lines += [f"| `{c.name}` | {c.type} | {c.doc.replace('|', '/')} |" for c in columns]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(page(), end="")

@@ -1,0 +1,149 @@
+"""The results of one sweep: append-only Parquet that the driver alone writes. The only truth there is.
+
+A configuration's rows appear at once, with the part ``trials/part-t<number>.parquet``, which is written
+after its tasks, epochs and classes. Those carry the attempt, and rows of attempts without a ``trials`` row
+do not count. A configuration that is stored twice, after a crash, replaces itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from sweeper import schema
+from sweeper.compact import compact
+from sweeper.files import Folder
+from sweeper.lease import Lease
+from sweeper.parts import encode, file_name
+from sweeper.reader import DETAILS, Damage, committed, rows_of
+from trainer.errors import StoreError
+
+
+class Store:
+    """The tables of one sweep.
+
+    Writing through a store whose ``lease`` is set raises StoreError once the lease is lost.
+    """
+
+    def __init__(self, results: str | Path, sweep: str, report: Callable[[str], None] | None = None) -> None:
+        """``results``: a local path or URI. ``report`` takes the line that names a damaged part (else stderr)."""
+        if not sweep or sweep.startswith(".") or "/" in sweep:
+            raise StoreError(f"not the name of a sweep: {sweep!r}")
+        self.sweep = sweep
+        self.folder = Folder.at(results).child(sweep)
+        self.lease: Lease | None = None
+        self._damage = Damage(report)
+
+    # -- writing ----------------------------------------------------------------------------------
+
+    def append(self, table: str, rows: Sequence[Mapping[str, Any]], part: str) -> None:
+        """Write rows as one part; a part of the same name is replaced. ``sweep`` is filled in.
+
+        Raises StoreError if the folder cannot be written or the lease is lost, TypeError for an unknown column.
+        """
+        content = encode(schema.to_arrow(table, [{**row, "sweep": self.sweep} for row in rows]))
+        if self.lease is not None:
+            self.lease.check()
+        self.folder.child(table).write(file_name(part), content)
+
+    def finish_trial(
+        self,
+        trial: int,
+        attempt: str,
+        results: Sequence[Mapping[str, Any]],
+        *,
+        pack: str | None = None,
+        objective: float | None = None,
+        params: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Store a configuration that has ended.
+
+        ``results``: one a seed, each with ``row``, ``tasks``, ``epochs`` and ``classes`` as a RunResult has them. When this returns the configuration is stored; if the process dies before, it is not.
+        """
+        where = {"trial": trial, "attempt": attempt}
+        name = f"t{trial:06d}"
+        for table in DETAILS:
+            rows = [{**row, **where} for result in results for row in result.get(table, ())]
+            if rows:
+                self.append(table, rows, f"{name}-{attempt}")
+        found = {
+            "pack": pack,
+            "objective": objective,
+            "params_json": None if params is None else schema.params_json(params),
+        }
+        self.append("trials", [{**found, **result["row"], **where} for result in results], name)
+
+    def compact(self) -> None:
+        """Merge the parts of each table into one. Readers may read, and the process may die, at any moment.
+
+        Only for the holder of the lease, or while nobody writes.
+        """
+        if self.lease is not None:
+            self.lease.check()
+        compact(self.folder, self._damage)
+
+    # -- reading ----------------------------------------------------------------------------------
+
+    def read(self, table: str, columns: Sequence[str] | None = None, where: ds.Expression | None = None) -> pa.Table:
+        """A table's rows, or some columns of those that ``where`` selects; rows of unfinished attempts are left out.
+
+        Damaged parts are named once and passed over. Raises StoreError for a part of a newer schema.
+        """
+        rows = rows_of(self.folder, table, self._damage)
+        if table in DETAILS:
+            rows = rows.filter(committed(self.folder, self._damage))
+        return rows.to_table(columns=None if columns is None else list(columns), filter=where)
+
+    def finished_trials(self) -> set[int]:
+        """The numbers of the configurations that are stored."""
+        return set(self.read("trials", ["trial"])["trial"].to_pylist())
+
+    @staticmethod
+    def find_finished(
+        results: str | Path, run_ids: Collection[str], data_fingerprint: str | None = None
+    ) -> dict[str, dict[str, Any]]:
+        """Finished runs with these ids in any sweep of ``results``, by run id.
+
+        Each is as ``finish_trial`` takes it, ``row``, ``tasks``, ``epochs``, ``classes``, and says in ``sweep`` and
+        ``trial`` where it is from. With a fingerprint, only runs on those images.
+        """
+        wanted = pc.field("run_id").isin(list(run_ids)) & (pc.field("status") == "finished")
+        if data_fingerprint is not None:
+            wanted &= pc.field("data_fingerprint") == data_fingerprint
+        found: dict[str, dict[str, Any]] = {}
+        for sweep in sweeps(results):
+            store = Store(results, sweep)
+            rows = store.read("trials", where=wanted).to_pylist(maps_as_pydicts="strict")
+            new = {row["run_id"]: row for row in reversed(rows) if row["run_id"] not in found}
+            if not new:
+                continue
+            found |= {i: {"row": _run_only(r), "sweep": sweep, "trial": r["trial"]} for i, r in new.items()}
+            for table in DETAILS:
+                details = store.read(table, where=pc.field("run_id").isin(list(new)))
+                by_run: dict[str, list[dict[str, Any]]] = {run_id: [] for run_id in new}
+                for row in details.to_pylist(maps_as_pydicts="strict"):
+                    if row["trial"] == new[row["run_id"]]["trial"]:
+                        by_run[row["run_id"]].append(_run_only(row))
+                for run_id, own in by_run.items():
+                    found[run_id][table] = own
+        return found
+
+
+def sweeps(results: str | Path) -> list[str]:
+    """Names of the sweeps in a results folder, sorted."""
+    root = Folder.at(results)
+    return [name for name in root.folders() if is_sweep(root.child(name))]
+
+
+def is_sweep(folder: Folder) -> bool:
+    """Whether the folder is a sweep's, or that of a single run."""
+    return folder.exists("space.yaml") or not {"trials", "asks"}.isdisjoint(folder.folders())
+
+
+def _run_only(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if key not in schema.SWEEP_COLUMNS}
