@@ -9,14 +9,14 @@ import shutil
 import signal
 import subprocess
 import sys
-import textwrap
+import tempfile
 import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]
 import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
@@ -183,7 +183,9 @@ def test_kuberay_pods_fit_together(name: str) -> None:
     assert spec["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
     [workers] = spec["workerGroupSpecs"]
     assert workers["minReplicas"] <= workers["replicas"] <= workers["maxReplicas"]
-    policy = next(d for d in yaml.safe_load_all((CLUSTER / "kuberay/results.yaml").read_text()) if "podSelector" in d["spec"])
+    policy = next(
+        d for d in yaml.safe_load_all((CLUSTER / "kuberay/results.yaml").read_text()) if "podSelector" in d["spec"]
+    )
     for group in [spec["headGroupSpec"], workers]:
         template = group["template"]
         assert policy["spec"]["podSelector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
@@ -251,6 +253,13 @@ def test_every_module_that_is_run_exists() -> None:
     assert "sweeper.launch" in modules
     missing = [module for module in sorted(modules) if importlib.util.find_spec(module) is None]
     assert not missing
+
+
+def test_every_file_that_the_page_names_exists() -> None:
+    page = (REPO / "docs" / "cluster.md").read_text()
+    named = set(re.findall(r"\bcluster/[\w./-]*\w", page))
+    assert {f"cluster/{path.relative_to(CLUSTER)}" for path in CLUSTER.rglob("*.*")} <= named | {"cluster/Dockerfile"}
+    assert not [name for name in sorted(named) if not (REPO / name).exists()]
 
 
 def test_every_flag_of_ray_start_exists() -> None:
