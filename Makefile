@@ -33,6 +33,7 @@ demo: setup
 	@echo; echo "== 2/4 leaderboard"
 	@$(BIN)/python -m sweeper.query "SELECT * FROM best LIMIT 5"
 	@echo; echo "== 3/4 promote: the best few again, on fresh seeds and the test split"
+	@rm -f $(DEMO)/*.yaml && mkdir -p $(DEMO)
 	@$(BIN)/python -m sweeper.promote digits --runs $(DEMO)
 	@echo; echo "== 4/4 verify: the promoted run file gives the numbers that it claims"
 	@set -e; for file in $(DEMO)/*.yaml; do $(BIN)/python -m trainer.run "$$file" --verify; done
