@@ -65,17 +65,24 @@ def _to_stderr(line: str) -> None:
 
 def rows_of(sweep: Folder, table: str, damage: Damage) -> ds.Dataset:
     """All rows in the parts of one table of a sweep, read when they are asked for."""
-    return dataset(snapshot(sweep.child(table), damage).live, schema.schema(table))
+    return rows_of_all([sweep], table, damage)
 
 
-def committed(sweep: Folder, damage: Damage) -> ds.Expression:
-    """Selects the rows whose attempt is the one that ``trials`` holds."""
-    attempts = rows_of(sweep, "trials", damage).to_table(columns={"attempt": _attempt()})["attempt"]
+def rows_of_all(sweeps: Iterable[Folder], table: str, damage: Damage) -> ds.Dataset:
+    """The same of several sweeps together."""
+    live = [one for sweep in sweeps for one in snapshot(sweep.child(table), damage).live]
+    return dataset(live, schema.schema(table))
+
+
+def committed(trials: ds.Dataset) -> ds.Expression:
+    """Selects the rows of other tables whose attempt is one that ``trials`` holds."""
+    attempts = trials.to_table(columns={"attempt": _attempt()})["attempt"]
     return pc.is_in(_attempt(), value_set=attempts.combine_chunks().unique())
 
 
 def _attempt() -> ds.Expression:
-    return pc.binary_join_element_wise(pc.field("trial").cast(pa.string()), pc.field("attempt"), "/")
+    columns = (pc.field("sweep"), pc.field("trial").cast(pa.string()), pc.field("attempt"))
+    return pc.binary_join_element_wise(*columns, "/", null_handling="replace", null_replacement="")
 
 
 def snapshot(folder: Folder, damage: Damage) -> Snapshot:

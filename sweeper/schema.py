@@ -104,6 +104,65 @@ def params_json(params: Mapping[str, Any]) -> str:
     return json.dumps(dict(params), sort_keys=True)
 
 
+# -- views -----------------------------------------------------------------------------------------
+
+SWEEPS = (
+    Column("sweep", pa.string(), "name of the sweep"),
+    Column("metric", pa.string(), "of the objective: a column of trials"),
+    Column("split", pa.string(), "of the objective: what the metric is measured on"),
+    Column("direction", pa.string(), "of the objective: maximize or minimize"),
+)
+
+BEST = (
+    _SWEEP[0],
+    _SWEEP[1],
+    Column("config_id", pa.string(), "hash of the configuration without its seed"),
+    *SWEEPS[1:],
+    Column("mean", pa.float64(), "mean of the metric over the seeds"),
+    Column("std", pa.float64(), "standard deviation over the seeds; null with one"),
+    Column("n", pa.int64(), "number of seeds"),
+    Column("params_json", pa.string(), "the values that the search varied, by field, as JSON"),
+)
+
+
+def seeds() -> tuple[Column, ...]:
+    """The columns of the view ``seeds``."""
+    metrics = [
+        column
+        for name in accuracies()
+        for column in (
+            Column(name, pa.float64(), "mean over the seeds"),
+            Column(std_name(name), pa.float64(), "standard deviation over the seeds; null with one"),
+        )
+    ]
+    return (
+        *_SWEEP,
+        Column("config_id", pa.string(), "hash of the configuration without its seed"),
+        *_CONFIGURATION[1:],
+        Column("n", pa.int64(), "number of seeds"),
+        Column("status", pa.string(), "finished if all seeds are, else another seed's"),
+        *metrics,
+        Column("device_s", pa.float64(), "sum over the seeds"),
+        Column("saved_s", pa.float64(), "sum over the seeds"),
+        *run.config_columns(),
+    )
+
+
+def accuracies() -> list[str]:
+    """The columns of ``trials`` that are percent."""
+    return [column.name for column in run.SUMMARY if column.name.endswith("_pct")]
+
+
+def std_name(accuracy: str) -> str:
+    """The column of ``seeds`` with an accuracy's standard deviation."""
+    return accuracy.removesuffix("_pct") + "_std_pct"
+
+
+def views() -> dict[str, tuple[Column, ...]]:
+    """The columns of what ``sweeper.query`` derives from the tables, by the view's name."""
+    return {"seeds": seeds(), "best": BEST, "sweeps": SWEEPS}
+
+
 # -- the page --------------------------------------------------------------------------------------
 
 _ABOUT = {
@@ -113,6 +172,9 @@ _ABOUT = {
     "classes": "One row a run, task and class seen.",
     "asks": "One row a configuration that the sampler chose, written before it is started.",
     "promotions": "One row a decision about a run file.",
+    "seeds": "One row a configuration: its seeds together.",
+    "best": "One row a sweep: of the configurations whose seeds all finished, the best by the sweep's objective.",
+    "sweeps": "One row a sweep: its objective.",
 }
 
 
@@ -130,8 +192,12 @@ refused; one that is truncated or damaged is named on stderr and passed over.
 `python -m trainer.run --out DIR` writes `trials`, `tasks`, `epochs` and `classes` in the same form, without
 the sweep's columns. Units are in the names: `_pct` percent, `_s` seconds.
 """
-    sections = [f"## {name}\n\n{_ABOUT[name]}\n\n{_as_markdown(columns)}" for name, columns in tables().items()]
-    return "\n".join([head, *sections])
+    derived = "# Views\n\nDerived from the tables when `python -m sweeper.query` is asked; not stored.\n"
+    return "\n".join([head, *_sections(tables()), derived, *_sections(views())])
+
+
+def _sections(of: Mapping[str, tuple[Column, ...]]) -> list[str]:
+    return [f"## {name}\n\n{_ABOUT[name]}\n\n{_as_markdown(columns)}" for name, columns in of.items()]
 
 
 def _as_markdown(columns: Iterable[Column]) -> str:

@@ -63,7 +63,8 @@ class Store:
     ) -> None:
         """Store a configuration that has ended.
 
-        ``results``: one a seed, each with ``row``, ``tasks``, ``epochs`` and ``classes`` as a RunResult has them. When this returns the configuration is stored; if the process dies before, it is not.
+        ``results``: one a seed, each with ``row``, ``tasks``, ``epochs`` and ``classes`` as a RunResult has them.
+        When this returns the configuration is stored; if the process dies before, it is not.
         """
         where = {"trial": trial, "attempt": attempt}
         name = f"t{trial:06d}"
@@ -94,9 +95,11 @@ class Store:
 
         Damaged parts are named once and passed over. Raises StoreError for a part of a newer schema.
         """
+        # The attempts are read first: details are written before the attempt that they are of counts.
+        counted = committed(rows_of(self.folder, "trials", self._damage)) if table in DETAILS else None
         rows = rows_of(self.folder, table, self._damage)
-        if table in DETAILS:
-            rows = rows.filter(committed(self.folder, self._damage))
+        if counted is not None:
+            rows = rows.filter(counted)
         return rows.to_table(columns=None if columns is None else list(columns), filter=where)
 
     def finished_trials(self) -> set[int]:

@@ -1,0 +1,100 @@
+"""Tables as people and programs read them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import sys
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+_SHOWN_ROWS = 1000
+
+
+def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """On a terminal a drawn table, else plain aligned columns."""
+    shown, hidden = rows[:_SHOWN_ROWS], len(rows) - _SHOWN_ROWS
+    if sys.stdout.isatty():
+        from rich.console import Console  # noqa: PLC0415  (slow to import)
+        from rich.table import Table  # noqa: PLC0415
+        from rich.text import Text  # noqa: PLC0415
+
+        drawn = Table()
+        for header in headers:
+            drawn.add_column(Text(header), overflow="fold")
+        for row in shown:
+            drawn.add_row(*(Text(cell) for cell in row))
+        Console().print(drawn)
+    else:
+        print(plain(headers, shown), end="")
+    if hidden > 0:
+        print(f"... and {hidden} more rows: --format csv shows them all")
+
+
+def plain(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Aligned columns, a header and one line a row."""
+    lines = [tuple(headers), *map(tuple, rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(headers))]
+    return "".join("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() + "\n" for line in lines)
+
+
+def cells(table: pa.Table) -> list[list[str]]:
+    """The rows as people read them: floats to six digits, null as nothing."""
+    return [[_cell(value) for value in row.values()] for row in _records(table)]
+
+
+def as_bytes(table: pa.Table, form: str) -> bytes:
+    """The table in one of the forms table, csv, json (a list of objects) and parquet."""
+    if form == "parquet":
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, compression="zstd")
+        return sink.getvalue().to_pybytes()
+    if form == "json":
+        return (json.dumps(_records(table), indent=1) + "\n").encode()
+    if form == "csv":
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(table.column_names)
+        writer.writerows([_exact(value) for value in row.values()] for row in _records(table))
+        return text.getvalue().encode()
+    return plain(table.column_names, cells(table)).encode()
+
+
+def _records(table: pa.Table) -> list[dict[str, Any]]:
+    # Names may repeat in SQL, keys may not.
+    names = [
+        name if table.column_names.count(name) == 1 else f"{name}_{i}" for i, name in enumerate(table.column_names)
+    ]
+    rows = table.rename_columns(names).to_pylist(maps_as_pydicts="lossy")
+    return [{name: _plain_value(value) for name, value in row.items()} for row in rows]
+
+
+def _plain_value(value: Any) -> Any:
+    """A value that JSON has; a number that is none is null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): _plain_value(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain_value(inner) for inner in value]
+    if isinstance(value, date):  # datetime is a date
+        return value.isoformat()
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else _exact(value)
+
+
+def _exact(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, (dict, list, bool)):
+        return json.dumps(value)
+    return str(value)

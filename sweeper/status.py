@@ -1,0 +1,186 @@
+"""What a sweep is doing: ``python -m sweeper.status [SWEEP] [--results DIR]``.
+
+The driver writes ``status.json`` at each change; the lease says whether the driver is still there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from sweeper import show
+from sweeper.files import Folder
+from sweeper.lease import holder
+from sweeper.store import sweeps
+from trainer.errors import StoreError, exit_code, nearest
+
+FILE = "status.json"
+
+
+@dataclass
+class Running:
+    """A configuration that is being trained."""
+
+    __pydantic_config__ = ConfigDict(extra="ignore")
+
+    trial: int
+    params: dict[str, Any]
+    task: int = 0
+    """tasks finished"""
+    tasks: int = 0
+    value: float | None = None
+    """the objective's metric after the last task, mean over the seeds"""
+
+
+@dataclass
+class Best:
+    """The best finished configuration so far."""
+
+    __pydantic_config__ = ConfigDict(extra="ignore")
+
+    trial: int
+    value: float
+    params: dict[str, Any]
+
+
+@dataclass
+class Status:
+    """What the driver last said. Times are seconds since 1970."""
+
+    __pydantic_config__ = ConfigDict(extra="ignore")
+
+    total: int
+    state: Literal["running", "finished", "stopped", "failed"] = "running"
+    done: int = 0
+    """configurations stored, whatever became of them; failed, pruned and diverged ones are among them"""
+    failed: int = 0
+    pruned: int = 0
+    diverged: int = 0
+    running: list[Running] = field(default_factory=list)
+    waiting: str | None = None
+    """why configurations wait, in words"""
+    best: Best | None = None
+    device_s: float = 0.0
+    saved_s: float = 0.0
+    started_at: float = field(default_factory=time.time)
+    updated_at: float = field(default_factory=time.time)
+    eta_s: float | None = None
+    """seconds that are left, as far as the driver can tell"""
+
+    def write(self, folder: Folder) -> None:
+        """Put it in the sweep's folder. Raises StoreError if that fails."""
+        self.updated_at = time.time()
+        folder.write(FILE, TypeAdapter(Status).dump_json(self, indent=1))
+
+    @classmethod
+    def read(cls, folder: Folder) -> Self | None:
+        """What the sweep's folder says, or None where it says nothing that can be read."""
+        try:
+            return TypeAdapter(cls).validate_json(folder.read_bytes(FILE))
+        except (FileNotFoundError, ValidationError):
+            return None
+
+
+def state_of(folder: Folder, status: Status | None) -> str:
+    """The state in words: what the driver said, or interrupted if it went away without a word."""
+    driver = holder(folder)
+    if driver is not None and driver.alive():
+        return "running"
+    if status is None:
+        return "not started"
+    return "interrupted" if status.state == "running" else status.state
+
+
+def _summary(name: str, folder: Folder) -> list[str]:
+    status = Status.read(folder)
+    state = state_of(folder, status)
+    if status is None:
+        return [name, state, "", "", "", "", "", ""]
+    return [
+        name,
+        state,
+        f"{status.done}/{status.total}",
+        str(len(status.running)) if state == "running" else "",
+        "" if status.best is None else f"{status.best.value:.6g} (trial {status.best.trial})",
+        _duration(status.eta_s) if state == "running" else "",
+        _duration(status.device_s),
+        _duration(status.saved_s),
+    ]
+
+
+_SUMMARY = ("sweep", "state", "done", "running", "best", "time left", "device time", "saved")
+
+
+def _details(name: str, folder: Folder) -> None:
+    """All that is known of one sweep."""
+    status = Status.read(folder)
+    state = state_of(folder, status)
+    print(f"{name}: {state}")
+    driver = holder(folder)
+    if driver is not None:
+        print(f"driver: {driver}{'' if driver.alive() else ' (gone)'}")
+    if status is None:
+        return
+    ends = ((status.pruned, "pruned"), (status.diverged, "diverged"), (status.failed, "failed"))
+    of_them = ", ".join(f"{count} {end}" for count, end in ends if count)
+    print(f"done: {status.done} of {status.total} configurations" + (f" ({of_them})" if of_them else ""))
+    if status.best is not None:
+        print(f"best: {status.best.value:.6g}, trial {status.best.trial}, {_params(status.best.params)}")
+    if state == "running":
+        print(f"time left: {_duration(status.eta_s) or 'not known yet'}")
+        if status.waiting:
+            print(f"waiting: {status.waiting}")
+    print(f"device time: {_duration(status.device_s)} spent, {_duration(status.saved_s)} saved by shared first tasks")
+    print(f"last change: {_duration(max(0.0, time.time() - status.updated_at))} ago")
+    if status.running and state == "running":
+        rows = [
+            [str(r.trial), f"{r.task}/{r.tasks}", "" if r.value is None else f"{r.value:.6g}", _params(r.params)]
+            for r in status.running
+        ]
+        show.print_table(("trial", "task", "value", "params"), rows)
+
+
+def _params(params: dict[str, Any]) -> str:
+    return ", ".join(
+        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={json.dumps(value)}"
+        for name, value in params.items()
+    )
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m sweeper.status", description="What sweeps are doing.")
+    parser.add_argument("sweep", nargs="?", help="this one in detail; without it, a line for each")
+    parser.add_argument("--results", default=os.environ.get("CIL_RESULTS", "results"), help="default: results")
+    arguments = parser.parse_args(argv)
+    root, found = Folder.at(arguments.results), sweeps(arguments.results)
+    if arguments.sweep is not None:
+        if arguments.sweep not in found:
+            near = nearest(arguments.sweep, found)
+            raise StoreError(f"{root}: no sweep {arguments.sweep!r}" + (f"; did you mean {near!r}?" if near else ""))
+        _details(arguments.sweep, root.child(arguments.sweep))
+    elif found:
+        show.print_table(_SUMMARY, [_summary(name, root.child(name)) for name in found])
+    else:
+        print(f"no sweeps in {root}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(main))
