@@ -19,6 +19,7 @@ from typing import Any
 import jsonschema  # type: ignore[import-untyped]
 import pytest
 import yaml
+from ray._private.runtime_env.packaging import _get_excludes
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.runtime_env import RuntimeEnv
 
@@ -228,6 +229,14 @@ def test_runtime_env_is_one() -> None:
     assert checked["env_vars"] == given["env_vars"]
     assert given["env_vars"]["RAY_JOB_STOP_SIGNAL"] == "SIGINT"
     assert given["env_vars"]["CIL_RESULTS"].startswith("/")
+
+
+def test_a_job_is_sent_the_code_and_not_what_lies_beside_it() -> None:
+    left_out = _get_excludes(REPO, read("runtime_env.yaml")["excludes"])
+    for kept in ["trainer/data/tasks.py", "runs/a.yaml", "search_spaces/digits.yaml", "pyproject.toml"]:
+        assert not left_out(REPO / kept)
+    for beside in [".git/HEAD", ".venv/bin/python", "data/images.parquet", "results/digits/status.json", "out/a.yaml"]:
+        assert left_out(REPO / beside)
 
 
 def test_a_job_on_kubernetes_gets_the_same_environment() -> None:
