@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,8 +29,10 @@ class Folder:
     """how messages name it: the path or URI that the user gave"""
 
     @classmethod
-    def at(cls, where: str | Path) -> Folder:
+    def at(cls, where: str | Path | Folder) -> Folder:
         """The folder at a local path or a URI (``s3://``, ``gs://``, ``file://``). Raises StoreError for others."""
+        if isinstance(where, Folder):
+            return where
         text = str(where)
         if "://" not in text:
             return cls(fs.LocalFileSystem(), str(Path(text).expanduser().absolute()), text)
@@ -142,6 +146,16 @@ class Folder:
         for info in self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True)):
             if info.base_name.startswith(".unfinished-"):
                 self.delete(info.base_name)
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """One process at a time on a local disk; elsewhere no lock is to be had, and this is none."""
+        if self.local is None:
+            yield
+            return
+        with open(self._file(".lock"), "ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def check_writable(self) -> None:
         """Raise StoreError, one line, if no file can be written here."""

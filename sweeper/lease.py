@@ -100,12 +100,16 @@ class Lease:
             again = holder(folder)
             if again is not None and again != other:
                 raise _held(folder, again)
-        folder.write(FILE, _as_bytes(own))
-        # Another process may have found the same dead holder: of two, the later write stands.
-        time.sleep(min(0.5, stale_s / _BEATS))
-        winner = holder(folder)
-        if winner is None or winner.token != own.token:
-            raise _held(folder, winner)
+        with folder.lock():  # of several processes that found the holder dead, one takes over
+            now_there = holder(folder)
+            if now_there is not None and now_there != other:
+                raise _held(folder, now_there)
+            folder.write(FILE, _as_bytes(own))
+        if folder.local is None:  # no lock there: of two writes the later stands
+            time.sleep(min(0.5, stale_s / _BEATS))
+            winner = holder(folder)
+            if winner is None or winner.token != own.token:
+                raise _held(folder, winner)
         return cls(folder, own, stale_s)
 
     def check(self) -> None:

@@ -118,7 +118,7 @@ class Results:
             return {}
 
 
-def open_results(results: str | Path, sweep: str | None = None) -> Results:
+def open_results(results: str | Path | Folder, sweep: str | None = None) -> Results:
     """The results below a folder or URI: of all its sweeps or one, or of a single run's ``--out``.
 
     Raises StoreError if there are none.

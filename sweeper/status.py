@@ -94,7 +94,7 @@ def state_of(folder: Folder, status: Status | None) -> str:
     if driver is not None and driver.alive():
         return "running"
     if status is None:
-        return "not started"
+        return "unknown"
     return "interrupted" if status.state == "running" else status.state
 
 

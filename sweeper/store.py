@@ -30,7 +30,7 @@ class Store:
     Writing through a store whose ``lease`` is set raises StoreError once the lease is lost.
     """
 
-    def __init__(self, results: str | Path, sweep: str, report: Callable[[str], None] | None = None) -> None:
+    def __init__(self, results: str | Path | Folder, sweep: str, report: Callable[[str], None] | None = None) -> None:
         """``results``: a local path or URI. ``report`` takes the line that names a damaged part (else stderr)."""
         if not sweep or sweep.startswith(".") or "/" in sweep:
             raise StoreError(f"not the name of a sweep: {sweep!r}")
@@ -108,7 +108,7 @@ class Store:
 
     @staticmethod
     def find_finished(
-        results: str | Path, run_ids: Collection[str], data_fingerprint: str | None = None
+        results: str | Path | Folder, run_ids: Collection[str], data_fingerprint: str | None = None
     ) -> dict[str, dict[str, Any]]:
         """Finished runs with these ids in any sweep of ``results``, by run id.
 
@@ -137,7 +137,7 @@ class Store:
         return found
 
 
-def sweeps(results: str | Path) -> list[str]:
+def sweeps(results: str | Path | Folder) -> list[str]:
     """Names of the sweeps in a results folder, sorted."""
     root = Folder.at(results)
     return [name for name in root.folders() if is_sweep(root.child(name))]

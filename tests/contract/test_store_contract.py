@@ -1,0 +1,205 @@
+"""The promises of a store, on every kind of filesystem."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pyarrow import fs
+
+from sweeper import reader
+from sweeper.files import Folder
+from sweeper.lease import Lease, holder
+from sweeper.query import open_results
+from sweeper.status import Best, Running, Status
+from sweeper.store import Store, sweeps
+from trainer.errors import StoreError
+
+
+@pytest.fixture(params=["local", "uri", "mock", "subtree"])
+def results(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
+    match request.param:
+        case "local":
+            return Folder.at(tmp_path / "results")
+        case "uri":
+            return Folder.at(f"file://{tmp_path}/results")
+        case "mock":
+            return Folder(fs._MockFileSystem(), "bucket/results", "mock://bucket/results")
+        case _:
+            return Folder(fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem()), "results", "sub://results")
+
+
+def result(run: str, value: float, tasks: int = 2) -> dict:
+    row = {"run_id": run, "config_id": run[:-1], "status": "finished", "split": "validation", "data_fingerprint": "f"}
+    return {
+        "row": {**row, "acc_task_mean_pct": value},
+        "tasks": [{"run_id": run, "task": task} for task in range(tasks)],
+        "epochs": [{"run_id": run, "task": 0, "epoch": 0, "terms": {"ce": value}}],
+        "classes": [],
+    }
+
+
+def store_trials(store: Store, trials: range) -> None:
+    for trial in trials:
+        store.append("asks", [{"trial": trial, "params_json": "{}"}], f"t{trial:06d}")
+        store.finish_trial(trial, "a", [result(f"t{trial}s{seed}", trial + seed) for seed in (0, 1)])
+
+
+def counts(store: Store) -> dict[str, int]:
+    return {table: store.read(table).num_rows for table in ("trials", "tasks", "epochs", "classes", "asks")}
+
+
+def test_files_appear_whole_and_are_listed(results: Folder) -> None:
+    assert results.names() == []
+    assert results.folders() == []
+    results.write("a", b"1")
+    results.write("a", b"22")
+    results.child("x", "y").write("b", b"3")
+    assert results.names() == ["a"]
+    assert results.folders() == ["x"]
+    assert results.read_bytes("a") == b"22"
+    assert results.exists("a")
+    assert not results.exists("x")
+    assert results.create_exclusive("c", b"first")
+    assert not results.create_exclusive("c", b"second")
+    assert results.read_bytes("c") == b"first"
+    results.check_writable()
+    results.delete("a")
+    results.delete("a")
+    assert results.names() == ["c"]
+    with pytest.raises(FileNotFoundError):
+        results.read_bytes("a")
+
+
+def test_stored_again_is_stored_once(results: Folder) -> None:
+    store = Store(results, "s")
+    store_trials(store, range(3))
+    once = counts(store)
+    assert once == {"trials": 6, "tasks": 12, "epochs": 6, "classes": 0, "asks": 3}
+    store_trials(store, range(3))
+    assert counts(store) == once
+    assert store.finished_trials() == {0, 1, 2}
+
+
+def test_an_attempt_counts_when_its_trial_is_stored(results: Folder) -> None:
+    store = Store(results, "s")
+    store_trials(store, range(2))
+    store.append("tasks", [{"trial": 2, "attempt": "dead", "run_id": "t2s0"}], "t000002-dead")
+    assert store.read("tasks").num_rows == 8
+    assert open_results(results).sql("FROM tasks").arrow().num_rows == 8
+    store.compact()
+    store.finish_trial(2, "b", [result("t2s0", 1.0)])
+    assert store.read("tasks").num_rows == 10
+    assert "dead" not in store.read("tasks")["attempt"].to_pylist()
+
+
+def test_another_attempt_replaces_the_first(results: Folder) -> None:
+    store = Store(results, "s")
+    store_trials(store, range(3))
+    for _ in range(2):
+        store.finish_trial(1, "b", [result("t1s0", 50.0, tasks=5)])
+        assert counts(store) == {"trials": 5, "tasks": 13, "epochs": 5, "classes": 0, "asks": 3}
+        assert [r["attempt"] for r in store.read("tasks").to_pylist() if r["trial"] == 1] == ["b"] * 5
+        store.compact()
+
+
+def test_merging_changes_no_row(results: Folder) -> None:
+    store = Store(results, "s")
+    store_trials(store, range(4))
+    before = {table: store.read(table).sort_by("trial").to_pylist() for table in ("trials", "epochs", "asks")}
+    for _ in range(2):
+        store.compact()
+        assert {t: store.read(t).sort_by("trial").to_pylist() for t in before} == before
+        assert [len(store.folder.child(table).names()) for table in before] == [1, 1, 1]
+    store_trials(store, range(4, 6))
+    store.compact()
+    assert counts(store) == {"trials": 12, "tasks": 24, "epochs": 12, "classes": 0, "asks": 6}
+    assert len(store.folder.child("trials").names()) == 1
+
+
+def test_merging_may_die_at_any_step(results: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After each number of completed writes and deletions the process dies; nothing is lost or doubled."""
+    store = Store(results, "s")
+    store_trials(store, range(3))
+    store.compact()
+    store_trials(store, range(3, 5))
+    store.finish_trial(1, "b", [result("t1s0", 50.0), result("t1s1", 51.0)])
+    expected = counts(store)
+    steps = {"left": 0}
+
+    def dies(name: str) -> None:
+        real = getattr(Folder, name)
+
+        def step(folder: Folder, *arguments: object) -> None:
+            if steps["left"] == 0:
+                raise KeyboardInterrupt
+            steps["left"] -= 1
+            real(folder, *arguments)
+
+        monkeypatch.setattr(Folder, name, step)
+
+    dies("write")
+    dies("delete")
+    died = 0
+    while True:
+        steps["left"] = 1  # each round gets one step further than the last
+        try:
+            store.compact()
+        except KeyboardInterrupt:
+            died += 1
+            assert counts(store) == expected
+            continue
+        break
+    assert died > 10
+    assert counts(store) == expected
+    assert len(store.folder.child("trials").names()) == 1
+
+
+def test_a_reader_that_listed_before_a_merge_reads_again(results: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(results, "s")
+    store_trials(store, range(3))
+    real, merged = reader._stable_names, []
+
+    def listed_then_merged(folder: Folder) -> list[str]:
+        names = real(folder)
+        if not merged:
+            merged.append(True)
+            store.compact()
+        return names
+
+    monkeypatch.setattr(reader, "_stable_names", listed_then_merged)
+    assert store.read("trials").num_rows == 6
+
+
+def test_a_run_stored_anywhere_is_found(results: Folder) -> None:
+    store_trials(Store(results, "one"), range(2))
+    store_trials(Store(results, "two"), range(1, 3))
+    assert sweeps(results) == ["one", "two"]
+    found = Store.find_finished(results, ["t1s0", "t2s1", "none"], "f")
+    assert {i: (r["sweep"], r["trial"]) for i, r in found.items()} == {"t1s0": ("one", 1), "t2s1": ("two", 2)}
+    assert [row["task"] for row in found["t1s0"]["tasks"]] == [0, 1]
+    assert found["t1s0"]["epochs"][0]["terms"] == {"ce": 1.0}
+    assert Store.find_finished(results, ["t1s0"], "other images") == {}
+    again = Store(results, "three")
+    again.finish_trial(0, "a", list(found.values()))
+    assert again.read("tasks").num_rows == 4
+    assert set(again.read("tasks")["sweep"].to_pylist()) == {"three"}
+
+
+def test_one_driver_a_sweep(results: Folder) -> None:
+    store = Store(results, "s")
+    with Lease.acquire(store.folder, stale_s=5):
+        with pytest.raises(StoreError, match=r"another driver is at work: host .*, pid \d+, since .* heartbeat \d+ s"):
+            Lease.acquire(store.folder, stale_s=5)
+        assert holder(store.folder) is not None
+    assert holder(store.folder) is None
+    Lease.acquire(store.folder, stale_s=5).release()
+
+
+def test_status_is_read_as_written(results: Folder) -> None:
+    assert Status.read(results) is None
+    status = Status(8, done=2, running=[Running(3, {"x": 0.5}, 1, 4, 80.0)], best=Best(1, 90.0, {"x": 1}), eta_s=3.0)
+    status.write(results)
+    assert Status.read(results) == status
+    results.write("status.json", b"{")
+    assert Status.read(results) is None
