@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import platform
 import subprocess
 from importlib import metadata
@@ -27,16 +28,20 @@ def versions() -> dict[str, str]:
 
 
 @functools.cache
-def git_commit() -> str | None:
-    """The commit of this code, with ``-dirty`` where tracked files differ from it; None outside a checkout."""
-    root = Path(__file__).resolve().parent.parent
-    if not (root / ".git").exists():
-        return None
+def git_commit() -> str:
+    """The commit of this code, with ``-dirty`` where files of the trainer differ from it.
+
+    A copy without its history, as a Ray job's workers have it, is named by its content: ``source-`` and a hash.
+    """
+    package = Path(__file__).resolve().parent
     try:
-        commit = _git(root, "rev-parse", "HEAD")
-        dirty = _git(root, "status", "--porcelain", "--untracked-files=no")
+        commit = _git(package, "rev-parse", "HEAD")
+        dirty = _git(package, "status", "--porcelain", "--", ".")
     except (OSError, subprocess.SubprocessError):
-        return None
+        digest = hashlib.sha256()
+        for file in sorted(package.rglob("*.py")):
+            digest.update(str(file.relative_to(package)).encode() + b"\0" + file.read_bytes())
+        return f"source-{digest.hexdigest()[:16]}"
     return commit + ("-dirty" if dirty else "")
 
 

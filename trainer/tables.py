@@ -116,7 +116,11 @@ SUMMARY = (
     Column("device", pa.string(), "cpu, or the name of the GPU"),
     Column("precision", pa.string(), "float32, bfloat16 or float64"),
     Column("versions", pa.map_(pa.string(), pa.string()), "python and the packages that decide a result"),
-    Column("git_commit", pa.string(), "of the code; -dirty where files differed; null outside a checkout"),
+    Column(
+        "git_commit",
+        pa.string(),
+        "of the code; -dirty where files of the trainer differed; without history, a hash of its source",
+    ),
     Column("data_fingerprint", pa.string(), "hash of the decoded images and labels"),
 )
 
