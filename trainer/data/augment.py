@@ -1,0 +1,159 @@
+"""Crops, flips and normalisation of whole batches on the device that holds the images.
+
+A crop that is resized to the network's side is two matrices, one for rows and one for columns. Their weights
+are those of Pillow's bilinear filter, widened where it shrinks, so that a batch equals what torchvision's
+transforms make of the image files, with no loop over images or members. Every draw is a uniform number given
+by the caller: equal numbers give equal pixels.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from trainer.config import DataConfig
+
+_ATTEMPTS = 10
+_SCALE = (0.08, 1.0)
+_LOG_RATIO = (math.log(3 / 4), math.log(4 / 3))
+_STATISTICS = {
+    "cifar100": ((0.5071, 0.4866, 0.4409), (0.2009, 0.1984, 0.2023)),
+    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+}
+
+
+def draws(data: DataConfig) -> int:
+    """Uniform numbers that one training image needs."""
+    crop = {"resized_crop": 2 * _ATTEMPTS + 2, "random_crop": 2, "none": 0}[data.augment]
+    return crop + int(data.flip and data.augment != "none")
+
+
+def augment(
+    pixels_NCHW: Tensor, index_MB: Tensor, uniforms_MBU: Tensor, data: DataConfig, dtype: torch.dtype
+) -> Tensor:
+    """Training images of M members, ``[B, M*C, crop, crop]`` in channels-last memory, member after member.
+
+    ``pixels_NCHW``: all images, uint8. ``index_MB``: which ones. ``uniforms_MBU``: float32 in [0, 1),
+    ``U = draws(data)``; nothing else is drawn.
+    """
+    members = index_MB.shape[0]
+    index_N = index_MB.reshape(-1)
+    if data.augment == "none":
+        return _to_members(_normalised(_centre_crop(pixels_NCHW, index_N, data.crop), data, dtype), members)
+    images_NHWC = pixels_NCHW.permute(0, 2, 3, 1)[index_N]
+    count, height, width, channels = images_NHWC.shape
+    uniforms_NU = uniforms_MBU.reshape(count, -1)
+    boxes = _resized_boxes if data.augment == "resized_crop" else _plain_boxes
+    top_N, left_N, rows_N, columns_N = boxes(uniforms_NU, height + 2 * data.pad, width + 2 * data.pad, data.crop)
+    mirror_N = uniforms_NU[:, -1] < 0.5 if data.flip else None
+    exact = torch.float64 if dtype == torch.float64 else torch.float32
+    down_NYH = resampling(top_N, rows_N, height, data.pad, data.crop, None).to(exact)
+    across_NXW = resampling(left_N, columns_N, width, data.pad, data.crop, mirror_N).to(exact)
+    x = torch.bmm(down_NYH, images_NHWC.to(exact).reshape(count, height, width * channels))
+    x = x.view(count, data.crop, width, channels).transpose(1, 2).reshape(count, width, data.crop * channels)
+    x = torch.bmm(across_NXW, x).view(count, data.crop, data.crop, channels).transpose(1, 2)
+    return _to_members(_normalised(x, data, dtype), members)
+
+
+def centre(pixels_NCHW: Tensor, index_B: Tensor, data: DataConfig, dtype: torch.dtype) -> Tensor:
+    """Evaluation images: centre crop, normalised, ``[B, C, crop, crop]`` in channels-last memory."""
+    return _to_members(_normalised(_centre_crop(pixels_NCHW, index_B, data.crop), data, dtype), 1)
+
+
+def resampling(start_N: Tensor, length_N: Tensor, size: int, pad: int, crop: int, mirror_N: Tensor | None) -> Tensor:
+    """Weights ``[N, crop, size]`` of the pixels of one axis in each pixel of the crop.
+
+    The crop ``start .. start + length`` lies in the axis padded with zeros by ``pad`` on both sides; it is resized to
+    ``crop`` pixels as Pillow's and torch's antialiased bilinear resize do, then mirrored where ``mirror_N`` says so.
+    """
+    out_X = torch.arange(crop, device=start_N.device, dtype=torch.float32)
+    scale_N = length_N / crop
+    out_NX = out_X.expand(len(start_N), -1)
+    if mirror_N is not None:
+        out_NX = torch.where(mirror_N[:, None], crop - 1 - out_X, out_NX)
+    centre_NX = start_N[:, None] + (out_NX + 0.5) * scale_N[:, None]
+    pixel_S = torch.arange(size + 2 * pad, device=start_N.device, dtype=torch.float32) + 0.5
+    inside_NS = (pixel_S > start_N[:, None]) & (pixel_S < (start_N + length_N)[:, None])
+    distance_NXS = (pixel_S - centre_NX[:, :, None]).abs() / scale_N.clamp_min(1)[:, None, None]
+    weight_NXS = (1 - distance_NXS).clamp_min(0) * inside_NS[:, None]
+    return (weight_NXS / weight_NXS.sum(2, keepdim=True))[:, :, pad : pad + size]
+
+
+Boxes = tuple[Tensor, Tensor, Tensor, Tensor]
+"""top, left, height, width of each crop, whole pixels as float32 ``[N]``"""
+
+
+def _plain_boxes(uniforms_NU: Tensor, height: int, width: int, crop: int) -> Boxes:
+    side_N = torch.full_like(uniforms_NU[:, 0], crop)
+    return _place(uniforms_NU[:, 0], height, side_N), _place(uniforms_NU[:, 1], width, side_N), side_N, side_N
+
+
+def _resized_boxes(uniforms_NU: Tensor, height: int, width: int, crop: int) -> Boxes:
+    """torchvision's RandomResizedCrop: the first of ten random areas and shapes that fits, else the centre."""
+    areas_NA = height * width * _between(uniforms_NU[:, :_ATTEMPTS], *_SCALE)
+    ratios_NA = _between(uniforms_NU[:, _ATTEMPTS : 2 * _ATTEMPTS], *_LOG_RATIO).exp()
+    columns_NA = (areas_NA * ratios_NA).sqrt().round()
+    rows_NA = (areas_NA / ratios_NA).sqrt().round()
+    fits_NA = (columns_NA > 0) & (columns_NA <= width) & (rows_NA > 0) & (rows_NA <= height)
+    fits_N = fits_NA.any(1)
+    first_N1 = fits_NA.to(torch.uint8).argmax(1, keepdim=True)
+    rows, columns = _fallback(height, width)
+    rows_N = rows_NA.gather(1, first_N1).squeeze(1).where(fits_N, rows)
+    columns_N = columns_NA.gather(1, first_N1).squeeze(1).where(fits_N, columns)
+    top_N = _place(uniforms_NU[:, 2 * _ATTEMPTS], height, rows_N).where(fits_N, (height - rows) // 2)
+    left_N = _place(uniforms_NU[:, 2 * _ATTEMPTS + 1], width, columns_N).where(fits_N, (width - columns) // 2)
+    return top_N, left_N, rows_N, columns_N
+
+
+def _fallback(height: int, width: int) -> tuple[int, int]:
+    """Rows and columns of the central crop: the image, cut to the nearest allowed shape."""
+    narrowest, widest = (math.exp(log) for log in _LOG_RATIO)
+    if width / height < narrowest:
+        return round(width / narrowest), width
+    if width / height > widest:
+        return height, round(height * widest)
+    return height, width
+
+
+def _between(uniform: Tensor, low: float, high: float) -> Tensor:
+    return low + (high - low) * uniform
+
+
+def _place(uniform_N: Tensor, size: int, length_N: Tensor) -> Tensor:
+    """A whole-pixel start, equally likely wherever ``length_N`` fits into ``size``."""
+    # float32 may round u * (n + 1) up to n + 1
+    return (uniform_N * (size - length_N + 1)).floor().minimum(size - length_N)
+
+
+def _centre_crop(pixels_NCHW: Tensor, index_N: Tensor, crop: int) -> Tensor:
+    """``[N, crop, crop, C]`` uint8."""
+    height, width = pixels_NCHW.shape[2:]
+    # rounded half to even, as torchvision's center_crop
+    top, left = round((height - crop) / 2), round((width - crop) / 2)
+    return pixels_NCHW.permute(0, 2, 3, 1)[:, top : top + crop, left : left + crop][index_N]
+
+
+def _normalised(images_NHWC: Tensor, data: DataConfig, dtype: torch.dtype) -> Tensor:
+    """Grey images take the mean of the three channels' statistics."""
+    mean_C, deviation_C = (torch.tensor(values, dtype=torch.float64) for values in _STATISTICS[data.normalise])
+    if images_NHWC.shape[3] == 1:
+        mean_C, deviation_C = mean_C.mean(0, keepdim=True), deviation_C.mean(0, keepdim=True)
+    exact = torch.float64 if dtype == torch.float64 else torch.float32
+    # non_blocking: a plain copy would make the host wait for the device in every step
+    scale_C = (1 / (255 * deviation_C)).to(images_NHWC.device, exact, non_blocking=True)
+    shift_C = (-mean_C / deviation_C).to(images_NHWC.device, exact, non_blocking=True)
+    return torch.addcmul(shift_C, images_NHWC.to(exact), scale_C).to(dtype)
+
+
+def _to_members(images_NHWC: Tensor, members: int) -> Tensor:
+    """``[M*B, H, W, C] -> [B, M*C, H, W]``, channels last."""
+    count, height, width, channels = images_NHWC.shape
+    by_member = images_NHWC.reshape(members, count // members, height, width, channels)
+    last = by_member.permute(1, 2, 3, 0, 4).reshape(count // members, height, width, members * channels)
+    return last.contiguous().permute(
+        0, 3, 1, 2
+    )  # the reshape of one member alone is a view, of rows and columns swapped

@@ -1,0 +1,34 @@
+"""Where a data set lies: data.path with its environment variables filled in."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from trainer.config import DataConfig
+from trainer.errors import ConfigError, DataError
+
+_VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+
+
+def expand(path: str) -> Path:
+    """``${NAME}``, ``$NAME`` and ``~`` filled in. Raises DataError for a variable that is not set."""
+
+    def value(match: re.Match[str]) -> str:
+        name = match[1] or match[2]
+        if not os.environ.get(name):
+            raise DataError(f"data.path: the environment variable {name} is not set (in {path!r})")
+        return os.environ[name]
+
+    return Path(_VARIABLE.sub(value, path)).expanduser()
+
+
+def folder(config: DataConfig) -> Path:
+    """The folder of ``data.path``. Raises ConfigError where it is not given, DataError where it is not there."""
+    if config.path is None:
+        raise ConfigError(f"is missing: the source {config.source} reads a folder", field="data.path")
+    found = expand(config.path)
+    if not found.is_dir():
+        raise DataError(f"data.path: {found} is {'not a folder' if found.exists() else 'missing'}")
+    return found

@@ -1,0 +1,35 @@
+"""Where images come from: one file a source, each with ``read(config) -> Source``; the file's name is the source's."""
+
+from __future__ import annotations
+
+import importlib
+
+import numpy as np
+
+from trainer.config import DataConfig
+from trainer.data.images import Source
+from trainer.errors import DataError
+
+
+def load(config: DataConfig) -> Source:
+    """Read, and decode if that was not done before, the data set that ``config`` names.
+
+    Raises DataError or ConfigError, one line each, for what is missing, empty, corrupt or contradictory.
+    """
+    source: Source = importlib.import_module(f"trainer.data.sources.{config.source}").read(config)
+    _check(source)
+    return source
+
+
+def _check(source: Source) -> None:
+    classes = len(source.class_names)
+    for split, images in (("train", source.train), ("test", source.test)):
+        if not len(images.labels_N):
+            raise DataError(f"{split}: no images")
+        empty = np.flatnonzero(np.bincount(images.labels_N, minlength=classes) == 0)
+        if len(empty):
+            more = f" (nor have {len(empty) - 1} others)" if len(empty) > 1 else ""
+            raise DataError(f"{split}: class {source.class_names[empty[0]]} has no images{more}")
+    train, test = ("x".join(map(str, images.pixels_NHWC.shape[1:])) for images in (source.train, source.test))
+    if train != test:
+        raise DataError(f"training images are {train} (height, width, channels), test images {test}; see data.resize")

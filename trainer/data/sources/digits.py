@@ -1,0 +1,33 @@
+"""scikit-learn's handwritten digits: 1797 real grey images of 8x8 pixels in the package, no download.
+
+35 images of each class, about a fifth, are the test images: always the same ones. The rest train (139 to 148 a class).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from sklearn.datasets import load_digits
+
+from trainer.config import DataConfig
+from trainer.data.images import ImageSet, Source
+from trainer.rng import stream
+
+_TEST_PER_CLASS = 35
+
+
+def read(config: DataConfig) -> Source:
+    """``pixels [N, 8, 8, 1]``, grey levels 0..16 spread over 0..255. No field of ``config`` matters."""
+    bunch = load_digits()
+    labels_N = bunch.target.astype(np.int64)
+    pixels_NHWC = np.rint(bunch.images * (255 / 16)).astype(np.uint8)[..., None]
+    test_N = np.zeros(len(labels_N), dtype=bool)
+    for label in range(10):
+        index_n = np.flatnonzero(labels_N == label)
+        shuffled = torch.randperm(len(index_n), generator=stream(0, "digits", "test", label)).numpy()
+        test_N[index_n[shuffled[:_TEST_PER_CLASS]]] = True
+    return Source(
+        train=ImageSet.of(pixels_NHWC[~test_N], labels_N[~test_N]),
+        test=ImageSet.of(pixels_NHWC[test_N], labels_N[test_N]),
+        class_names=tuple(str(label) for label in range(10)),
+    )

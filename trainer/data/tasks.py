@@ -1,0 +1,163 @@
+"""From a source to a benchmark: class order, validation split, long tail, hold-out, tasks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainer.config import ClassOrder, DataConfig, Protocol
+from trainer.data import long_tail, splits
+from trainer.data.images import ImageSet
+from trainer.data.long_tail import Indices
+from trainer.data.sources import load
+from trainer.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Task:
+    """The classes learnt together: a contiguous range of positions in the class order."""
+
+    index: int
+    first: int
+    classes: int
+    train_N: Tensor
+    """int64, indices into ``Benchmark.train_pixels_NCHW``"""
+    eval_N: Tensor
+    """int64, indices into ``Benchmark.eval_pixels_NCHW``"""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Everything a run trains and is measured on. Labels are positions in the class order."""
+
+    train_pixels_NCHW: Tensor
+    """uint8, channels last; only the images that are trained on"""
+    train_labels_N: Tensor
+    """int64, rising"""
+    eval_pixels_NCHW: Tensor
+    eval_labels_N: Tensor
+    tasks: tuple[Task, ...]
+    counts_C: Tensor
+    """int64, training images by position, after tail and hold-out"""
+    eval_counts_C: tuple[int, ...]
+    class_ids_C: tuple[int, ...]
+    """the data set's label at each position"""
+    class_names_C: tuple[str, ...]
+    fingerprint: str
+
+
+def task_sizes(classes: int, protocol: Protocol) -> tuple[int, ...]:
+    """Classes of each task: the first by kind or ``protocol.base``, the rest evenly, the remainder on the earliest.
+
+    Raises ConfigError naming ``protocol.tasks`` or ``protocol.base`` where a task would be left without a class.
+    """
+    scratch = protocol.kind == "lfs"
+    later = protocol.tasks - 1 if scratch else protocol.tasks
+    base = protocol.base or math.ceil(classes / (protocol.tasks if scratch else 2))
+    rest = classes - base
+    if protocol.base is None and later > rest:
+        most = classes if scratch else classes - base
+        raise ConfigError(
+            f"more tasks ({protocol.tasks}) than {classes} classes make", field="protocol.tasks", allowed=f"1 to {most}"
+        )
+    if later > rest or (rest and not later):
+        allowed = f"1 to {classes - later}" if later else f"{classes}"
+        raise ConfigError(
+            f"{base} of {classes} classes first do not leave {later} later tasks a class each",
+            field="protocol.base",
+            allowed=allowed,
+        )
+    each, left = divmod(rest, max(later, 1))
+    return (base, *(each + (i < left) for i in range(later)))
+
+
+def class_order(classes: int, order: ClassOrder) -> tuple[int, ...]:
+    """The label at each position: as given, or NumPy's legacy permutation of the seed, or the labels' own order."""
+    if order.classes is not None:
+        if sorted(order.classes) != list(range(classes)):
+            raise ConfigError(
+                "does not hold every class once", field="protocol.class_order.classes", allowed=f"0 to {classes - 1}"
+            )
+        return order.classes
+    if order.seed is None:
+        return tuple(range(classes))
+    return tuple(int(label) for label in np.random.RandomState(order.seed).permutation(classes))
+
+
+def build(data: DataConfig, protocol: Protocol) -> Benchmark:
+    """Load the data set and cut it into tasks. Raises DataError or ConfigError naming the field."""
+    source = load(data)
+    classes = len(source.class_names)
+    order_C = class_order(classes, protocol.class_order)
+    sizes = task_sizes(classes, protocol)
+    _check_crop(source.train, data.crop)
+    train_C, eval_set, eval_C = _indices(source.train, source.test, classes, data)
+    train_C = _cut(train_C, order_C, data)
+    counts_C = [len(train_C[label]) for label in order_C]
+    eval_counts_C = [len(eval_C[label]) for label in order_C]
+    return Benchmark(
+        train_pixels_NCHW=_pixels(source.train, train_C, order_C),
+        train_labels_N=torch.repeat_interleave(torch.tensor(counts_C)),
+        eval_pixels_NCHW=_pixels(eval_set, eval_C, order_C),
+        eval_labels_N=torch.repeat_interleave(torch.tensor(eval_counts_C)),
+        tasks=_tasks(sizes, counts_C, eval_counts_C),
+        counts_C=torch.tensor(counts_C),
+        eval_counts_C=tuple(eval_counts_C),
+        class_ids_C=order_C,
+        class_names_C=tuple(source.class_names[label] for label in order_C),
+        fingerprint=source.fingerprint,
+    )
+
+
+def _check_crop(images: ImageSet, crop: int) -> None:
+    height, width = images.pixels_NHWC.shape[1:3]
+    if min(height, width) < crop:
+        raise ConfigError(
+            f"{crop} pixels are more than the images have ({width}x{height})",
+            field="data.crop",
+            allowed=f"up to {min(height, width)}, or a larger data.resize",
+        )
+
+
+def _indices(
+    train: ImageSet, test: ImageSet, classes: int, data: DataConfig
+) -> tuple[list[Indices], ImageSet, list[Indices]]:
+    """Images to train on by label, and the set and its images by label to measure on."""
+    train_C = _by_label(train.labels_N, classes)
+    if data.evaluation.split == "test":
+        return train_C, test, _by_label(test.labels_N, classes)
+    validation_C = splits.validation(train_C, data.evaluation)
+    return splits.without(train_C, validation_C), train, validation_C
+
+
+def _cut(train_C: list[Indices], order_C: Sequence[int], data: DataConfig) -> list[Indices]:
+    """The long tail, then the hold-out."""
+    counts_C = long_tail.tail_counts([len(index_n) for index_n in train_C], order_C, data.imbalance)
+    kept_C = long_tail.kept(train_C, counts_C, data.imbalance)
+    return splits.without(kept_C, splits.holdout(kept_C, data.holdout_fraction, data.imbalance.seed))
+
+
+def _by_label(labels_N: Indices, classes: int) -> list[Indices]:
+    return [np.flatnonzero(labels_N == label) for label in range(classes)]
+
+
+def _pixels(images: ImageSet, indices_C: list[Indices], order_C: Sequence[int]) -> Tensor:
+    """The images class by class in the class order, ``[N, C, H, W]`` in channels-last memory."""
+    index_N = np.concatenate([indices_C[label] for label in order_C])
+    return torch.from_numpy(np.asarray(images.pixels_NHWC[index_N])).permute(0, 3, 1, 2)
+
+
+def _tasks(sizes: Sequence[int], counts_C: Sequence[int], eval_counts_C: Sequence[int]) -> tuple[Task, ...]:
+    tasks = []
+    first = 0
+    for index, classes in enumerate(sizes):
+        stop = first + classes
+        train_N, eval_N = (torch.arange(sum(n[:first]), sum(n[:stop])) for n in (counts_C, eval_counts_C))
+        tasks.append(Task(index, first, classes, train_N, eval_N))
+        first = stop
+    return tuple(tasks)
