@@ -124,7 +124,7 @@ class Lease:
         """Give the lease back."""
         self._ended.set()
         self._thread.join()
-        with self._lock, contextlib.suppress(OSError, StoreError):
+        with self._lock, contextlib.suppress(OSError, StoreError), self._folder.lock():
             now = holder(self._folder)
             if now is not None and now.token == self._own.token:
                 self._folder.delete(FILE)
@@ -144,13 +144,14 @@ class Lease:
 
     def _renew(self) -> None:
         try:
-            now = holder(self._folder)
-            if now is not None and now.token != self._own.token:
-                self._lost = f"{self._folder}: the lease was lost to another driver: {now}"
-                self._ended.set()
-                return
-            self._own = replace(self._own, heartbeat=time.time())
-            self._folder.write(FILE, _as_bytes(self._own))
+            with self._folder.lock():
+                now = holder(self._folder)
+                if now is not None and now.token != self._own.token:
+                    self._lost = f"{self._folder}: the lease was lost to another driver: {now}"
+                    self._ended.set()
+                    return
+                self._own = replace(self._own, heartbeat=time.time())
+                self._folder.write(FILE, _as_bytes(self._own))
             self._renewed = time.monotonic()
         except (OSError, StoreError) as error:
             if time.monotonic() - self._renewed > self._stale_s:

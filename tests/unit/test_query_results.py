@@ -1,0 +1,259 @@
+"""SQL over results: what the views hold, in which forms it comes, and that nothing can be written."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from sweeper import query, schema, show
+from sweeper.query import QueryError, open_results
+from sweeper.store import Store
+from trainer import tables
+from trainer.errors import StoreError, exit_code
+
+
+def space(metric: str = "acc_task_mean_pct", direction: str = "maximize") -> bytes:
+    return json.dumps({"objective": {"metric": metric, "split": "validation", "direction": direction}}).encode()
+
+
+def run(trial: int, seed: int, acc: float | None, **more: object) -> dict:
+    row = {
+        "run_id": f"r{trial}-{seed}",
+        "config_id": f"c{trial}",
+        "seed": seed,
+        "status": "finished",
+        "split": "validation",
+        "acc_task_mean_pct": acc,
+        "forgetting_pct": None if acc is None else 100 - acc,
+        "device_s": 2.0,
+        "saved_s": 0.5,
+        "method_name": "finetune",
+        "versions": {"torch": "2"},
+    }
+    return {"row": {**row, **more}, "tasks": [{"run_id": row["run_id"], "task": 0, "acc_by_task_pct": [1.0]}]}
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    folder = tmp_path / "results"
+    first = Store(folder, "first")
+    first.folder.write("space.yaml", space())
+    first.finish_trial(0, "a", [run(0, s, acc) for s, acc in enumerate((80.0, 82.0))], params={"method.alpha": 1.0})
+    first.finish_trial(1, "a", [run(1, s, acc) for s, acc in enumerate((85.0, 84.0))], params={"method.alpha": 2.0})
+    first.finish_trial(2, "a", [run(2, 0, 99.0), run(2, 1, math.nan, status="diverged")])
+    first.finish_trial(3, "a", [run(3, 0, 98.0, status="pruned")])
+    first.finish_trial(4, "a", [run(4, 0, 97.0, split="test")])
+    first.finish_trial(5, "a", [run(5, 0, None, status="failed", error="out of memory")])
+    first.append("tasks", [{"trial": 6, "attempt": "a", "run_id": "unfinished"}], "t000006-a")
+    second = Store(folder, "second")
+    second.folder.write("space.yaml", space("forgetting_pct", "minimize"))
+    second.finish_trial(0, "a", [run(0, 0, 70.0)])
+    second.finish_trial(1, "a", [run(1, 0, 60.0)])
+    return folder
+
+
+def test_best_follows_the_objective_over_whole_configurations(results: Path) -> None:
+    best = open_results(results).sql("FROM best ORDER BY sweep").arrow().to_pylist()
+    assert best[0] == {
+        "sweep": "first",
+        "trial": 1,
+        "config_id": "c1",
+        "metric": "acc_task_mean_pct",
+        "split": "validation",
+        "direction": "maximize",
+        "mean": 84.5,
+        "std": pytest.approx(math.sqrt(0.5)),
+        "n": 2,
+        "params_json": '{"method.alpha": 2.0}',
+    }
+    assert (best[1]["sweep"], best[1]["trial"], best[1]["mean"], best[1]["std"]) == ("second", 0, 30.0, None)
+
+
+def test_seeds_joins_the_seeds_of_a_configuration(results: Path) -> None:
+    rows = open_results(results, "first").sql("FROM seeds ORDER BY trial").arrow().to_pylist()
+    assert [(r["trial"], r["n"], r["status"]) for r in rows] == [
+        (0, 2, "finished"),
+        (1, 2, "finished"),
+        (2, 2, "diverged"),
+        (3, 1, "pruned"),
+        (4, 1, "finished"),
+        (5, 1, "failed"),
+    ]
+    first = rows[0]
+    assert (first["acc_task_mean_pct"], first["acc_task_mean_std_pct"]) == (81.0, pytest.approx(math.sqrt(2)))
+    assert (first["device_s"], first["saved_s"], first["method_name"]) == (4.0, 1.0, "finetune")
+    assert rows[2]["acc_task_mean_pct"] == 99.0, "of the seeds that have a number"
+
+
+def test_only_stored_attempts_count_and_all_sweeps_do(results: Path) -> None:
+    everything = open_results(results)
+    assert everything.sql("SELECT count(*) AS n FROM tasks").arrow()["n"].to_pylist() == [11]
+    assert everything.sql("SELECT DISTINCT sweep FROM tasks ORDER BY 1").arrow()["sweep"].to_pylist() == [
+        "first",
+        "second",
+    ]
+    one = open_results(results, "second").sql("SELECT count(*) AS n FROM trials").arrow()
+    assert one["n"].to_pylist() == [2]
+
+
+def test_views_have_the_columns_that_the_page_lists(results: Path) -> None:
+    opened = open_results(results)
+    for name, columns in {**schema.tables(), **schema.views()}.items():
+        found = opened.sql(f"SELECT * FROM {name} LIMIT 0").arrow().schema
+        assert found.names == [column.name for column in columns], name
+    listed = opened.sql("SHOW TABLES").arrow()["name"].to_pylist()
+    assert sorted(listed) == sorted([*schema.tables(), *schema.views()])
+
+
+def test_the_folder_of_a_single_run_is_read(tmp_path: Path) -> None:
+    row = run(0, 3, 80.0)
+    for name, rows in {"trials": [row["row"]], "tasks": row["tasks"]}.items():
+        folder = tmp_path / "out" / name
+        folder.mkdir(parents=True)
+        arrow = tables.arrow_schema(tables.run_tables()[name])
+        ready = [{k: list(v.items()) if isinstance(v, dict) else v for k, v in r.items()} for r in rows]
+        pq.write_table(pa.Table.from_pylist(ready, arrow), folder / "part-0.parquet")
+    opened = open_results(tmp_path / "out")
+    assert opened.sql("SELECT sweep, trial, seed FROM trials").arrow().to_pylist() == [
+        {"sweep": None, "trial": None, "seed": 3}
+    ]
+    assert opened.sql("SELECT task FROM tasks").arrow().num_rows == 1
+    assert opened.sql("SELECT acc_task_mean_pct AS a FROM seeds").arrow()["a"].to_pylist() == [80.0]
+    assert opened.sql("FROM best").arrow().num_rows == 0
+    assert open_results(tmp_path).sql("FROM trials").arrow().num_rows == 1
+
+
+def test_a_damaged_part_is_named_and_the_rest_answers(results: Path) -> None:
+    part = results / "first" / "trials" / "part-t000001.parquet"
+    part.write_bytes(part.read_bytes()[:-100])
+    named: list[str] = []
+    opened = query.Results(
+        {name: query.Folder.at(results).child(name) for name in ("first", "second")}, report=named.append
+    )
+    assert opened.sql("SELECT trial FROM best WHERE sweep = 'first'").arrow()["trial"].to_pylist() == [0]
+    assert len(named) == 1
+    assert "part-t000001.parquet" in named[0]
+    (results / "first" / "space.yaml").write_text("objective: [")
+    assert opened.sql("FROM best").arrow()["sweep"].to_pylist() == ["second"]
+    assert "first/space.yaml" in named[1]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO trials VALUES (1)",
+        "DELETE FROM trials",
+        "UPDATE trials SET seed = 1",
+        "DROP VIEW best",
+        "CREATE TABLE x AS SELECT 1",
+        "COPY trials TO '{out}'",
+        "EXPORT DATABASE '{out}'",
+        "ATTACH '{out}'",
+        "SET enable_external_access = true",
+        "PRAGMA enable_profiling",
+        "INSTALL httpfs",
+        "SELECT 1; DROP VIEW best",
+        "SELECT * FROM read_text('/etc/hostname')",
+        "SELECT * FROM '{part}'",
+        "EXPLAIN ANALYZE COPY (SELECT 1) TO '{out}'",
+        "SELECT * FROM table_of_this_test",
+    ],
+)
+def test_nothing_is_written_and_no_other_file_is_read(results: Path, tmp_path: Path, statement: str) -> None:
+    table_of_this_test = open_results(results).sql("SELECT 1").arrow()
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    part = results / "first" / "trials" / "part-t000001.parquet"
+    with pytest.raises(QueryError) as caught:
+        open_results(results).sql(statement.format(out=tmp_path / "out", part=part))
+    assert str(caught.value)
+    assert table_of_this_test.num_rows == 1
+    assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
+
+
+def command(results: Path, *arguments: str) -> int:
+    return exit_code(lambda: query.main([*arguments, "--results", str(results)]))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("SELECT acc_task_mean FROM trials",), 'Candidate bindings: "acc_task_mean_pct"'),
+        (("FROM trails",), 'Did you mean "trials"?'),
+        (("SELEC 1",), 'syntax error at or near "SELEC"'),
+        (("",), "one SQL statement is asked for, not 0"),
+        (("DELETE FROM trials",), "results are read-only: DELETE is refused, SELECT is allowed"),
+        (("FROM best", "--sweep", "frist"), "no sweep 'frist'; did you mean 'first'?"),
+    ],
+)
+def test_a_bad_query_is_one_line_and_exit_2(
+    results: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], says: str
+) -> None:
+    assert command(results, *arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.count("\n") == 1
+    assert says in printed.err
+
+
+def test_no_results_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(tmp_path / "none", "FROM best") == 2
+    assert "no results here" in capsys.readouterr().err
+    with pytest.raises(StoreError):
+        open_results(tmp_path)
+
+
+def test_the_answer_comes_in_each_form(
+    results: Path, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    sql = (
+        "SELECT trial, acc_task_mean_pct AS acc, versions FROM trials WHERE sweep = 'first' AND trial < 3 ORDER BY 1, 2"
+    )
+
+    def printed(form: str) -> bytes:
+        assert command(results, sql, "--format", form) == 0
+        return capfdbinary.readouterr().out
+
+    as_json = json.loads(printed("json"))
+    assert as_json[0] == {"trial": 0, "acc": 80.0, "versions": {"torch": "2"}}
+    assert as_json[-1]["acc"] is None, "JSON has no NaN"
+    as_csv = list(csv.DictReader(io.StringIO(printed("csv").decode())))
+    assert as_csv[1] == {"trial": "0", "acc": "82.0", "versions": '{"torch": "2"}'}
+    assert printed("table").decode().splitlines()[:2] == [
+        "trial  acc  versions",
+        '0      80   {"torch": "2"}',
+    ]
+    assert pq.read_table(io.BytesIO(printed("parquet"))).num_rows == 6
+    assert command(results, sql, "--format", "parquet", "--out", str(tmp_path / "x.parquet")) == 0
+    assert pq.read_table(tmp_path / "x.parquet").num_rows == 6
+
+
+def test_notebooks_get_arrow_pandas_and_polars(results: Path) -> None:
+    answer = open_results(results).sql("SELECT trial, acc_task_mean_pct AS acc FROM seeds WHERE sweep = 'second'")
+    assert sorted(answer.arrow()["trial"].to_pylist()) == [0, 1]
+    assert sorted(answer.pandas()["acc"]) == [60.0, 70.0]
+    assert sorted(answer.polars()["acc"]) == [60.0, 70.0]
+
+
+def test_without_a_query_the_tables_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(tmp_path) == 0
+    lines = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
+    assert set(lines) == {*schema.tables(), *schema.views()}
+    assert "acc_task_mean_std_pct" in lines["seeds"].split(", ")
+
+
+def test_times_are_told_in_utc(results: Path) -> None:
+    answer = open_results(results).sql("SELECT started_at FROM trials").arrow()
+    assert str(answer.schema.field(0).type) == "timestamp[us, tz=UTC]"
+
+
+def test_columns_of_one_name_are_all_shown() -> None:
+    table = pa.Table.from_arrays([pa.array([1]), pa.array(["x"])], names=["a", "a"])
+    assert show.as_bytes(table, "csv") == b"a,a\n1,x\n"
+    assert show.as_bytes(table, "table") == b"a  a\n1  x\n"

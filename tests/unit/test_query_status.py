@@ -1,0 +1,79 @@
+"""What ``sweeper.status`` says of sweeps that run, ended, broke off, or are not there."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from sweeper import status
+from sweeper.files import Folder
+from sweeper.lease import Lease
+from sweeper.status import Best, Running, Status
+from sweeper.store import Store
+from trainer.errors import exit_code
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    for name in ("digits", "flowers"):
+        Store(tmp_path, name).append("asks", [{"trial": 0}], "t000000")
+    folder = Folder.at(tmp_path)
+    Status(
+        10,
+        done=4,
+        pruned=1,
+        diverged=1,
+        running=[Running(4, {"method.alpha": 0.5, "net.name": "small"}, 2, 5, 81.25)],
+        waiting="2 configurations wait for a GPU",
+        best=Best(1, 88.5, {"method.alpha": 1.0}),
+        device_s=3700,
+        saved_s=65,
+        eta_s=120,
+    ).write(folder.child("digits"))
+    return tmp_path
+
+
+def said(results: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> list[str]:
+    assert exit_code(lambda: status.main([*arguments, "--results", str(results)])) == 0
+    return capsys.readouterr().out.splitlines()
+
+
+def test_a_running_sweep(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Lease.acquire(Folder.at(results).child("digits")):
+        lines = said(results, capsys)
+        assert lines[1].split() == "digits running 4/10 1 88.5 (trial 1) 2 min 0 s 1 h 1 min 1 min 5 s".split()
+        lines = said(results, capsys, "digits")
+    assert lines[0] == "digits: running"
+    assert lines[1].startswith("driver: host ")
+    assert lines[2] == "done: 4 of 10 configurations (1 pruned, 1 diverged)"
+    assert "best: 88.5, trial 1, method.alpha=1" in lines
+    assert "time left: 2 min 0 s" in lines
+    assert "waiting: 2 configurations wait for a GPU" in lines
+    assert "device time: 1 h 1 min spent, 1 min 5 s saved by shared first tasks" in lines
+    assert lines[-1].split() == ["4", "2/5", "81.25", "method.alpha=0.5,", 'net.name="small"']
+
+
+def test_a_sweep_whose_driver_went_away_is_interrupted(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert said(results, capsys, "digits")[0] == "digits: interrupted"
+    assert [line.split()[:2] for line in said(results, capsys)[1:]] == [
+        ["digits", "interrupted"],
+        ["flowers", "unknown"],
+    ]
+
+
+def test_a_finished_sweep(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Status(10, state="finished", done=10, started_at=time.time()).write(Folder.at(results).child("digits"))
+    lines = said(results, capsys, "digits")
+    assert lines[0] == "digits: finished"
+    assert not any(line.startswith("time left") for line in lines)
+
+
+def test_an_unknown_sweep_names_the_nearest(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(lambda: status.main(["digit", "--results", str(results)])) == 2
+    assert capsys.readouterr().err == f"error: {results}: no sweep 'digit'; did you mean 'digits'?\n"
+
+
+def test_no_sweeps_says_where_it_looked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert said(tmp_path, capsys) == [f"no sweeps in {tmp_path}"]

@@ -1,0 +1,205 @@
+"""Real processes, killed: nothing stored is lost or doubled, and one driver holds a sweep."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from sweeper.files import Folder
+from sweeper.lease import FILE, Holder, Lease, holder
+from sweeper.store import Store
+from trainer.errors import StoreError
+
+WRITER = """
+import sys
+from sweeper.store import Store
+store = Store(sys.argv[1], "s")
+done = store.finished_trials()
+print("ready", flush=True)
+for trial in range(100_000):
+    if trial in done:
+        continue
+    store.append("asks", [{"trial": trial}], f"t{trial:06d}")
+    results = [{"row": {"run_id": f"{trial}-{k}"}, "tasks": [{"task": t} for t in (0, 1)]} for k in (0, 1)]
+    store.finish_trial(trial, sys.argv[2], results)
+    print(trial, flush=True)
+    if trial % 3 == 0:
+        store.compact()
+"""
+
+HOLDER = """
+import sys, time
+from sweeper.files import Folder
+from sweeper.lease import Lease
+with Lease.acquire(Folder.at(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def start(code: str, *arguments: str) -> subprocess.Popen[str]:
+    root = str(Path(__file__).parents[2])
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, text=True, cwd=root, env=dict(os.environ)
+    )
+
+
+def assert_each_once(store: Store) -> set[int]:
+    trials = store.read("trials", ["trial"])["trial"].to_pylist()
+    tasks = store.read("tasks", ["trial"])["trial"].to_pylist()
+    finished = set(trials)
+    assert sorted(trials) == sorted([*finished] * 2)
+    assert sorted(t for t in tasks if t in finished) == sorted([*finished] * 4)
+    assert finished <= set(store.read("asks", ["trial"])["trial"].to_pylist())
+    return finished
+
+
+def test_a_killed_writer_loses_nothing_and_doubles_nothing(tmp_path: Path) -> None:
+    draw = random.Random(0)
+    damaged: list[str] = []
+    store = Store(tmp_path, "s", report=damaged.append)
+    told: set[int] = set()
+    for attempt in range(4):
+        writer = start(WRITER, str(tmp_path), f"a{attempt}")
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "ready\n"
+        for _ in range(8):  # while the writer writes and merges, a reader sees whole trials only
+            told.add(int(writer.stdout.readline()))
+            assert told <= assert_each_once(store)
+        time.sleep(draw.uniform(0, 0.1))
+        os.kill(writer.pid, signal.SIGKILL)
+        rest = writer.stdout.read().split("\n")[:-1]
+        writer.wait()
+        told |= set(map(int, rest))
+        finished = assert_each_once(store)
+        assert told <= finished
+        assert finished == set(range(len(finished)))
+    assert len(told) >= 32
+    store.compact()
+    assert assert_each_once(store) == finished
+    assert damaged == []
+
+
+def test_a_second_driver_is_told_who_holds_the_sweep_until_that_one_is_killed(tmp_path: Path) -> None:
+    first = start(HOLDER, str(tmp_path))
+    assert first.stdout is not None
+    assert first.stdout.readline() == "held\n"
+    folder = Folder.at(tmp_path)
+    with pytest.raises(StoreError, match=rf"another driver is at work: host {socket.gethostname()}, pid {first.pid},"):
+        Lease.acquire(folder)
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
+    with Lease.acquire(folder):
+        now = holder(folder)
+        assert now is not None
+        assert now.pid == os.getpid()
+    assert holder(folder) is None
+
+
+def elsewhere(age_s: float) -> Holder:
+    """A holder on another machine, whose process nobody here can look at."""
+    return Holder("token", "far", "another boot", 1, time.time() - 60, time.time() - age_s)
+
+
+def write(folder: Folder, who: Holder) -> None:
+    folder.write(FILE, json.dumps(asdict(who)).encode())
+
+
+def test_a_silent_driver_elsewhere_is_replaced_and_a_late_one_is_not(tmp_path: Path) -> None:
+    folder = Folder.at(tmp_path)
+    write(folder, elsewhere(age_s=1))
+    with pytest.raises(StoreError, match="host far, pid 1"):
+        Lease.acquire(folder, stale_s=30)
+    write(folder, elsewhere(age_s=40))
+    Lease.acquire(folder, stale_s=1).release()
+
+
+def test_a_driver_whose_clock_is_behind_keeps_its_sweep(tmp_path: Path) -> None:
+    folder, ended = Folder.at(tmp_path), threading.Event()
+    late = elsewhere(age_s=1000)
+    write(folder, late)
+
+    def beat() -> None:
+        while not ended.wait(0.02):
+            write(folder, replace(late, heartbeat=time.time() - 1000))
+
+    beating = threading.Thread(target=beat)
+    beating.start()
+    try:
+        with pytest.raises(StoreError, match="host far"):
+            Lease.acquire(folder, stale_s=2)
+    finally:
+        ended.set()
+        beating.join()
+
+
+def test_of_many_that_find_a_dead_driver_one_takes_over(tmp_path: Path) -> None:
+    folder = Folder.at(tmp_path)
+    dead = start("", str(tmp_path))
+    dead.wait()
+    with Lease.acquire(folder):
+        mine = holder(folder)
+    assert mine is not None
+    write(folder, replace(mine, pid=dead.pid))
+    start_line = threading.Barrier(8)
+    taken: list[Lease] = []
+    refused: list[str] = []
+
+    def race() -> None:
+        start_line.wait()
+        try:
+            taken.append(Lease.acquire(folder))
+        except StoreError as error:
+            refused.append(str(error))
+
+    racers = [threading.Thread(target=race) for _ in range(8)]
+    for racer in racers:
+        racer.start()
+    for racer in racers:
+        racer.join()
+    assert (len(taken), len(refused)) == (1, 7)
+    taken[0].release()
+
+
+def test_a_driver_that_lost_its_lease_cannot_write(tmp_path: Path) -> None:
+    store = Store(tmp_path, "s")
+    store.lease = Lease.acquire(store.folder, stale_s=0.2)
+    store.append("asks", [{"trial": 0}], "0")
+    deadline = time.monotonic() + 20
+    refused = None
+    while refused is None and time.monotonic() < deadline:
+        write(store.folder, elsewhere(age_s=0))
+        try:
+            store.append("asks", [{"trial": 1}], "1")
+        except StoreError as error:
+            refused = str(error)
+    assert refused is not None
+    assert "the lease was lost to another driver: host far" in refused
+    store.lease.release()
+    still = holder(store.folder)
+    assert still is not None
+    assert still.host == "far", "the other's lease is left alone"
+
+
+def test_a_folder_that_cannot_be_written_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    folder = Folder.at(tmp_path / "file" / "results")
+    for action in (folder.check_writable, lambda: Lease.acquire(folder)):
+        with pytest.raises(StoreError, match="cannot be written: Not a directory") as caught:
+            action()
+        assert "\n" not in str(caught.value)
+    with pytest.raises(StoreError, match="not a folder that pyarrow can open"):
+        Folder.at("nosuch://bucket/x")
+    with pytest.raises(StoreError, match="not the name of a sweep"):
+        Store(tmp_path, "a/b")
