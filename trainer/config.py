@@ -47,7 +47,7 @@ class Imbalance(Section):
         "random", description="which images stay: a seeded draw (CIFAR) or the first ones listed (ImageNetSubset)"
     )
     seed: int = Field(
-        0, ge=0, description="of the draw of images and of the shuffle of sizes; apart from the run's seed"
+        0, ge=0, lt=2**32, description="of the draw of images and of the shuffle of sizes; apart from the run's seed"
     )
 
 
@@ -71,10 +71,14 @@ class DataConfig(Section):
         None, description="folder of the images; environment variables such as ${IMAGENET32} are filled in"
     )
     image_column: str = Field("image", description="parquet: column of the image bytes or Hugging Face image structs")
-    label_column: str = Field("label", description="parquet: column of the integer labels")
+    label_column: str = Field("label", description="parquet: column of the labels, integers or names")
     on_bad_image: Literal["error", "skip"] = Field("error", description="what a corrupt or missing image does")
     resize: int | None = Field(
-        None, ge=4, le=1024, description="short side in pixels that images are stored at; null: as they are"
+        None,
+        ge=4,
+        le=1024,
+        description="short side in pixels that images are stored at, as centre squares; null: as they are, "
+        "but 256 for imagenet_subset and food101",
     )
     crop: int = Field(32, ge=4, le=1024, description="side in pixels of what the network sees")
     augment: Literal["resized_crop", "random_crop", "none"] = Field(
@@ -95,7 +99,7 @@ class DataConfig(Section):
 class ClassOrder(Section):
     """The order in which classes are learnt."""
 
-    seed: int | None = Field(1993, ge=0, description="of the permutation; null: the data set's own order")
+    seed: int | None = Field(1993, ge=0, lt=2**32, description="of the permutation; null: the data set's own order")
     classes: tuple[int, ...] | None = Field(None, description="the order itself, all classes, instead of a seed")
 
     @field_validator("classes", mode="before")

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import PIL
+from numpy.typing import NDArray
 from PIL import Image
 
 from trainer.config import DataConfig
@@ -36,8 +37,7 @@ class Listing:
     """A split before it is decoded."""
 
     name: str
-    labels_N: np.ndarray
-    """int64"""
+    labels_N: NDArray[np.int64]
     items: Callable[[], Iterator[Item]]
     """the images in the order of the labels; may be walked more than once"""
     content: str
@@ -68,7 +68,7 @@ def decoded(listing: Listing, config: DataConfig, resize: int | None) -> ImageSe
     return images
 
 
-def decode_image(content: bytes | Path | None, resize: int | None) -> np.ndarray:
+def decode_image(content: bytes | Path | None, resize: int | None) -> NDArray[np.uint8]:
     """uint8, ``[H, W]`` for a grey image, else ``[H, W, 3]``. Raises whatever Pillow raises."""
     if content is None:
         raise FileNotFoundError("missing")
@@ -80,6 +80,21 @@ def decode_image(content: bytes | Path | None, resize: int | None) -> np.ndarray
             image = Image.fromarray((np.asarray(file) >> 8).astype(np.uint8))
         image = image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
     return np.asarray(image if resize is None else _square(image, resize))
+
+
+def resized(pixels_NHWC: NDArray[np.uint8], resize: int | None) -> NDArray[np.uint8]:
+    """Images that came decoded, as ``decoded`` would store them."""
+    if resize is None:
+        return pixels_NHWC
+    grey = pixels_NHWC.shape[3] == 1
+    squares = [_square(Image.fromarray(image[..., 0] if grey else image), resize) for image in pixels_NHWC]
+    stacked = np.stack([np.asarray(square) for square in squares])
+    return stacked[..., None] if grey else stacked
+
+
+def cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 def _square(image: Image.Image, side: int) -> Image.Image:
@@ -95,7 +110,7 @@ def _square(image: Image.Image, side: int) -> Image.Image:
 
 def _write(folder: Path, listing: Listing, resize: int | None, strict: bool) -> None:
     """Fill a cache entry."""
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         try:
             _Writer(folder, listing, resize, strict).run(pool, grey=True)
         except _MixedModesError:
@@ -139,7 +154,9 @@ class _Writer:
         meta = {"shape": shape, "digest": digest.finish(labels_N), "bad": self.bad}
         (self.folder / "meta.json").write_text(json.dumps(meta))
 
-    def _decode(self, pool: ThreadPoolExecutor, start: int, chunk: Sequence[Item], grey: bool) -> list[np.ndarray]:
+    def _decode(
+        self, pool: ThreadPoolExecutor, start: int, chunk: Sequence[Item], grey: bool
+    ) -> list[NDArray[np.uint8]]:
         good = []
         for offset, (item, found) in enumerate(zip(chunk, pool.map(self._try, chunk), strict=True)):
             if isinstance(found, _Bad):
@@ -151,7 +168,7 @@ class _Writer:
             good.append(self._fit(item[0], found, grey))
         return good
 
-    def _try(self, item: Item) -> np.ndarray | _Bad:
+    def _try(self, item: Item) -> NDArray[np.uint8] | _Bad:
         try:
             return decode_image(item[1], self.resize)
         except Exception as error:  # Pillow's readers raise many kinds on corrupt files
@@ -161,7 +178,7 @@ class _Writer:
                 f"cannot be decoded ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})"
             )
 
-    def _fit(self, name: str, pixels: np.ndarray, grey: bool) -> np.ndarray:
+    def _fit(self, name: str, pixels: NDArray[np.uint8], grey: bool) -> NDArray[np.uint8]:
         """``[H, W, C]`` of the split's one shape."""
         if self.shape is None:
             grey_now = grey and pixels.ndim == 2

@@ -44,9 +44,9 @@ def tail_counts(available_C: Sequence[int], order_C: Sequence[int], imbalance: I
         counts_C[label] = min(size, available_C[label])
     if 0 in counts_C:
         raise ConfigError(
-            f"{imbalance.ratio:g} leaves class {counts_C.index(0)} without an image: the largest class has {max(sizes)}",
+            f"{imbalance.ratio:g} leaves class {counts_C.index(0)} without an image",
             field="data.imbalance.ratio",
-            allowed=f"up to {max(sizes)}",
+            allowed=f"up to {max(sizes)}, the images of the largest class",
         )
     return counts_C
 

@@ -10,6 +10,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from trainer.config import DataConfig
+from trainer.data.decode import resized
 from trainer.data.images import ImageSet, Source
 from trainer.rng import stream
 
@@ -17,10 +18,11 @@ _TEST_PER_CLASS = 35
 
 
 def read(config: DataConfig) -> Source:
-    """``pixels [N, 8, 8, 1]``, grey levels 0..16 spread over 0..255. No field of ``config`` matters."""
+    """``pixels [N, 8, 8, 1]``, grey levels 0..16 spread over 0..255, resized if asked."""
     bunch = load_digits()
     labels_N = bunch.target.astype(np.int64)
     pixels_NHWC = np.rint(bunch.images * (255 / 16)).astype(np.uint8)[..., None]
+    pixels_NHWC = resized(pixels_NHWC, config.resize)
     test_N = np.zeros(len(labels_N), dtype=bool)
     for label in range(10):
         index_n = np.flatnonzero(labels_N == label)

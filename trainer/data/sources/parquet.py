@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from trainer.config import DataConfig
 from trainer.data import location
 from trainer.data.decode import Item, Listing, decoded
 from trainer.data.images import Source
+from trainer.data.labels import Labels, numbered
 from trainer.errors import ConfigError, DataError, nearest
 
 _ROWS = 1024
@@ -29,16 +31,12 @@ def read(config: DataConfig) -> Source:
     """Labels are kept where they are 0..C-1, else numbered in sorted order; names come from the files' metadata."""
     folder = location.folder(config)
     train, test = _files(folder, ("train",)), _files(folder, ("test", "validation", "val"))
-    train_raw_N, test_raw_N = (_labels(files, config) for files in (train, test))
-    values = np.unique(train_raw_N)
-    strangers = np.setdiff1d(test_raw_N, values)
-    if len(strangers):
-        raise DataError(f"{test[0]}: label {strangers[0]} has no training images")
+    values_C, train_N, test_N = numbered(_labels(train, config), _labels(test, config), str(test[0]))
     train_set, test_set = (
-        decoded(_listing(name, files, np.searchsorted(values, raw_N), config), config, config.resize)
-        for name, files, raw_N in (("train", train, train_raw_N), ("test", test, test_raw_N))
+        decoded(_listing(name, files, labels_N, config), config, config.resize)
+        for name, files, labels_N in (("train", train, train_N), ("test", test, test_N))
     )
-    return Source(train_set, test_set, class_names=_names(train[0], values, config.label_column))
+    return Source(train_set, test_set, class_names=_names(train[0], values_C, config.label_column))
 
 
 def _files(folder: Path, names: tuple[str, ...]) -> list[Path]:
@@ -58,7 +56,7 @@ def _open(file: Path) -> pq.ParquetFile:
         raise DataError(f"{file}: not a readable Parquet file ({error})") from error
 
 
-def _labels(files: list[Path], config: DataConfig) -> np.ndarray:
+def _labels(files: list[Path], config: DataConfig) -> NDArray[Any]:
     """The label column of all shards, as it is written."""
     parts = []
     for file in files:
@@ -104,18 +102,18 @@ def _is_image(kind: pa.DataType) -> bool:
     return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
 
 
-def _names(file: Path, values: np.ndarray, label_column: str) -> tuple[str, ...]:
+def _names(file: Path, values_C: NDArray[Any], label_column: str) -> tuple[str, ...]:
     """Class names of the ``huggingface`` metadata, or the labels themselves."""
     metadata = _open(file).schema_arrow.metadata or {}
     try:
         feature = json.loads(metadata[b"huggingface"])["info"]["features"][label_column]
         names = feature["names"]
-        return tuple(str(names[value]) for value in values)
+        return tuple(str(names[value]) for value in values_C)
     except (KeyError, ValueError, TypeError, IndexError):
-        return tuple(str(value) for value in values)
+        return tuple(str(value) for value in values_C)
 
 
-def _listing(name: str, files: list[Path], labels_N: np.ndarray, config: DataConfig) -> Listing:
+def _listing(name: str, files: list[Path], labels_N: Labels, config: DataConfig) -> Listing:
     content = hashlib.sha256(json.dumps([name, config.image_column, config.label_column]).encode())
     content.update(labels_N.tobytes())
     for file in files:
@@ -123,7 +121,7 @@ def _listing(name: str, files: list[Path], labels_N: np.ndarray, config: DataCon
             content.update(file.name.encode() + hashlib.file_digest(opened, "sha256").digest())
     return Listing(
         name=f"{files[0].parent} ({name})",
-        labels_N=labels_N.astype(np.int64),
+        labels_N=labels_N,
         items=lambda: _items(files, config.image_column),
         content=content.hexdigest(),
     )

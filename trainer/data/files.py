@@ -1,0 +1,163 @@
+"""Images that are single files: in class folders, or named by list files of ``path label`` lines."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from trainer.config import DataConfig
+from trainer.data import location
+from trainer.data.decode import Listing, cores, decoded
+from trainer.data.images import Source
+from trainer.data.labels import Labels, numbered
+from trainer.errors import DataError
+
+SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
+"""of the files in class folders that are images; others are not looked at"""
+_TEST_NAMES = ("test", "val", "validation")
+
+
+@dataclass(frozen=True)
+class Files:
+    """The image files of one split and their labels."""
+
+    paths: list[Path]
+    labels_N: Labels
+
+
+Choice = Callable[[list[str], Path], list[str]]
+"""from the names of all class folders, sorted, and where they lie, those to use in the order of their labels"""
+
+
+def read_folder(config: DataConfig, resize: int | None, choose: Choice) -> Source:
+    """``train.txt`` and ``test.txt`` of ``data.path`` if it has them, else its class folders. Raises DataError."""
+    folder = location.folder(config)
+    if (folder / "train.txt").is_file():
+        train, test, names = _from_lists(folder)
+    else:
+        train, test, names = _from_class_folders(folder, choose)
+    return source(folder, train, test, names, config, resize)
+
+
+def source(
+    folder: Path, train: Files, test: Files, names: Sequence[str], config: DataConfig, resize: int | None
+) -> Source:
+    """Decode both splits. Files are named by their path relative to ``folder``."""
+    train_set, test_set = (
+        decoded(_listing(f"{folder} ({split})", folder, files), config, resize)
+        for split, files in (("train", train), ("test", test))
+    )
+    return Source(train_set, test_set, tuple(names))
+
+
+def _from_class_folders(folder: Path, choose: Choice) -> tuple[Files, Files, list[str]]:
+    train, test = folder / "train", _first(folder, _TEST_NAMES)
+    if not train.is_dir() or test is None:
+        raise DataError(f"data.path: {folder} has neither train.txt nor the folders train/ and test/")
+    listed = folder / "classes.txt"
+    if listed.is_file():
+        names = [line for line, _ in _lines(listed)]
+        missing = [name for name in names if not (train / name).is_dir()]
+        if missing:
+            raise DataError(f"{listed}: {train} has no folder {missing[0]}")
+    else:
+        names = choose(_subfolders(train), train)
+    return _of_classes(train, names), _of_classes(test, names), names
+
+
+def _first(folder: Path, names: Sequence[str]) -> Path | None:
+    return next((folder / name for name in names if (folder / name).is_dir()), None)
+
+
+def _subfolders(folder: Path) -> list[str]:
+    names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+    if not names:
+        raise DataError(f"{folder}: no class folders")
+    return names
+
+
+def _of_classes(split: Path, names: Sequence[str]) -> Files:
+    """The images of each class in the order of their paths, from its folder and the folders in it."""
+    paths: list[Path] = []
+    labels: list[int] = []
+    for label, name in enumerate(names):
+        found = [
+            Path(where, file)
+            for where, _, files in os.walk(split / name, followlinks=True)
+            for file in files
+            if not file.startswith(".") and Path(file).suffix.lower() in SUFFIXES
+        ]
+        if not found:
+            raise DataError(f"{split / name}: class {name} has no images")
+        paths += sorted(found)
+        labels += [label] * len(found)
+    return Files(paths, np.array(labels, dtype=np.int64))
+
+
+def _from_lists(folder: Path) -> tuple[Files, Files, list[str]]:
+    lists = [folder / f"{name}.txt" for name in _TEST_NAMES]
+    test_list = next((file for file in lists if file.is_file()), None)
+    if test_list is None:
+        raise DataError(f"data.path: {folder} has train.txt but no test.txt")
+    train, test = _read_list(folder / "train.txt"), _read_list(test_list)
+    values_C, train_N, test_N = numbered(train.labels_N, test.labels_N, str(test_list))
+    return Files(train.paths, train_N), Files(test.paths, test_N), _names(train, values_C)
+
+
+def _read_list(file: Path) -> Files:
+    """Lines of ``path label``; a relative path starts at the list's folder."""
+    paths, labels = [], []
+    for line, number in _lines(file):
+        path, _, label = line.rpartition(" ")
+        if not path.strip() or not label.isdecimal():
+            raise DataError(f"{file} line {number}: {line!r} is not a path and a label")
+        paths.append(file.parent / path.strip())
+        labels.append(int(label))
+    if not paths:
+        raise DataError(f"{file}: no images")
+    return Files(paths, np.array(labels, dtype=np.int64))
+
+
+def _lines(file: Path) -> list[tuple[str, int]]:
+    """Lines that are not blank, with their numbers."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{file}: cannot be read ({error})") from error
+    lines = ((" ".join(line.split("\t")).strip(), number) for number, line in enumerate(text.splitlines(), 1))
+    return [(line, number) for line, number in lines if line]
+
+
+def _names(files: Files, values_C: Labels) -> list[str]:
+    """The folder that each class's images lie in, or its label where classes share folders."""
+    first_C = [files.paths[int(np.flatnonzero(files.labels_N == value)[0])] for value in values_C]
+    names = [path.parent.name for path in first_C]
+    return names if len(set(names)) == len(names) else [str(value) for value in values_C]
+
+
+def _listing(name: str, folder: Path, files: Files) -> Listing:
+    with ThreadPoolExecutor(cores()) as pool:
+        hashes = list(pool.map(_hash, files.paths))
+    content = hashlib.sha256()
+    for path, label, found in zip(files.paths, files.labels_N.tolist(), hashes, strict=True):
+        content.update(f"{os.path.relpath(path, folder)}\0{label}\0{found}\n".encode())
+    return Listing(
+        name=name,
+        labels_N=files.labels_N,
+        items=lambda: ((str(path), path) for path in files.paths),
+        content=content.hexdigest(),
+    )
+
+
+def _hash(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:  # decoding names the file
+        return type(error).__name__

@@ -1,0 +1,47 @@
+"""Food-101: ``food-101.tar.gz``, or the folder that it unpacks to, in ``data.path``; downloaded if missing.
+
+Images are stored with a short side of 256 unless ``data.resize`` says otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from trainer.config import DataConfig
+from trainer.data import files
+from trainer.data.files import Files
+from trainer.data.images import Source
+from trainer.data.torchvision_datasets import datasets, fetched, folder
+from trainer.errors import DataError
+
+
+def read(config: DataConfig) -> Source:
+    """Labels are the sorted positions of the class names, images in the order of ``meta/*.json``. Raises DataError."""
+    where = folder(config)
+    home = where / "food-101"
+    if not _whole(home):
+        kind = datasets().Food101
+        fetched(lambda: kind(where, download=True), "food101", where, kind._URL)
+    lists = {split: _meta(home / "meta" / f"{split}.json") for split in ("train", "test")}
+    names = sorted(lists["train"])
+    train, test = (_files(home / "images", found, names) for found in (lists["train"], lists["test"]))
+    return files.source(home, train, test, names, config, config.resize or 256)
+
+
+def _whole(home: Path) -> bool:
+    return all((home / name).is_dir() for name in ("meta", "images"))
+
+
+def _meta(file: Path) -> dict[str, list[str]]:
+    try:
+        return dict(json.loads(file.read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(f"{file}: cannot be read ({error})") from error
+
+
+def _files(images: Path, found: dict[str, list[str]], names: list[str]) -> Files:
+    listed = [(images / f"{path}.jpg", label) for label, name in enumerate(names) for path in found.get(name, ())]
+    return Files([path for path, _ in listed], np.array([label for _, label in listed], dtype=np.int64))
