@@ -18,7 +18,9 @@ from sweeper.files import Folder
 from sweeper.lease import Lease
 from sweeper.parts import Merged, encode_merged, file_name
 from sweeper.reader import DETAILS, Damage, Live, rows_of, snapshot
-from trainer.errors import StoreError, exit_code
+from trainer.errors import StoreError, exit_code, nearest
+
+_LARGE_BYTES = 64 << 20
 
 
 def compact(sweep: Folder, damage: Damage) -> None:
@@ -31,9 +33,9 @@ def _compact_table(sweep: Folder, table: str, damage: Damage) -> None:
     folder = sweep.child(table)
     seen = snapshot(folder, damage)
     attempts = _stored_attempts(sweep, damage) if table in DETAILS else None
-    merge = _Merge(_with_unknown_columns(seen.live, schema.schema(table)), attempts)
-    for one in seen.live:
-        merge.add(one)
+    live = [one for one in seen.live if not _settled(one)]
+    merge = _Merge(_with_unknown_columns(live, schema.schema(table)), attempts)
+    merge.add(live)
     obsolete = list(seen.replaced)
     if len(merge.taken) > 1 or merge.shrunk:
         older = {name for one in merge.taken if one.part.merged for name in (one.name, *one.part.merged_files)}
@@ -64,39 +66,46 @@ class _Merge:
         self._length = 0
 
     def rows(self) -> pa.Table:
-        return pa.concat_tables([self._columns.empty_table(), *self._slices])
+        return pa.concat_tables([self._columns.empty_table(), *self._slices]).combine_chunks()
 
-    def add(self, one: Live) -> None:
-        """Take the part, but for attempts that another replaced; leave it if its trial is not stored yet."""
-        table = reader.read_part(one.part, self._columns)
-        own = one.kept if one.part.merged else {one.name: Merged(one.part.checksum, 0, table.num_rows)}
-        slices = {name: table.slice(entry.offset, entry.rows) for name, entry in own.items()}
-        counts = {name: self._counts(rows) for name, rows in slices.items()}
-        if None in counts.values():
-            return
-        self.taken.append(one)
-        self.shrunk |= not one.whole or not all(counts.values())
-        for name, rows in slices.items():
-            if counts[name]:
-                self._slices.append(rows)
-                self.ledger[name] = Merged(own[name].checksum, self._length, rows.num_rows)
-                self._length += rows.num_rows
+    def add(self, live: list[Live]) -> None:
+        """Take the parts, but for attempts that another replaced; leave those whose trial is not stored yet."""
+        for one, table in zip(live, reader.read_parts([one.part for one in live], self._columns), strict=True):
+            own = one.kept if one.part.merged else {one.name: Merged(one.part.checksum, 0, table.num_rows)}
+            slices = {name: table.slice(entry.offset, entry.rows) for name, entry in own.items()}
+            counts = {name: self._counts(rows) for name, rows in slices.items()}
+            if None in counts.values():
+                continue
+            self.taken.append(one)
+            self.shrunk |= not one.whole or not all(counts.values())
+            for name, rows in slices.items():
+                if counts[name]:
+                    self._slices.append(rows)
+                    self.ledger[name] = Merged(own[name].checksum, self._length, rows.num_rows)
+                    self._length += rows.num_rows
 
     def _counts(self, rows: pa.Table) -> bool | None:
-        """Whether the rows count; None if that is not known yet."""
+        """Whether the rows of one part, which are of one attempt, count; None if that is not known yet."""
         if self._attempts is None:
             return True
-        pairs = rows.select(["trial", "attempt"]).group_by(["trial", "attempt"]).aggregate([]).to_pylist()
-        if any(pair["trial"] not in self._attempts for pair in pairs):
+        trials, attempts = rows["trial"].unique().to_pylist(), rows["attempt"].unique().to_pylist()
+        if any(trial not in self._attempts for trial in trials):
             return None
-        return any(self._attempts[pair["trial"]] == pair["attempt"] for pair in pairs)
+        return any(self._attempts[trial] in attempts for trial in trials)
 
 
-def _with_unknown_columns(live: tuple[Live, ...], columns: pa.Schema) -> pa.Schema:
+def _settled(one: Live) -> bool:
+    """Whether a merged part is so large that to write it anew with each merge would cost more than it brings."""
+    return bool(one.part.merged) and one.whole and one.part.content.size >= _LARGE_BYTES
+
+
+def _with_unknown_columns(live: list[Live], columns: pa.Schema) -> pa.Schema:
     # A method that this checkout lacks has columns in the parts that it wrote: they are kept.
+    known = set(columns.names)
     for one in live:
         for field in pq.read_schema(pa.BufferReader(one.part.content)):
-            if field.name not in columns.names:
+            if field.name not in known:
+                known.add(field.name)
                 columns = columns.append(field)
     return columns
 
@@ -106,9 +115,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("sweep")
     parser.add_argument("--results", default=os.environ.get("CIL_RESULTS", "results"), help="default: results")
     arguments = parser.parse_args(argv)
-    folder = Folder.at(arguments.results).child(arguments.sweep)
+    root = Folder.at(arguments.results)
+    folder = root.child(arguments.sweep)
     if not folder.folders():
-        raise StoreError(f"{folder}: no such sweep")
+        near = nearest(arguments.sweep, root.folders())
+        raise StoreError(f"{root}: no sweep {arguments.sweep!r}" + (f"; did you mean {near!r}?" if near else ""))
     with Lease.acquire(folder):
         compact(folder, Damage())
     return 0

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pyarrow import fs
 
-from sweeper import reader
+from sweeper import compact, reader
 from sweeper.files import Folder
 from sweeper.lease import Lease, holder
 from sweeper.query import open_results
@@ -115,6 +115,31 @@ def test_merging_changes_no_row(results: Folder) -> None:
     store.compact()
     assert counts(store) == {"trials": 12, "tasks": 24, "epochs": 12, "classes": 0, "asks": 6}
     assert len(store.folder.child("trials").names()) == 1
+
+
+def test_many_trials_are_merged_without_being_asked_to(results: Folder) -> None:
+    store = Store(results, "s")
+    for trial in range(260):
+        store.finish_trial(trial, "a", [{"row": {"run_id": f"{trial}"}}])
+    assert len(store.folder.child("trials").names()) == 5
+    assert store.finished_trials() == set(range(260))
+
+
+def test_a_large_merged_part_is_left_as_it_is(results: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(results, "s")
+    store_trials(store, range(3))
+    store.compact()
+    monkeypatch.setattr(compact, "_LARGE_BYTES", 1)
+    (large,) = store.folder.child("trials").names()
+    store_trials(store, range(3, 6))
+    store.compact()
+    assert large in store.folder.child("trials").names()
+    assert len(store.folder.child("trials").names()) == 2
+    assert counts(store)["tasks"] == 24
+    store.finish_trial(1, "b", [result("t1s0", 50.0)])
+    store.compact()
+    assert large not in store.folder.child("trials").names(), "some of its rows count no more"
+    assert counts(store)["tasks"] == 22
 
 
 def test_merging_may_die_at_any_step(results: Folder, monkeypatch: pytest.MonkeyPatch) -> None:

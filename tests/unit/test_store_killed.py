@@ -16,10 +16,11 @@ from pathlib import Path
 
 import pytest
 
+from sweeper import compact
 from sweeper.files import Folder
 from sweeper.lease import FILE, Holder, Lease, holder
 from sweeper.store import Store
-from trainer.errors import StoreError
+from trainer.errors import StoreError, exit_code
 
 WRITER = """
 import sys
@@ -40,6 +41,7 @@ for trial in range(100_000):
 
 HOLDER = """
 import sys, time
+from sweeper import compact
 from sweeper.files import Folder
 from sweeper.lease import Lease
 with Lease.acquire(Folder.at(sys.argv[1])):
@@ -105,6 +107,24 @@ def test_a_second_driver_is_told_who_holds_the_sweep_until_that_one_is_killed(tm
         assert now is not None
         assert now.pid == os.getpid()
     assert holder(folder) is None
+
+
+def test_merging_by_hand_waits_for_no_driver(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = Store(tmp_path, "sweep")
+    for trial in range(3):
+        store.finish_trial(trial, "a", [{"row": {"run_id": str(trial)}}])
+
+    def merge(sweep: str) -> int:
+        return exit_code(lambda: compact.main([sweep, "--results", str(tmp_path)]))
+
+    with Lease.acquire(store.folder):
+        assert merge("sweep") == 2
+        assert "another driver is at work" in capsys.readouterr().err
+    assert merge("swep") == 2
+    assert capsys.readouterr().err == f"error: {tmp_path}: no sweep 'swep'; did you mean 'sweep'?\n"
+    assert merge("sweep") == 0
+    assert len(store.folder.child("trials").names()) == 1
+    assert store.finished_trials() == {0, 1, 2}
 
 
 def elsewhere(age_s: float) -> Holder:
