@@ -134,15 +134,12 @@ def _items(files: list[Path], column: str) -> Iterator[Item]:
         try:
             for batch in _open(file).iter_batches(_ROWS, columns=[column]):
                 for value in batch.column(0).to_pylist():
-                    yield f"{file} row {row}", _content(value, file.parent)
+                    yield f"{file} row {row}", _content(value)
                     row += 1
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"{file}: cannot be read after row {row} ({error})") from error
 
 
-def _content(value: Any, folder: Path) -> bytes | Path | None:
-    """Bytes, or the file that a struct without bytes names."""
-    if isinstance(value, dict):
-        path = value.get("path")
-        return value["bytes"] or (folder / path if path else None)
-    return value or None
+def _content(value: Any) -> bytes | None:
+    """The encoded image; a struct's path is of the machine that wrote it, and says nothing here."""
+    return (value["bytes"] if isinstance(value, dict) else value) or None

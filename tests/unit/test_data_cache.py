@@ -1,0 +1,131 @@
+"""Cache entries appear whole or not at all, with several real processes, and with one killed in the middle."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from trainer.config import DataConfig
+from trainer.data import cache
+from trainer.data.sources import load
+from trainer.errors import DataError
+
+LOAD = (
+    "import sys; from trainer.config import DataConfig; from trainer.data.sources import load;"
+    "print(load(DataConfig(source='image_folder', path=sys.argv[1], crop=8)).fingerprint)"
+)
+HANG = (
+    "import sys, time; from trainer.data import cache;"
+    "half = lambda folder: ((folder / 'half').touch(), print('building', flush=True), time.sleep(60));"
+    "cache.entry('k', half)"
+)
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CIL_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    state = np.random.RandomState(0)
+    for split in ("train", "test"):
+        for name in ("a", "b"):
+            where = tmp_path / "set" / split / name
+            where.mkdir(parents=True)
+            for i in range(100):
+                Image.fromarray(state.randint(0, 256, (8, 8, 3), dtype=np.uint8)).save(where / f"{i:03d}.png")
+    return tmp_path / "set"
+
+
+def entries(root: Path) -> list[Path]:
+    return [path for path in root.iterdir() if not path.name.startswith(".")]
+
+
+def left_over(root: Path) -> list[Path]:
+    return list(root.glob(".tmp.*"))
+
+
+def test_processes_that_build_at_once_agree(root: Path, folder: Path) -> None:
+    builders = [
+        subprocess.Popen([sys.executable, "-c", LOAD, str(folder)], stdout=subprocess.PIPE, text=True) for _ in range(3)
+    ]
+    found = {builder.communicate(timeout=120)[0] for builder in builders}
+    assert [builder.returncode for builder in builders] == [0, 0, 0]
+    assert len(found) == 1
+    assert len(entries(root)) == 2  # train and test
+    assert not left_over(root)
+
+
+def test_without_locks_the_first_entry_stays(root: Path) -> None:
+    """As on a network file system: another machine finishes while this one builds."""
+
+    def build(folder: Path) -> None:
+        (folder / "mine").write_text("x")
+        (root / "k").mkdir()
+        (root / "k" / "theirs").write_text("x")
+
+    assert os.listdir(cache.entry("k", build)) == ["theirs"]
+    assert not left_over(root)
+
+
+def test_a_killed_builder_leaves_no_half_entry(root: Path) -> None:
+    builder = subprocess.Popen([sys.executable, "-c", HANG], stdout=subprocess.PIPE, text=True)
+    assert builder.stdout is not None
+    assert builder.stdout.readline() == "building\n"
+    builder.send_signal(signal.SIGKILL)
+    builder.wait(timeout=60)
+    assert not entries(root)
+    assert len(left_over(root)) == 1
+    found = cache.entry("k", lambda folder: (folder / "whole").touch())
+    assert os.listdir(found) == ["whole"]
+    assert not left_over(root)
+
+
+def test_a_failing_builder_leaves_nothing(root: Path, folder: Path) -> None:
+    (folder / "train" / "a" / "050.png").write_bytes(b"broken")
+    with pytest.raises(DataError, match=r"050\.png: cannot be decoded"):
+        load(DataConfig(source="image_folder", path=str(folder), crop=8))
+    assert not entries(root)
+    assert not left_over(root)
+
+
+def test_pixels_are_mapped_and_not_decoded_again(root: Path, folder: Path) -> None:
+    data = DataConfig(source="image_folder", path=str(folder), crop=8)
+    first = load(data)
+    assert isinstance(first.train.pixels_NHWC, np.memmap)
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.name != ".lock"}
+    time.sleep(0.01)
+    assert load(data).fingerprint == first.fingerprint
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    load(data.model_copy(update={"resize": 16}))
+    assert len(entries(root)) == 4
+
+
+def test_a_cache_that_cannot_be_written_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setenv("CIL_CACHE", str(tmp_path / "file"))
+    with pytest.raises(
+        DataError, match=r"^the image cache .*file cannot be written: .*; set CIL_CACHE to another folder$"
+    ):
+        load(DataConfig(source="image_folder", path=str(folder), crop=8))
+
+
+def test_a_damaged_entry_is_one_line(root: Path, folder: Path) -> None:
+    data = DataConfig(source="image_folder", path=str(folder), crop=8)
+    load(data)
+    for entry in entries(root):
+        os.truncate(entry / "pixels.u8", 100)
+    with pytest.raises(DataError, match=r"^the image cache entry .* is damaged .*; delete that folder$"):
+        load(data)

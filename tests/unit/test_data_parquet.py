@@ -1,0 +1,251 @@
+"""Parquet sets of real encoded images, written here as people's downloads look, and every way in which they are bad."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from trainer.config import DataConfig, Imbalance, Protocol
+from trainer.data.sources import load
+from trainer.data.tasks import build
+from trainer.errors import ConfigError, DataError, UserError
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CIL_CACHE", str(tmp_path / "cache"))
+
+
+def picture(seed: int, size: tuple[int, int] = (16, 16), mode: str = "RGB") -> Image.Image:
+    pixels = np.random.RandomState(seed).randint(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    return Image.fromarray(pixels).convert(mode)
+
+
+def encoded(image: Image.Image, kind: str = "PNG") -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind)
+    return buffer.getvalue()
+
+
+def write(file: Path, images: list[Any], labels: list[Any], names: list[str] | None = None) -> None:
+    """``images``: bytes or Hugging Face structs."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(images[0], dict):
+        column = pa.array(images, pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
+    else:
+        column = pa.array(images, pa.binary())
+    table = pa.table({"image": column, "label": pa.array(labels)})
+    if names:
+        features = {"label": {"names": names, "_type": "ClassLabel"}}
+        table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    pq.write_table(table, file, row_group_size=3)
+
+
+def config(folder: Path, **fields: Any) -> DataConfig:
+    return DataConfig(**{"source": "parquet", "path": str(folder), "crop": 16, **fields})
+
+
+def simple(folder: Path, labels: tuple[int, ...] = (0, 0, 1, 1, 2, 2)) -> Path:
+    for split, first in (("train", 0), ("test", 100)):
+        write(folder / f"{split}.parquet", [encoded(picture(first + i)) for i in range(len(labels))], list(labels))
+    return folder
+
+
+def line_of(kind: type[UserError], data: DataConfig) -> str:
+    with pytest.raises(kind) as caught:
+        load(data)
+    line = str(caught.value)
+    assert "\n" not in line
+    return line
+
+
+def test_pixels_are_pillows_and_names_the_metadatas(tmp_path: Path) -> None:
+    structs = [{"bytes": encoded(picture(i), "JPEG"), "path": None} for i in range(4)]
+    write(tmp_path / "train.parquet", structs, [0, 1, 0, 1], ["cat", "dog"])
+    write(tmp_path / "test.parquet", structs[:2], [1, 0], ["cat", "dog"])
+    source = load(config(tmp_path))
+    for i in range(4):
+        expected = np.asarray(Image.open(io.BytesIO(structs[i]["bytes"])))
+        assert (source.train.pixels_NHWC[i] == expected).all()
+    assert source.train.labels_N.tolist() == [0, 1, 0, 1]
+    assert source.test.labels_N.tolist() == [1, 0]
+    assert source.class_names == ("cat", "dog")
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        (
+            ["data/train-00000-of-00002.parquet", "data/train-00001-of-00002.parquet"],
+            "data/validation-00000-of-1.parquet",
+        ),
+        (["train/0000.parquet", "train/0001.parquet"], "test/0000.parquet"),
+        (["train_a.parquet", "train_b.parquet"], "val.parquet"),
+    ],
+)
+def test_shards_in_the_places_that_people_have(tmp_path: Path, train: list[str], test: str) -> None:
+    for shard, name in enumerate(train):
+        write(tmp_path / name, [encoded(picture(4 * shard + i)) for i in range(4)], [0, 1, 0, 1])
+    write(tmp_path / test, [encoded(picture(50)), encoded(picture(51))], [0, 1])
+    source = load(config(tmp_path))
+    assert source.train.pixels_NHWC.shape == (8, 16, 16, 3)
+    assert (source.train.pixels_NHWC[5] == np.asarray(picture(5))).all()
+
+
+def test_labels_with_gaps_are_numbered_in_order(tmp_path: Path) -> None:
+    names = [f"class {i}" for i in range(60)]
+    for split in ("train", "test"):
+        write(tmp_path / f"{split}.parquet", [encoded(picture(i)) for i in range(3)], [50, 7, 9], names)
+    source = load(config(tmp_path))
+    assert source.train.labels_N.tolist() == [2, 0, 1]
+    assert source.class_names == ("class 7", "class 9", "class 50")
+
+
+def test_labels_may_be_names(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        write(tmp_path / f"{split}.parquet", [encoded(picture(i)) for i in range(3)], ["owl", "ant", "owl"])
+    source = load(config(tmp_path))
+    assert source.class_names == ("ant", "owl")
+    assert source.train.labels_N.tolist() == [1, 0, 1]
+
+
+def test_column_names_are_configurable(tmp_path: Path) -> None:
+    simple(tmp_path)
+    for split in ("train", "test"):
+        file = tmp_path / f"{split}.parquet"
+        pq.write_table(pq.read_table(file).rename_columns(["img", "fine_label"]), file)
+    source = load(config(tmp_path, image_column="img", label_column="fine_label"))
+    assert len(source.train.labels_N) == 6
+    line = line_of(ConfigError, config(tmp_path, image_column="img", label_column="fine_labels"))
+    assert line.startswith("data.label_column: ")
+    assert line.endswith("allowed: img, fine_label; did you mean 'fine_label'?")
+    assert line_of(ConfigError, config(tmp_path, label_column="fine_label")).startswith("data.image_column: ")
+    line = line_of(ConfigError, config(tmp_path, image_column="fine_label", label_column="fine_label"))
+    assert line.endswith("column 'fine_label' holds int64, not images")
+    line = line_of(ConfigError, config(tmp_path, image_column="img", label_column="img"))
+    assert line.endswith("column 'img' holds binary, not integers")
+
+
+@pytest.mark.parametrize(
+    ("modes", "channels"),
+    [(("L", "L"), 1), (("L", "RGB"), 3), (("RGB", "L"), 3), (("RGBA", "P"), 3), (("1", "L"), 1), (("CMYK", "RGB"), 3)],
+)
+def test_grey_stays_grey_and_mixtures_become_colour(tmp_path: Path, modes: tuple[str, str], channels: int) -> None:
+    images = [picture(i, mode=modes[i % 2]) for i in range(6)]
+    for split in ("train", "test"):
+        data = [encoded(image, "TIFF") for image in images]
+        write(tmp_path / f"{split}.parquet", data, [0, 1] * 3)
+    found = load(config(tmp_path)).train.pixels_NHWC
+    assert found.shape == (6, 16, 16, channels)
+    expected = [
+        np.asarray(image.convert("L" if channels == 1 else "RGB")).reshape(16, 16, channels) for image in images
+    ]
+    assert (found == np.stack(expected)).all()
+
+
+def test_several_sizes_need_resize(tmp_path: Path) -> None:
+    sizes = [(40, 20), (20, 40), (20, 20), (30, 60)]
+    for split in ("train", "test"):
+        write(tmp_path / f"{split}.parquet", [encoded(picture(i, size)) for i, size in enumerate(sizes)], [0, 1, 0, 1])
+    line = line_of(ConfigError, config(tmp_path))
+    assert line.startswith("data.resize: ")
+    assert "train.parquet row 0 is 40x20" in line
+    assert "train.parquet row 1 is 20x40" in line
+    found = load(config(tmp_path, resize=20)).train.pixels_NHWC
+    assert found.shape == (4, 20, 20, 3)
+    assert (found[0] == np.asarray(picture(0, (40, 20)))[:, 10:30]).all()
+    halved = picture(3, (30, 60)).resize((20, 40), Image.Resampling.BILINEAR)
+    assert (found[3] == np.asarray(halved)[10:30]).all()
+
+
+@pytest.mark.parametrize("bad", [b"not an image", None, "cut"])
+def test_bad_images_are_named_or_skipped_aloud(
+    tmp_path: Path, bad: bytes | str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    simple(tmp_path)
+    images: list[bytes | None] = [encoded(picture(i)) for i in range(6)]
+    images[3] = encoded(picture(3))[:300] if bad == "cut" else bad  # type: ignore[assignment]
+    write(tmp_path / "train.parquet", images, [0, 0, 1, 1, 2, 2])
+    line = line_of(DataError, config(tmp_path))
+    assert f"{tmp_path}/train.parquet row 3: " in line
+    assert ("missing" if bad is None else "cannot be decoded") in line
+    for _ in range(2):  # decoded, then from the cache
+        source = load(config(tmp_path, on_bad_image="skip"))
+        assert source.train.labels_N.tolist() == [0, 0, 1, 2, 2]
+        assert (source.train.pixels_NHWC[3] == np.asarray(picture(4))).all()
+        told = capsys.readouterr().err
+        assert "(train): 1 of 6 images skipped: " in told
+        assert "train.parquet row 3: " in told
+    assert "row 3" in line_of(DataError, config(tmp_path))  # a cache made by skipping does not hide it
+
+
+def test_all_bad(tmp_path: Path) -> None:
+    simple(tmp_path)
+    write(tmp_path / "train.parquet", [b"x"] * 3, [0, 1, 2])
+    assert "no image can be read" in line_of(DataError, config(tmp_path, on_bad_image="skip"))
+
+
+def test_missing_things_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert line_of(DataError, config(tmp_path / "nowhere")).endswith("nowhere is missing")
+    assert "has no train*.parquet" in line_of(DataError, config(tmp_path))
+    assert line_of(ConfigError, DataConfig(source="parquet")).startswith("data.path: is missing")
+    monkeypatch.delenv("CIL_NO_SUCH", raising=False)
+    line = line_of(DataError, DataConfig(source="parquet", path="${CIL_NO_SUCH}/sets"))
+    assert line.startswith("data.path: the environment variable CIL_NO_SUCH is not set")
+    monkeypatch.setenv("CIL_NO_SUCH", str(simple(tmp_path / "sets").parent))
+    assert len(load(config(tmp_path).model_copy(update={"path": "${CIL_NO_SUCH}/sets"})).train.labels_N) == 6
+
+
+def test_broken_files_in_one_line(tmp_path: Path) -> None:
+    simple(tmp_path)
+    (tmp_path / "train.parquet").write_bytes(b"PAR1 no more")
+    assert "not a readable Parquet file" in line_of(DataError, config(tmp_path))
+    write(tmp_path / "train.parquet", [encoded(picture(0))] * 2, [0, None])
+    assert line_of(DataError, config(tmp_path)).endswith("train.parquet: row 1 has no label")
+    pq.write_table(
+        pa.table({"image": pa.array([], pa.binary()), "label": pa.array([], pa.int64())}), tmp_path / "train.parquet"
+    )
+    assert line_of(DataError, config(tmp_path)).endswith("train.parquet: no images")
+
+
+def test_classes_without_images(tmp_path: Path) -> None:
+    simple(tmp_path)
+    write(tmp_path / "train.parquet", [encoded(picture(0))] * 2, [0, 1])
+    assert "label 2 of the test images has no training images" in line_of(DataError, config(tmp_path))
+    simple(tmp_path)
+    write(tmp_path / "test.parquet", [encoded(picture(0))] * 2, [0, 2])
+    assert line_of(DataError, config(tmp_path)) == "test: class 1 has no images"
+    simple(tmp_path)
+    write(tmp_path / "test.parquet", [encoded(picture(i, (20, 20))) for i in range(3)], [0, 1, 2])
+    assert "test images 20x20x3" in line_of(DataError, config(tmp_path))
+
+
+def test_a_changed_file_is_decoded_anew(tmp_path: Path) -> None:
+    simple(tmp_path)
+    before = load(config(tmp_path))
+    assert load(config(tmp_path)).fingerprint == before.fingerprint
+    write(tmp_path / "train.parquet", [encoded(picture(7 + i)) for i in range(6)], [0, 0, 1, 1, 2, 2])
+    after = load(config(tmp_path))
+    assert after.fingerprint != before.fingerprint
+    assert (after.train.pixels_NHWC[0] == np.asarray(picture(7))).all()
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.parquet").rename(moved / f"{split}.parquet")
+    assert load(config(moved)).fingerprint == after.fingerprint
+
+
+def test_a_benchmark_of_parquet(tmp_path: Path) -> None:
+    labels = tuple(i % 4 for i in range(40))
+    found = build(config(simple(tmp_path, labels), imbalance=Imbalance(ratio=5)), Protocol(tasks=2))
+    assert sorted(found.counts_C.tolist()) == [2, 3, 5, 10]
+    assert found.eval_counts_C == (10,) * 4
+    assert found.train_pixels_NCHW.shape == (20, 3, 16, 16)

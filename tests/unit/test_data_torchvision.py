@@ -1,0 +1,103 @@
+"""CIFAR-100 through torchvision, from a small archive in the real layout; torchvision beside a CPU torch."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from trainer.config import DataConfig, Protocol
+from trainer.data.sources import load
+from trainer.data.tasks import build
+from trainer.data.torchvision_datasets import datasets
+from trainer.errors import DataError
+
+NOWHERE = "http://127.0.0.1:9/"
+
+
+@pytest.fixture(autouse=True)
+def _offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Downloads are refused at once on every machine."""
+    monkeypatch.setenv("CIL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(datasets().CIFAR100, "url", NOWHERE + "cifar-100-python.tar.gz")
+    monkeypatch.setattr(datasets().Food101, "_URL", NOWHERE + "food-101.tar.gz")
+
+
+@pytest.fixture
+def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Three classes of four images in CIFAR-100's files. Only torchvision's constants for their checksums change."""
+    home = tmp_path / "sets" / "cifar-100-python"
+    home.mkdir(parents=True)
+    contents: dict[str, dict[str, Any]] = {"meta": {"fine_label_names": ["apple", "bear", "worm"]}}
+    for seed, split in enumerate(("train", "test")):
+        data = np.random.RandomState(seed).randint(0, 256, (12, 3072), dtype=np.uint8)
+        contents[split] = {"data": data, "fine_labels": [i % 3 for i in range(12)], "coarse_labels": [0] * 12}
+    for name, content in contents.items():
+        (home / name).write_bytes(pickle.dumps(content))
+    kind = datasets().CIFAR100
+    monkeypatch.setattr(kind, "train_list", [["train", md5(home / "train")]])
+    monkeypatch.setattr(kind, "test_list", [["test", md5(home / "test")]])
+    monkeypatch.setattr(kind, "meta", {**kind.meta, "md5": md5(home / "meta")})
+    return home.parent
+
+
+def md5(file: Path) -> str:
+    return hashlib.md5(file.read_bytes()).hexdigest()
+
+
+def cifar(path: Path, **fields: Any) -> DataConfig:
+    return DataConfig(source="cifar100", path=str(path), **fields)
+
+
+def test_cifar100_is_read(archive: Path) -> None:
+    source = load(cifar(archive))
+    raw = np.random.RandomState(0).randint(0, 256, (12, 3072), dtype=np.uint8)
+    assert (source.train.pixels_NHWC == raw.reshape(12, 3, 32, 32).transpose(0, 2, 3, 1)).all()
+    assert source.train.labels_N.tolist() == [0, 1, 2] * 4
+    assert source.class_names == ("apple", "bear", "worm")
+    assert build(cifar(archive), Protocol(tasks=3)).counts_C.tolist() == [4, 4, 4]
+    assert load(cifar(archive, resize=40)).test.pixels_NHWC.shape == (12, 40, 40, 3)
+
+
+def test_cifar100_is_unpacked(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    packed = other / "cifar-100-python.tar.gz"
+    with tarfile.open(packed, "w:gz") as tar:
+        tar.add(archive / "cifar-100-python", "cifar-100-python")
+    monkeypatch.setattr(datasets().CIFAR100, "tgz_md5", md5(packed))
+    assert load(cifar(other)).fingerprint == load(cifar(archive)).fingerprint
+
+
+def test_damaged_cifar100_is_not_used(archive: Path) -> None:
+    (archive / "cifar-100-python" / "test").write_bytes(b"cut")
+    with pytest.raises(DataError, match=r"put cifar-100-python.tar.gz from http"):
+        load(cifar(archive))
+
+
+@pytest.mark.parametrize(("source", "file"), [("cifar100", "cifar-100-python.tar.gz"), ("food101", "food-101.tar.gz")])
+def test_without_network_a_line_says_which_file_goes_where(source: Any, file: str, tmp_path: Path) -> None:
+    for path, where in ((str(tmp_path / "mine"), "mine"), (None, f"cache/{source}")):
+        with pytest.raises(DataError) as caught:
+            load(DataConfig(source=source, path=path))
+        line = str(caught.value)
+        assert line.startswith(f"data.source {source}: not found in {tmp_path / where}, and the download failed")
+        assert line.endswith(f"put {file} from {NOWHERE}{file} there")
+        assert "\n" not in line
+
+
+def test_torchvision_is_imported_only_where_it_is_needed() -> None:
+    program = (
+        "import sys; from trainer.config import DataConfig, Protocol; from trainer.data.tasks import build;"
+        "build(DataConfig(crop=8, pad=1), Protocol(tasks=2)); assert 'torchvision' not in sys.modules;"
+        "from trainer.data.torchvision_datasets import datasets; datasets().Food101;"
+        "assert datasets() is sys.modules['torchvision.datasets']"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
