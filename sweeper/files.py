@@ -51,6 +51,11 @@ class Folder:
         return Folder(self.filesystem, f"{self.path.rstrip('/')}/{below}", f"{self.shown.rstrip('/')}/{below}")
 
     @property
+    def parent(self) -> Folder:
+        """The folder above this one."""
+        return Folder(self.filesystem, self.path.rpartition("/")[0], self.shown.rpartition("/")[0] or ".")
+
+    @property
     def local(self) -> Path | None:
         """The path on this machine, or None on another filesystem."""
         return Path(self.path) if self.filesystem.type_name == "local" else None
@@ -140,6 +145,11 @@ class Folder:
         """Delete the file; nothing happens if there is none."""
         with contextlib.suppress(FileNotFoundError):
             self.filesystem.delete_file(self._file(name))
+
+    def remove(self) -> None:
+        """Delete this folder and all in it; nothing happens if it is not there."""
+        with contextlib.suppress(FileNotFoundError):
+            self.filesystem.delete_dir(self.path)
 
     def delete_unfinished(self) -> None:
         """Delete what killed writers left. Only where no other process writes."""

@@ -1,0 +1,77 @@
+"""The Ray cluster that a command runs on: its own on this machine, or one that is there."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import ray
+
+from sweeper.exposure import exposed
+from sweeper.space import Resources
+from trainer.errors import UserError
+
+_EXCLUDES = [".git", ".venv", "results", "out", "data", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis"]
+
+
+class ClusterError(UserError):
+    """No Ray cluster is reached, or it can never give what a trial asks for."""
+
+
+@contextlib.contextmanager
+def connected(address: str | None) -> Iterator[None]:
+    """A connection to the cluster at ``address``, else at ``$RAY_ADDRESS``, else a local one that ends with it."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # Tune's own boxes and tables
+    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
+    os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
+    address = address or os.environ.get("RAY_ADDRESS")
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address is None:
+        # Set explicitly, as Ray's default depends on what earlier starts left in the home folder.
+        os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+        context = ray.init(address="local", include_dashboard=False, **options)
+    else:
+        if "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ:  # a job's code is on the nodes already
+            options["runtime_env"] = {"working_dir": ".", "excludes": _EXCLUDES}
+        try:
+            context = ray.init(address=address, **options)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            first = str(error).strip().splitlines()[0]
+            raise ClusterError(f"no Ray cluster at {address}: {first}") from None
+        warning = exposed(context.dashboard_url)
+        if warning:
+            print(f"warning: {warning}", flush=True)
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def fits(resources: Resources) -> int:
+    """How many trials the cluster can run at a time, by what its nodes have; 0 if none."""
+    return sum(_on_node(node["Resources"], resources) for node in ray.nodes() if node["Alive"])
+
+
+def _on_node(has: dict[str, float], resources: Resources) -> int:
+    found = has.get("CPU", 0.0) / resources.cpu
+    if resources.gpu:
+        found = min(found, has.get("GPU", 0.0) / resources.gpu)
+    return math.floor(found + 1e-9)
+
+
+def why_waiting(resources: Resources) -> str | None:
+    """In words, why no trial can start now."""
+    asked = f"{resources.cpu:g} CPU" + (f" and {resources.gpu:g} GPU" if resources.gpu else "")
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if not any(_on_node(has, resources) for has in nodes):
+        each = "; ".join(sorted({f"{has.get('CPU', 0):g} CPU, {has.get('GPU', 0):g} GPU" for has in nodes}))
+        return f"a trial asks for {asked} on one node, and no node of the cluster has that ({each})"
+    free = ray.available_resources()
+    return f"a trial asks for {asked}; free now are {free.get('CPU', 0):g} CPU and {free.get('GPU', 0):g} GPU in all"

@@ -1,0 +1,299 @@
+"""The driver's side of a sweep: what Ray Tune asks and tells goes to the search, the store and the status line.
+
+The driver alone writes results. It asks before it hands out and stores before it tells, so that a sweep that is
+killed at any instant goes on from its files.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from statistics import fmean
+from typing import Any
+
+import ray
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+from ray.tune.search import Searcher
+
+from sweeper.schema import params_json
+from sweeper.search import Asked, Past, Search
+from sweeper.space import Space
+from sweeper.status import Best, Running, Status
+from sweeper.store import Store
+from sweeper.trial import Job, results_of
+from trainer.provenance import git_commit
+from trainer.tables import config_row
+
+Answer = Callable[[Asked], list[dict[str, Any]] | None]
+"""rows of a configuration that the store holds already, or None"""
+
+
+class Driver(Searcher):
+    """Asks the search for Ray Tune, and stores what trials report."""
+
+    def __init__(
+        self, job: Job, store: Store, pack: int, tasks: int, say: Callable[[str], None], answer: Answer
+    ) -> None:
+        """``pack``: configurations a trial; ``tasks``: of a run; ``say`` prints a line."""
+        super().__init__(metric="report", mode="max")
+        self.job, self.store, self.search = job, store, Search(job.space)
+        self._pack, self._tasks, self._say, self._answer = pack, tasks, say, answer
+        self._packs: dict[str, dict[int, Asked]] = {}
+        self._values: dict[int, dict[int, float]] = {}
+        self._started = time.time()
+        self._mailbox = ray.get_actor(job.mailbox) if job.mailbox else None
+        self.status = Status(total=self.space.spec.trials)
+        self._replay()
+
+    @property
+    def space(self) -> Space:
+        return self.job.space
+
+    # -- what Ray Tune calls ------------------------------------------------------------------------
+
+    def suggest(self, trial_id: str) -> Any:
+        """The next pack; FINISHED when all is asked or the budget is spent."""
+        pack: dict[int, Asked] = {}
+        while len(pack) < self._pack and not self._spent():
+            asked = self.search.ask()
+            if asked is None:
+                break
+            self._note_asked(asked)
+            held = self._answer(asked)
+            if held is None:
+                pack[asked.number] = asked
+            else:
+                self._finish(asked, "from-store", None, held)
+        if not pack:
+            return Searcher.FINISHED
+        self._packs[trial_id] = pack
+        self._write_status()
+        return {"pack": [{"number": a.number, "params": a.params} for a in pack.values()]}
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """A trial has finished a task, or all of them."""
+        report = json.loads(result["report"])
+        if "ended" in report:
+            self._end(trial_id, report)
+        else:
+            self._step(report)
+        self._write_status()
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """A trial is over; where it died for good, its configurations have failed."""
+        if result and "report" in result and not error:
+            self.on_trial_result(trial_id, result)
+        if error:
+            self.fail(trial_id, "the trial crashed")
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the store is the truth."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: a fresh driver is made at every start."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing, again: the Tuner pickles its searcher to restore it one day, which we never do."""
+        return {}
+
+    # -- what becomes of a configuration --------------------------------------------------------------
+
+    def fail(self, trial_id: str, why: str) -> None:
+        """Store the configurations of a trial that died as failed."""
+        for asked in self._packs.pop(trial_id, {}).values():
+            rows = [{"row": self._failed_row(config, why)} for config in self.space.configs(asked.params)]
+            self._finish(asked, f"failed-{trial_id}", None, rows)
+        self._write_status()
+
+    def _step(self, report: Mapping[str, Any]) -> None:
+        task = report["task"]
+        pruned: list[int] = []
+        for text, value in report["values"].items():
+            number = int(text)
+            if not math.isfinite(value):
+                continue
+            self._values.setdefault(number, {})[task] = value
+            if self.search.report(number, task, value) and task + 1 < report["tasks"]:
+                pruned.append(number)
+        if self._mailbox is not None:
+            ray.get(self._mailbox.put.remote(report["pack"], task, pruned))
+
+    def _end(self, trial_id: str, report: Mapping[str, Any]) -> None:
+        pack = self._packs.pop(trial_id, {})
+        key = report["pack"]
+        for ended in report["ended"]:
+            asked = pack.get(ended["number"])
+            if asked is not None:
+                self._finish(asked, report["attempt"], key, results_of(ended))
+        if pack:
+            self.store.folder.child("checkpoints", key).remove()
+
+    def _finish(self, asked: Asked, attempt: str, pack: str | None, results: list[dict[str, Any]]) -> None:
+        """Store, then tell, then say."""
+        rows = [result["row"] for result in results]
+        status, value = self._verdict(rows)
+        self.store.finish_trial(asked.number, attempt, results, pack=pack, objective=value, params=asked.params)
+        self.search.tell(asked.number, status, value)
+        self._values.pop(asked.number, None)
+        self._count(rows, status)
+        self._say(self._line(asked, rows, status, value))
+
+    def _verdict(self, rows: list[dict[str, Any]]) -> tuple[str, float | None]:
+        """What the configuration came to over its seeds: the worst status, and the mean where all finished."""
+        states = {row["status"] for row in rows}
+        status = next((s for s in ("failed", "diverged", "pruned") if s in states), "finished")
+        values = [row.get(self.space.spec.objective.metric) for row in rows]
+        numbers = [v for v in values if v is not None and math.isfinite(v)]
+        return status, fmean(numbers) if len(numbers) == len(rows) and status == "finished" else None
+
+    def _failed_row(self, config: Any, why: str) -> dict[str, Any]:
+        return {
+            "run_id": config.run_id,
+            "config_id": config.config_id,
+            "seed": config.seed,
+            "status": "failed",
+            "error": why,
+            "split": config.data.evaluation.split,
+            "tasks_done": 0,
+            "finished_at": datetime.now(UTC),
+            "git_commit": git_commit(),
+            **config_row(config),
+        }
+
+    # -- asking, replaying, saying ------------------------------------------------------------------
+
+    def _note_asked(self, asked: Asked) -> None:
+        if asked.number in self._known:
+            return
+        row = {
+            "trial": asked.number,
+            "config_id": self.space.configs(asked.params)[0].config_id,
+            "params_json": params_json(asked.params),
+            "asked_at": datetime.now(UTC),
+        }
+        self.store.append("asks", [row], f"a{asked.number:06d}")
+        self._known.add(asked.number)
+
+    def _replay(self) -> None:
+        asks = self.store.read("asks", ["trial", "params_json"]).to_pylist()
+        self._known = {row["trial"] for row in asks}
+        metric = self.space.spec.objective.metric
+        steps: dict[int, dict[int, list[float]]] = {}
+        for row in self.store.read("tasks", ["trial", "task", metric]).to_pylist():
+            if row[metric] is not None and math.isfinite(row[metric]):
+                steps.setdefault(row["trial"], {}).setdefault(row["task"], []).append(row[metric])
+        by_trial: dict[int, list[dict[str, Any]]] = {}
+        for row in self.store.read("trials").to_pylist(maps_as_pydicts="strict"):
+            by_trial.setdefault(row["trial"], []).append(row)
+        past = []
+        for number, rows in by_trial.items():
+            status, value = self._verdict(rows)
+            means = {task: fmean(found) for task, found in steps.get(number, {}).items()}
+            past.append(Past(number, {}, value, status, means))
+            self._count(rows, status)
+        self.search.replay([Asked(row["trial"], json.loads(row["params_json"])) for row in asks], past)
+
+    def _count(self, rows: list[dict[str, Any]], status: str) -> None:
+        now = self.status
+        now.done += 1
+        now.failed += status == "failed"
+        now.pruned += status == "pruned"
+        now.diverged += status == "diverged"
+        now.device_s += sum(row.get("device_s") or 0.0 for row in rows)
+        now.saved_s += sum(row.get("saved_s") or 0.0 for row in rows)
+
+    def _spent(self) -> bool:
+        budget = self.space.spec.budget
+        hours = (time.time() - self._started) / 3600
+        return (budget.wall_hours is not None and hours >= budget.wall_hours) or (
+            budget.device_hours is not None and self.status.device_s / 3600 >= budget.device_hours
+        )
+
+    def _write_status(self) -> None:
+        running = [a for pack in self._packs.values() for a in pack.values()]
+        self.status.running = []
+        for asked in running:
+            done = self._values.get(asked.number, {})
+            value = done[max(done)] if done else None
+            self.status.running.append(Running(asked.number, asked.params, len(done), self._tasks, value))
+        best = self.search.best()
+        self.status.best = None if best is None else Best(best[0], best[2], best[1])
+        self.status.eta_s = self._eta_s()
+        self.status.write(self.store.folder)
+
+    def _eta_s(self) -> float | None:
+        here = self.status.done - self._done_before
+        if not here:
+            return None
+        return (time.time() - self._started) / here * (self.status.total - self.status.done)
+
+    def begin(self) -> None:
+        """Everything before is of earlier launches."""
+        self._done_before, self._started = self.status.done, time.time()
+        self._write_status()
+
+    _done_before = 0
+
+    def _line(self, asked: Asked, rows: list[dict[str, Any]], status: str, value: float | None) -> str:
+        params = ", ".join(f"{name.rpartition('.')[2]} {_short(v)}" for name, v in asked.params.items())
+        spread = _std([row[self.space.spec.objective.metric] for row in rows]) if value is not None else ""
+        outcome = f"{value:.2f}{spread}" if value is not None else status
+        if status in ("failed", "diverged"):
+            outcome += f" ({next((row['error'] for row in rows if row.get('error')), 'no reason given')})"
+        best = self.search.best()
+        beside = f"best {best[2]:.2f} (trial {best[0]})" if best else "no best yet"
+        left = self._eta_s()
+        eta = f", {_duration(left)} left" if left and self.status.done < self.status.total else ""
+        return f"[{self.status.done}/{self.status.total}] trial {asked.number}: {params}: {outcome}   {beside}{eta}"
+
+
+class Watch(Callback):
+    """What Ray Tune tells callbacks but not searchers: why trials failed, and that they wait."""
+
+    def __init__(self, driver: Driver, why_waiting: Callable[[], str | None]) -> None:
+        self._driver, self._why_waiting = driver, why_waiting
+        self._next_s, self._said = time.monotonic() + 10, ""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        if time.monotonic() < self._next_s:
+            return
+        self._next_s = time.monotonic() + 10
+        waits = any(t.status == "PENDING" for t in trials) and not any(t.status == "RUNNING" for t in trials)
+        why = self._why_waiting() if waits else None
+        self._driver.status.waiting = why
+        if why and why != self._said:
+            self._driver._say(f"waiting: {why}")
+        self._said = why or ""
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self._driver.fail(trial.trial_id, _reason(trial))
+
+
+def _reason(trial: Trial) -> str:
+    error = trial.get_error()
+    lines = [line for line in str(error).strip().splitlines() if line.strip()] if error else []
+    return lines[-1].strip()[:500] if lines else "the trial crashed"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _std(values: list[float]) -> str:
+    if len(values) < 2:
+        return ""
+    mean = fmean(values)
+    return f" ± {math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1)):.2f}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

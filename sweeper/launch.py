@@ -1,0 +1,242 @@
+"""Launch a sweep, or go on with it: ``python -m sweeper.launch search_spaces/alpha_lambda.yaml``.
+
+The same command on a laptop, on a Ray cluster (``--address``, ``$RAY_ADDRESS``) and inside ``ray job submit``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import uuid
+from collections.abc import Sequence
+from types import FrameType
+from typing import Any
+
+import ray
+import yaml
+from ray import tune
+
+from sweeper import plan, show
+from sweeper.cluster import ClusterError, connected, fits, why_waiting
+from sweeper.driver import Driver, Watch
+from sweeper.files import Folder
+from sweeper.lease import Lease
+from sweeper.mailbox import open_mailbox
+from sweeper.query import open_results
+from sweeper.search import Asked
+from sweeper.space import Space, load_space
+from sweeper.store import Store
+from sweeper.trial import Job, train_first_task, train_pack
+from trainer.data.tasks import Benchmark, build
+from trainer.errors import ConfigError, exit_code
+
+
+class Stopped(BaseException):
+    """Ctrl-C or SIGTERM."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = _parser().parse_args(argv)
+    sets = list(arguments.set)
+    if arguments.trials:
+        sets.append(f"trials={arguments.trials}")
+    if arguments.name:
+        sets.append(f"name={arguments.name}")
+    space = load_space(arguments.file, tuple(sets)).with_absolute_path()
+    results = Folder.at(arguments.results or space.spec.results or os.environ.get("CIL_RESULTS", "results"))
+    store = Store(results, space.name)
+    # Loaded here first: bad or missing images are found before anything starts.
+    benchmark = build(space.configs({})[0].data, space.base.protocol)
+    if arguments.dry_run:
+        print("\n".join(plan.lines(space, store, benchmark)))
+        return 0
+    results.check_writable()
+    with Lease.acquire(store.folder) as lease:
+        store.lease = lease
+        _check_unchanged(space, store)
+        try:
+            with connected(arguments.address):
+                return _sweep(space, store, benchmark, arguments.address is None and "RAY_ADDRESS" not in os.environ)
+        except Stopped as stopped:
+            done = len(store.finished_trials())
+            print(
+                f"stopped: {done} of {space.spec.trials} configurations are stored; the same command goes on",
+                flush=True,
+            )
+            return 128 + stopped.number
+
+
+def _sweep(space: Space, store: Store, benchmark: Benchmark, own_cluster: bool) -> int:
+    # After ray.init: before it, Ray replaces handlers, and a signal ignored by a parent stays ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
+    resources = space.spec.resources
+    room = fits(resources)
+    if room == 0 and own_cluster:
+        raise ClusterError(f"{why_waiting(resources)}; this command started its own cluster, on this machine")
+    mailbox = f"mailbox-{uuid.uuid4().hex[:8]}" if space.spec.pruning else None
+    box = open_mailbox(mailbox) if mailbox else None
+    job = Job(space, store.folder.path if store.folder.local else str(store.folder), mailbox)
+    driver = Driver(job, store, _pack(space), len(benchmark.tasks), _say, _answers(space, store, benchmark))
+    concurrency = space.spec.concurrency or max(1, room)
+    already = driver.status.done
+    _say(
+        f"sweep {space.name}: {space.spec.trials} configurations x {len(space.spec.seeds)} seeds, "
+        f"{already} stored already, {concurrency} at a time; results in {store.folder}"
+    )
+    if already < space.spec.trials:
+        if space.shares_first_task() and len(benchmark.tasks) > 1:
+            _first_task(job, driver)
+        driver.begin()
+        _fit(job, driver, concurrency)
+    driver.status.state = "finished" if driver.status.done >= space.spec.trials else "stopped"
+    driver.status.running = []
+    driver.status.write(store.folder)
+    del box
+    _leaderboard(space, store, driver)
+    return 0
+
+
+def _fit(job: Job, driver: Driver, concurrency: int) -> None:
+    spec = job.space.spec
+    wants = {"cpu": spec.resources.cpu} | ({"gpu": spec.resources.gpu} if spec.resources.gpu else {})
+    tuner = tune.Tuner(
+        tune.with_resources(tune.with_parameters(train_pack, job=job), wants),
+        tune_config=tune.TuneConfig(
+            search_alg=driver,
+            num_samples=-1,
+            max_concurrent_trials=concurrency,
+            reuse_actors=True,
+            trial_dirname_creator=lambda trial: str(trial.trial_id),
+        ),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=f"{job.folder}/ray",
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=spec.retries),
+            callbacks=[Watch(driver, lambda: why_waiting(spec.resources))],
+        ),
+    )
+    try:
+        tuner.fit()
+    finally:
+        driver.store.folder.child("ray").remove()
+
+
+def _first_task(job: Job, driver: Driver) -> None:
+    """Train what all trials share before they start, so that none of them waits for another."""
+    first = driver.search.first()
+    missing = [c.base_id for c in job.space.configs(first) if job.base(c.base_id).read() is None]
+    if not missing:
+        return
+    resources = job.space.spec.resources
+    _say(f"training the first task once for all configurations ({len(missing)} seeds)")
+    running = train_first_task.options(num_cpus=resources.cpu, num_gpus=resources.gpu, max_retries=3).remote(job, first)
+    while not ray.wait([running], timeout=10)[0]:
+        pass
+    spent_s = ray.get(running)
+    _say(f"first task trained: {spent_s:.1f} device seconds, saved in every other configuration")
+
+
+def _answers(space: Space, store: Store, benchmark: Benchmark) -> Any:
+    """Look a configuration up in the other sweeps of the results folder."""
+
+    def answer(asked: Asked) -> list[dict[str, Any]] | None:
+        configs = space.configs(asked.params)
+        held = Store.find_finished(store.folder.parent, [c.run_id for c in configs], benchmark.fingerprint)
+        if any(c.run_id not in held for c in configs):
+            return None
+        found = []
+        for config in configs:
+            result = held[config.run_id]
+            saved_s = (result["row"]["device_s"] or 0.0) + (result["row"]["saved_s"] or 0.0)
+            result["row"] |= {"device_s": 0.0, "wall_s": 0.0, "saved_s": saved_s}
+            found.append(result)
+        return found
+
+    return answer
+
+
+def _check_unchanged(space: Space, store: Store) -> None:
+    """A sweep goes on only with the file that it was started with. Raises ConfigError showing the difference."""
+    now = space.identity()
+    try:
+        before = yaml.safe_load(store.folder.read_bytes("space.yaml"))
+    except FileNotFoundError:
+        store.folder.write("space.yaml", yaml.safe_dump(now, sort_keys=False).encode())
+        return
+    if before == now:
+        return
+    old, new = _flat(before), _flat(now)
+    changed = [
+        f"{name} was {old.get(name, 'absent')}, is {new.get(name, 'absent')}"
+        for name in sorted({*old, *new})
+        if old.get(name, "absent") != new.get(name, "absent")
+    ]
+    shown = "; ".join(changed[:5]) + (f"; and {len(changed) - 5} more" if len(changed) > 5 else "")
+    raise ConfigError(
+        f"sweep {space.name} was started with another file: {shown}. Undo the change, or give another --name",
+        file=space.file,
+    )
+
+
+def _flat(content: Any, prefix: str = "") -> dict[str, str]:
+    if isinstance(content, dict) and content:
+        return {k: v for key, value in content.items() for k, v in _flat(value, f"{prefix}{key}.").items()}
+    return {prefix.rstrip("."): str(content)}
+
+
+def _pack(space: Space) -> int:
+    pack = space.spec.resources.pack
+    return 1 if pack == "auto" else pack
+
+
+def _leaderboard(space: Space, store: Store, driver: Driver) -> None:
+    metric = space.spec.objective.metric
+    order = "DESC" if space.spec.objective.direction == "maximize" else "ASC"
+    top = open_results(store.folder.parent, store.sweep).sql(
+        f"SELECT trial, params_json, {metric} AS mean, {metric.removesuffix('_pct')}_std_pct AS std, n FROM seeds "
+        f"WHERE status = 'finished' ORDER BY {metric} {order} LIMIT 5"
+    )
+    show.print_table(["trial", "params_json", "mean", "std", "n"], show.cells(top.arrow()))
+    status = driver.status
+    _say(
+        f"{status.done} of {status.total} configurations: {status.pruned} pruned, {status.diverged} diverged, "
+        f"{status.failed} failed; {status.device_s:.0f} device seconds spent, {status.saved_s:.0f} saved"
+    )
+    where = "" if str(store.folder.parent) == "results" else f" --results {store.folder.parent}"
+    _say(f'next: python -m sweeper.query "SELECT * FROM best"{where}')
+    _say(f"      python -m sweeper.promote {store.sweep}{where}")
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    for caught in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(caught, signal.SIG_IGN)
+    raise Stopped(number)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m sweeper.launch", description="Launch a sweep, or go on with it.")
+    parser.add_argument("file", help="a search-space file, such as search_spaces/alpha_lambda.yaml")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="FIELD=VALUE", help="override a field of the file"
+    )
+    parser.add_argument("--trials", type=int, help="configurations in all")
+    parser.add_argument("--results", help="folder or URI (default: the file's, $CIL_RESULTS, ./results)")
+    parser.add_argument("--name", help="of the sweep (default: the file's name)")
+    parser.add_argument("--address", help="of a Ray cluster (default: $RAY_ADDRESS, else one is started here)")
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and start nothing")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(main))

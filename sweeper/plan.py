@@ -1,0 +1,88 @@
+"""What a sweep would do, before it does it: ``python -m sweeper.launch FILE --dry-run``."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+from sweeper.search import Search
+from sweeper.space import Space
+from sweeper.store import Store
+from trainer.data.tasks import Benchmark
+from trainer.loop import EpochReport
+from trainer.precision import Options
+from trainer.run import Observer, run
+
+_SHOWN = 5
+
+
+def lines(space: Space, store: Store, benchmark: Benchmark) -> list[str]:
+    """The plan, a line each."""
+    spec = space.spec
+    search = Search(space)
+    found = [f"sweep {space.name}: {spec.trials} configurations x {len(spec.seeds)} seeds = {_runs(space)} runs"]
+    found.append(f"  results: {store.folder}")
+    tasks, classes = len(benchmark.tasks), len(benchmark.class_ids_C)
+    images = int(benchmark.counts_C.sum())
+    found.append(
+        f"  each run: {classes} classes in {tasks} tasks, {images} training images, {spec.objective.split} split"
+    )
+    if space.shares_first_task():
+        saved = (spec.trials - 1) * len(spec.seeds)
+        found.append(
+            f"  the first task is shared: trained {len(spec.seeds)} times instead of {saved + len(spec.seeds)}"
+        )
+    else:
+        found.append("  the first task is not shared: a dimension acts in it")
+    done = len(store.finished_trials())
+    if done:
+        found.append(f"  already stored: {done} configurations")
+    found.append("  first configurations:" if not done else "  configurations, from the start:")
+    for _ in range(min(_SHOWN, spec.trials)):
+        asked = search.ask()
+        if asked is not None:
+            shown = ", ".join(f"{name} = {_short(value)}" for name, value in asked.params.items())
+            found.append(f"    {asked.number}: {shown}")
+    per_run_s, basis = _cost(space, store, benchmark)
+    found.append(f"  estimated cost: {per_run_s * _runs(space) / 3600:.2f} device hours ({basis})")
+    return found
+
+
+def _runs(space: Space) -> int:
+    return space.spec.trials * len(space.spec.seeds)
+
+
+def _cost(space: Space, store: Store, benchmark: Benchmark) -> tuple[float, str]:
+    """Device seconds of a run, from rows of this sweep or from two epochs trained now."""
+    rows = store.read("trials", ["status", "device_s", "saved_s"]).to_pylist()
+    spent = [row["device_s"] for row in rows if row["status"] == "finished" and row["device_s"]]
+    if spent:
+        return sum(spent) / len(spent), f"mean of {len(spent)} finished runs"
+    configs = space.configs(space.spec.first[0] if space.spec.first else {})
+    timed = _Timed()
+    with contextlib.suppress(_Enough):
+        run(configs, Options(), observer=timed)
+    memory = configs[0].memory.per_class
+    epochs = configs[0].optim.epochs
+    kept = benchmark.counts_C.clamp_max(memory)
+    images = [len(task.train_N) + int(kept[: task.first].sum()) for task in benchmark.tasks]
+    counted = images[1:] if space.shares_first_task() and len(images) > 1 else images
+    per_image_s = timed.epoch_s / images[0] / len(configs)
+    return per_image_s * sum(counted) * epochs, "from two epochs of the first task, timed now on this machine"
+
+
+class _Enough(Exception):
+    pass
+
+
+class _Timed(Observer):
+    epoch_s = 0.0
+
+    def on_epoch(self, report: EpochReport) -> None:
+        self.epoch_s = report.wall_s
+        if report.epoch >= 1 or report.epoch + 1 == report.epochs:
+            raise _Enough
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,85 @@
+"""Optuna's samplers and pruners by name, and how their draws are made repeatable."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import warnings
+from typing import Any
+
+import optuna
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler
+from pydantic import Field
+
+from trainer.config import Section
+from trainer.errors import ConfigError, nearest
+
+_DESIGNS = frozenset({"QMCSampler", "GridSampler", "BruteForceSampler"})
+"""their seed fixes one design that all trials are points of: it must be the same in every ask"""
+
+
+class Search(Section):
+    sampler: str = Field("TPESampler", description="any of Optuna's samplers by name")
+    seed: int = Field(0, ge=0)
+    options: dict[str, Any] = Field({}, description="of the sampler")
+
+
+class Pruning(Section):
+    pruner: str = Field("SuccessiveHalvingPruner", description="any of Optuna's pruners by name; its steps are tasks")
+    options: dict[str, Any] = Field({}, description="of the pruner")
+
+
+def sampler(search: Search, number: int) -> BaseSampler:
+    """The sampler for one ask.
+
+    A fresh one each time, seeded by the trial's number: what is asked depends on the study alone, so that a
+    sweep that was killed asks for what it would have asked for.
+    """
+    cls = getattr(optuna.samplers, search.sampler)
+    options = dict(search.options)
+    if "seed" in inspect.signature(cls).parameters:
+        options.setdefault("seed", search.seed if search.sampler in _DESIGNS else _derived(search.seed, number))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Optuna calls half of its samplers experimental, at every ask
+        made: BaseSampler = cls(**options)
+    return made
+
+
+def pruner(pruning: Pruning) -> BasePruner:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made: BasePruner = getattr(optuna.pruners, pruning.pruner)(**pruning.options)
+    return made
+
+
+def check(search: Search, pruning: Pruning | None, file: str) -> None:
+    """Raises ConfigError if Optuna has no such sampler or pruner, or it does not take the options."""
+    _check_name("search.sampler", search.sampler, _names(optuna.samplers, BaseSampler), file)
+    try:
+        sampler(search, 0)
+    except Exception as error:
+        raise ConfigError(f"{search.sampler}: {error}", file=file, field="search.options") from None
+    if pruning is None:
+        return
+    _check_name("pruning.pruner", pruning.pruner, _names(optuna.pruners, BasePruner), file)
+    try:
+        pruner(pruning)
+    except Exception as error:
+        raise ConfigError(f"{pruning.pruner}: {error}", file=file, field="pruning.options") from None
+
+
+def _check_name(field: str, name: str, known: list[str], file: str) -> None:
+    if name not in known:
+        raise ConfigError(
+            f"Optuna has no {name!r}", file=file, field=field, allowed=", ".join(known), nearest=nearest(name, known)
+        )
+
+
+def _names(module: Any, base: type) -> list[str]:
+    found = (name for name in module.__all__ if inspect.isclass(getattr(module, name)))
+    return sorted(n for n in found if issubclass(getattr(module, n), base) and getattr(module, n) is not base)
+
+
+def _derived(seed: int, number: int) -> int:
+    return int.from_bytes(hashlib.blake2b(f"{seed}/{number}".encode(), digest_size=4).digest(), "little") >> 1

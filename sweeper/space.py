@@ -1,0 +1,333 @@
+"""Search-space files: a base run file, what varies and how to search it. Checked before anything starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, cast
+
+from optuna.trial import Trial
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+
+from sweeper import samplers
+from sweeper.samplers import Pruning, Search
+from trainer.config import RunConfig, Section
+from trainer.data.location import expand
+from trainer.errors import ConfigError, nearest
+from trainer.runfile import load_run, load_yaml, parse_run, parse_set, set_field
+from trainer.tables import SUMMARY, TASKS
+from trainer.validation import explain
+
+Params = dict[str, Any]
+"""values of the dimensions that are active, by dotted field name"""
+Value = str | int | float | bool
+as_tuple = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)
+
+
+class Dimension(Section):
+    when: dict[str, Value | Annotated[tuple[Value, ...], as_tuple]] = Field(
+        {}, description="only where these earlier dimensions have this value, or one of these"
+    )
+
+    def active(self, params: Mapping[str, Any]) -> bool:
+        """Whether the dimension is searched beside these values of the earlier ones."""
+        return all(
+            name in params and params[name] in (allowed if isinstance(allowed, tuple) else (allowed,))
+            for name, allowed in self.when.items()
+        )
+
+
+class FloatDimension(Dimension):
+    type: Literal["float"]
+    low: float
+    high: float
+    log: bool = False
+    step: float | None = Field(None, gt=0)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _check_range(self)
+        return self
+
+    def suggest(self, trial: Trial, name: str) -> float:
+        return trial.suggest_float(name, self.low, self.high, log=self.log, step=self.step)
+
+    def corners(self) -> list[Any]:
+        return [self.low, self.high]
+
+
+class IntDimension(Dimension):
+    type: Literal["int"]
+    low: int
+    high: int
+    log: bool = False
+    step: int = Field(1, ge=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _check_range(self)
+        return self
+
+    def suggest(self, trial: Trial, name: str) -> int:
+        return trial.suggest_int(name, self.low, self.high, log=self.log, step=self.step)
+
+    def corners(self) -> list[Any]:
+        return [self.low, self.high]
+
+
+class CategoricalDimension(Dimension):
+    type: Literal["categorical"]
+    choices: Annotated[tuple[Value, ...], as_tuple] = Field(min_length=1)
+
+    def suggest(self, trial: Trial, name: str) -> Value:
+        return cast(Value, trial.suggest_categorical(name, self.choices))
+
+    def corners(self) -> list[Any]:
+        return list(self.choices)
+
+
+AnyDimension = Annotated[FloatDimension | IntDimension | CategoricalDimension, Field(discriminator="type")]
+
+
+class Objective(Section):
+    metric: str = Field("acc_task_mean_pct", description="a number of table tasks")
+    split: Literal["validation"] = Field("validation", description="a search never sees the test images")
+    per_class: int = Field(25, ge=1, description="validation images a class, taken before the tail is cut")
+    direction: Literal["maximize", "minimize"] = "maximize"
+
+
+class Resources(Section):
+    """Of one Ray trial, which trains a pack of configurations with all their seeds."""
+
+    cpu: float = Field(1, gt=0)
+    gpu: float = Field(0, ge=0)
+    pack: int | Literal["auto"] = Field("auto", description="configurations trained together; auto: 1 on a CPU")
+
+    @model_validator(mode="after")
+    def _whole_gpus(self) -> Self:
+        if self.gpu > 1 and self.gpu != int(self.gpu):
+            raise ValueError(f"gpu: {self.gpu}: more than one GPU must be a whole number")
+        if self.pack != "auto" and self.pack < 1:
+            raise ValueError("pack must be 1 or more, or auto")
+        return self
+
+
+class Budget(Section):
+    device_hours: float | None = Field(None, gt=0, description="of all trials together; then no more are started")
+    wall_hours: float | None = Field(None, gt=0, description="of this launch; then no more are started")
+
+
+class SearchSpace(Section):
+    """What a search-space file holds."""
+
+    base: str = Field(description="run file, beside this file or from the working directory")
+    set: dict[str, Any] = Field({}, description="fields of the base that are to be other")
+    vary: dict[str, AnyDimension] = Field(min_length=1, description="what is searched, by field of the run file")
+    first: Annotated[tuple[dict[str, Value], ...], as_tuple] = Field((), description="points to try first")
+    seeds: Annotated[tuple[int, ...], as_tuple] = Field((0,), min_length=1, description="of every configuration")
+    objective: Objective = Objective()
+    search: Search = Search()
+    pruning: Pruning | None = Field(None, description="absent: every configuration is trained to its end")
+    trials: int = Field(ge=1, le=1_000_000, description="configurations in all, not more of them")
+    concurrency: int | None = Field(None, ge=1, description="Ray trials at a time; absent: what fits")
+    resources: Resources = Resources()
+    budget: Budget = Budget()
+    retries: int = Field(2, ge=0, description="of a trial that crashes, each from its last finished task")
+    results: str | None = Field(None, description="folder or URI; absent: $CIL_RESULTS, or ./results")
+    name: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="absent: the file's name")
+
+    @model_validator(mode="after")
+    def _seeds_differ(self) -> Self:
+        if len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
+            raise ValueError("seeds must be different and not negative")
+        return self
+
+
+class Space:
+    """A checked search space, with its base configuration."""
+
+    def __init__(self, file: str, search: SearchSpace, base: RunConfig) -> None:
+        self.file, self.spec, self.base = file, search, base
+
+    @property
+    def name(self) -> str:
+        return self.spec.name or Path(self.file).stem
+
+    def configs(self, params: Mapping[str, Any]) -> list[RunConfig]:
+        """One configuration with each of the seeds, measured on validation images. Raises ConfigError."""
+        content = self.base.as_dict()
+        objective = self.spec.objective
+        content["data"]["evaluation"] |= {"split": objective.split, "per_class": objective.per_class}
+        for name, value in params.items():
+            set_field(content, name, value)
+        return [parse_run({**content, "seed": seed}, file=self.file) for seed in self.spec.seeds]
+
+    def with_absolute_path(self) -> Space:
+        """The same with ``data.path`` filled in here, so that workers need neither the variables nor this folder.
+
+        Raises DataError for a variable that is not set.
+        """
+        data = self.base.data
+        if data.path is None:
+            return self
+        here = data.model_copy(update={"path": str(expand(data.path).absolute())})
+        return Space(self.file, self.spec, self.base.model_copy(update={"data": here}))
+
+    def shares_first_task(self) -> bool:
+        """Whether every configuration trains the same first task."""
+        later = {f"method.{field}" for field in self.base.method.fields_from_task(1)}
+        return set(self.spec.vary) <= later
+
+    def identity(self) -> dict[str, Any]:
+        """What decides which trials there are and what they give: a sweep goes on only with this unchanged."""
+        free = {"base", "set", "trials", "concurrency", "resources", "budget", "retries", "results", "name"}
+        spec = self.spec.model_dump(mode="json", exclude=free)
+        base = self.base.as_dict()
+        base["data"].pop("path")
+        return {**spec, "base": base}
+
+
+def load_space(path: str | Path, sets: tuple[str, ...] = ()) -> Space:
+    """Read and check a search-space file. ``sets`` override its own fields. Raises ConfigError."""
+    file = str(path)
+    content = load_yaml(path)
+    for item in sets:
+        dotted, value = parse_set(item)
+        set_field(content, dotted, value)
+    try:
+        spec = SearchSpace.model_validate(content)
+    except ValidationError as error:
+        raise explain(error, SearchSpace, file=file) from None
+    base = _base(spec, file)
+    space = Space(file, spec, base)
+    _check_metric(spec, file)
+    samplers.check(spec.search, spec.pruning, file)
+    _check_dimensions(space)
+    _check_first(space)
+    return space
+
+
+def _base(spec: SearchSpace, file: str) -> RunConfig:
+    beside = Path(file).parent / spec.base
+    found = beside if beside.exists() else Path(spec.base)
+    if not found.exists():
+        raise ConfigError(f"no such run file: {spec.base}", file=file, field="base")
+    sets = [f"{name}={_yaml(value)}" for name, value in spec.set.items()]
+    try:
+        return load_run(found, sets).config
+    except ConfigError as error:
+        where = "set" if error.field in spec.set else "base"
+        raise ConfigError(f"{where}: {error}", file=file) from None
+
+
+def _yaml(value: Any) -> str:
+    import yaml  # noqa: PLC0415
+
+    return str(yaml.safe_dump(value, default_flow_style=True)).removesuffix("...\n").strip()
+
+
+def _check_metric(spec: SearchSpace, file: str) -> None:
+    in_summary = {column.name for column in SUMMARY}
+    known = [c.name for c in TASKS if c.name in in_summary and c.name.endswith("_pct")]
+    if spec.objective.metric not in known:
+        raise ConfigError(
+            f"no table has {spec.objective.metric!r}",
+            file=file,
+            field="objective.metric",
+            allowed=", ".join(known),
+            nearest=nearest(spec.objective.metric, known),
+        )
+
+
+def _check_dimensions(space: Space) -> None:
+    """Every dimension is a field of the run file, and takes both ends of its range and every choice."""
+    earlier: list[str] = []
+    for name, dimension in space.spec.vary.items():
+        _check_field(space, name)
+        for parent in dimension.when:
+            if parent not in earlier:
+                raise ConfigError(
+                    f"{parent!r} is no dimension before this one",
+                    file=space.file,
+                    field=f"vary.{name}.when",
+                    allowed=", ".join(earlier) or "none",
+                    nearest=nearest(parent, earlier),
+                )
+        for value in dimension.corners():
+            try:
+                space.configs({name: value})
+            except ConfigError as error:
+                raise ConfigError(
+                    f"{value!r}: {error.problem}", file=space.file, field=f"vary.{name}", allowed=error.allowed
+                ) from None
+        earlier.append(name)
+
+
+def _check_field(space: Space, name: str) -> None:
+    if name == "seed" or name.startswith("data.evaluation"):
+        instead = "seeds" if name == "seed" else "objective"
+        raise ConfigError(f"is no dimension: give {instead}", file=space.file, field=f"vary.{name}")
+    known = _leaves(space.base.as_dict())
+    if name not in known:
+        section, _, last = name.rpartition(".")
+        siblings = [k.rpartition(".")[2] for k in known if k.rpartition(".")[0] == section]
+        of = space.base.method.name if section == "method" else section or "a run file"
+        near = nearest(last, siblings) if siblings else nearest(name, known)
+        raise ConfigError(
+            f"no such field of {of}",
+            file=space.file,
+            field=f"vary.{name}",
+            allowed=", ".join(siblings) or None,
+            nearest=near,
+        )
+
+
+def _leaves(content: Mapping[str, Any], prefix: str = "") -> list[str]:
+    found: list[str] = []
+    for key, value in content.items():
+        found += _leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else [prefix + key]
+    return found
+
+
+def _check_first(space: Space) -> None:
+    for index, point in enumerate(space.spec.first):
+        where = f"first[{index}]"
+        for name, value in point.items():
+            if name not in space.spec.vary:
+                known = list(space.spec.vary)
+                raise ConfigError(
+                    f"{name!r} is no dimension",
+                    file=space.file,
+                    field=where,
+                    allowed=", ".join(known),
+                    nearest=nearest(name, known),
+                )
+            if not _contains(space.spec.vary[name], value):
+                raise ConfigError(
+                    f"{value!r} lies outside the dimension",
+                    file=space.file,
+                    field=f"{where}.{name}",
+                    allowed=_range(space.spec.vary[name]),
+                )
+        space.configs(point)
+
+
+def _contains(dimension: AnyDimension, value: Any) -> bool:
+    if isinstance(dimension, CategoricalDimension):
+        return any(value == c and type(value) is type(c) for c in dimension.choices)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and dimension.low <= value <= dimension.high
+
+
+def _range(dimension: AnyDimension) -> str:
+    if isinstance(dimension, CategoricalDimension):
+        return ", ".join(map(str, dimension.choices))
+    return f"{dimension.low:g} to {dimension.high:g}"
+
+
+def _check_range(dimension: FloatDimension | IntDimension) -> None:
+    if not dimension.low < dimension.high:
+        raise ValueError(f"low {dimension.low:g} must be below high {dimension.high:g}")
+    if dimension.log and dimension.low <= 0:
+        raise ValueError(f"low {dimension.low:g} must be above 0 on a log scale")
+    if dimension.log and dimension.step not in (None, 1):
+        raise ValueError("log and step do not go together")
