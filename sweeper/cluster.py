@@ -22,6 +22,11 @@ class ClusterError(UserError):
     """No Ray cluster is reached, or it can never give what a trial asks for."""
 
 
+def find_address(given: str | None) -> str | None:
+    """Of the cluster to use: as given, else ``$RAY_ADDRESS``; None for one of our own."""
+    return given or os.environ.get("RAY_ADDRESS")
+
+
 @contextlib.contextmanager
 def connected(address: str | None) -> Iterator[None]:
     """A connection to the cluster at ``address``, else at ``$RAY_ADDRESS``, else a local one that ends with it."""
@@ -30,7 +35,7 @@ def connected(address: str | None) -> Iterator[None]:
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
-    address = address or os.environ.get("RAY_ADDRESS")
+    address = find_address(address)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
         # Set explicitly, as Ray's default depends on what earlier starts left in the home folder.
@@ -47,7 +52,8 @@ def connected(address: str | None) -> Iterator[None]:
         warning = exposed(context.dashboard_url)
         if warning:
             print(f"warning: {warning}", flush=True)
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    # Its tracebacks of trials that are tried again: the driver says so in a line.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     try:
         yield
     finally:

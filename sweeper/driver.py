@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal
 
 import ray
 from ray.tune import Callback
@@ -44,7 +44,7 @@ class Driver(Searcher):
         self._pack, self._tasks, self._say, self._answer = pack, tasks, say, answer
         self._packs: dict[str, dict[int, Asked]] = {}
         self._values: dict[int, dict[int, float]] = {}
-        self._started = time.time()
+        self._started, self._done_before = time.time(), 0
         self._mailbox = ray.get_actor(job.mailbox) if job.mailbox else None
         self.status = Status(total=self.space.spec.trials)
         self._replay()
@@ -108,6 +108,11 @@ class Driver(Searcher):
             rows = [{"row": self._failed_row(config, why)} for config in self.space.configs(asked.params)]
             self._finish(asked, f"failed-{trial_id}", None, rows)
         self._write_status()
+
+    def recovered(self, trial_id: str) -> None:
+        """Say that a trial was lost and is tried again."""
+        numbers = ", ".join(str(number) for number in self._packs.get(trial_id, {}))
+        self._say(f"trial {numbers}: its process was lost; it goes on from its last finished task")
 
     def _step(self, report: Mapping[str, Any]) -> None:
         task = report["task"]
@@ -236,7 +241,11 @@ class Driver(Searcher):
         self._done_before, self._started = self.status.done, time.time()
         self._write_status()
 
-    _done_before = 0
+    def end(self, state: Literal["finished", "stopped"]) -> None:
+        """This launch is over."""
+        self._packs.clear()
+        self.status.state = state
+        self._write_status()
 
     def _line(self, asked: Asked, rows: list[dict[str, Any]], status: str, value: float | None) -> str:
         params = ", ".join(f"{name.rpartition('.')[2]} {_short(v)}" for name, v in asked.params.items())
@@ -252,16 +261,18 @@ class Driver(Searcher):
 
 
 class Watch(Callback):
-    """What Ray Tune tells callbacks but not searchers: why trials failed, and that they wait."""
+    """What Ray Tune tells callbacks but not searchers: that time passes, that trials wait, why they failed."""
 
-    def __init__(self, driver: Driver, why_waiting: Callable[[], str | None]) -> None:
-        self._driver, self._why_waiting = driver, why_waiting
+    def __init__(self, driver: Driver, check_stop: Callable[[], None], why_waiting: Callable[[], str | None]) -> None:
+        """``check_stop`` raises when the sweep is to stop; ``why_waiting`` says what trials wait for."""
+        self._driver, self._check_stop, self._why_waiting = driver, check_stop, why_waiting
         self._next_s, self._said = time.monotonic() + 10, ""
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        self._check_stop()
         if time.monotonic() < self._next_s:
             return
         self._next_s = time.monotonic() + 10
@@ -271,6 +282,9 @@ class Watch(Callback):
         if why and why != self._said:
             self._driver._say(f"waiting: {why}")
         self._said = why or ""
+
+    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self._driver.recovered(trial.trial_id)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self._driver.fail(trial.trial_id, _reason(trial))

@@ -19,7 +19,7 @@ import yaml
 from ray import tune
 
 from sweeper import plan, show
-from sweeper.cluster import ClusterError, connected, fits, why_waiting
+from sweeper.cluster import ClusterError, connected, find_address, fits, why_waiting
 from sweeper.driver import Driver, Watch
 from sweeper.files import Folder
 from sweeper.lease import Lease
@@ -34,10 +34,29 @@ from trainer.errors import ConfigError, exit_code
 
 
 class Stopped(BaseException):
-    """Ctrl-C or SIGTERM."""
+    """Ctrl-C or SIGTERM, raised where it does no harm."""
 
-    def __init__(self, number: int) -> None:
+
+class StopSignal:
+    """Remembers SIGINT and SIGTERM until ``check``; the second one kills.
+
+    A handler that raises is no use here: Ray waits in C++ and turns what is raised there into another error.
+    """
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._note)
+
+    def check(self) -> None:
+        """Raises Stopped if a signal has come."""
+        if self.number is not None:
+            raise Stopped
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
         self.number = number
+        for caught in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(caught, signal.SIG_DFL)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,22 +78,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     with Lease.acquire(store.folder) as lease:
         store.lease = lease
         _check_unchanged(space, store)
-        try:
-            with connected(arguments.address):
-                return _sweep(space, store, benchmark, arguments.address is None and "RAY_ADDRESS" not in os.environ)
-        except Stopped as stopped:
-            done = len(store.finished_trials())
-            print(
-                f"stopped: {done} of {space.spec.trials} configurations are stored; the same command goes on",
-                flush=True,
-            )
-            return 128 + stopped.number
+        with connected(arguments.address):
+            # After ray.init, which replaces handlers; and a signal that a parent ignores would stay ignored.
+            stop = StopSignal()
+            try:
+                return _sweep(space, store, benchmark, stop, own_cluster=not find_address(arguments.address))
+            except Stopped:
+                done = len(store.finished_trials())
+                _say(f"stopped: {done} of {space.spec.trials} configurations are stored; the same command goes on")
+                return 128 + (stop.number or 0)
 
 
-def _sweep(space: Space, store: Store, benchmark: Benchmark, own_cluster: bool) -> int:
-    # After ray.init: before it, Ray replaces handlers, and a signal ignored by a parent stays ignored.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
+def _sweep(space: Space, store: Store, benchmark: Benchmark, stop: StopSignal, *, own_cluster: bool) -> int:
     resources = space.spec.resources
     room = fits(resources)
     if room == 0 and own_cluster:
@@ -91,18 +106,20 @@ def _sweep(space: Space, store: Store, benchmark: Benchmark, own_cluster: bool) 
     )
     if already < space.spec.trials:
         if space.shares_first_task() and len(benchmark.tasks) > 1:
-            _first_task(job, driver)
+            _first_task(job, driver, stop)
         driver.begin()
-        _fit(job, driver, concurrency)
-    driver.status.state = "finished" if driver.status.done >= space.spec.trials else "stopped"
-    driver.status.running = []
-    driver.status.write(store.folder)
+        try:
+            _fit(job, driver, concurrency, stop)
+        except Stopped:
+            driver.end("stopped")
+            raise
+    driver.end("finished" if driver.status.done >= space.spec.trials else "stopped")
     del box
     _leaderboard(space, store, driver)
     return 0
 
 
-def _fit(job: Job, driver: Driver, concurrency: int) -> None:
+def _fit(job: Job, driver: Driver, concurrency: int, stop: StopSignal) -> None:
     spec = job.space.spec
     wants = {"cpu": spec.resources.cpu} | ({"gpu": spec.resources.gpu} if spec.resources.gpu else {})
     tuner = tune.Tuner(
@@ -119,7 +136,7 @@ def _fit(job: Job, driver: Driver, concurrency: int) -> None:
             storage_path=f"{job.folder}/ray",
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=spec.retries),
-            callbacks=[Watch(driver, lambda: why_waiting(spec.resources))],
+            callbacks=[Watch(driver, stop.check, lambda: why_waiting(spec.resources))],
         ),
     )
     try:
@@ -128,7 +145,7 @@ def _fit(job: Job, driver: Driver, concurrency: int) -> None:
         driver.store.folder.child("ray").remove()
 
 
-def _first_task(job: Job, driver: Driver) -> None:
+def _first_task(job: Job, driver: Driver, stop: StopSignal) -> None:
     """Train what all trials share before they start, so that none of them waits for another."""
     first = driver.search.first()
     missing = [c.base_id for c in job.space.configs(first) if job.base(c.base_id).read() is None]
@@ -137,8 +154,8 @@ def _first_task(job: Job, driver: Driver) -> None:
     resources = job.space.spec.resources
     _say(f"training the first task once for all configurations ({len(missing)} seeds)")
     running = train_first_task.options(num_cpus=resources.cpu, num_gpus=resources.gpu, max_retries=3).remote(job, first)
-    while not ray.wait([running], timeout=10)[0]:
-        pass
+    while not ray.wait([running], timeout=0.5)[0]:
+        stop.check()
     spent_s = ray.get(running)
     _say(f"first task trained: {spent_s:.1f} device seconds, saved in every other configuration")
 
@@ -216,12 +233,6 @@ def _leaderboard(space: Space, store: Store, driver: Driver) -> None:
 
 def _say(line: str) -> None:
     print(line, flush=True)
-
-
-def _stop(number: int, frame: FrameType | None) -> None:
-    for caught in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(caught, signal.SIG_IGN)
-    raise Stopped(number)
 
 
 def _parser() -> argparse.ArgumentParser:
