@@ -35,7 +35,14 @@ SETS: dict[str, tuple[str, dict[str, Any]]] = {
     "cifar100_lt": (
         "CIFAR100-LT, ratio 100, as in the paper's Table 1",
         SMALL_IMAGES
-        | {"data": {"source": "cifar100", "path": "${CIFAR100}", "holdout_fraction": 0.1, "imbalance": {"ratio": 100.0}}},
+        | {
+            "data": {
+                "source": "cifar100",
+                "path": "${CIFAR100}",
+                "holdout_fraction": 0.1,
+                "imbalance": {"ratio": 100.0},
+            }
+        },
     ),
     "imagenet_subset_lt": (
         "ImageNetSubset-LT, 100 classes, ratio 100, as in the paper's Table 1",
@@ -97,7 +104,9 @@ def contents() -> dict[str, str]:
             kind = "equal tasks from scratch" if protocol["kind"] == "lfs" else "tasks after half of the classes"
             merged = fields | {"protocol": fields.get("protocol", {}) | protocol}
             files[f"{stem}_{name}.yaml"] = _file(f"{about}: {protocol['tasks']} {kind}.", merged)
-    files["cifar10_lt_lfs5.yaml"] = _file("CIFAR-10 from Parquet files, ratio 100: 5 equal tasks from scratch.", CIFAR10)
+    files["cifar10_lt_lfs5.yaml"] = _file(
+        "CIFAR-10 from Parquet files, ratio 100: 5 equal tasks from scratch.", CIFAR10
+    )
     about = "scikit-learn's digits, ratio 20: 5 tasks, seconds on a CPU, no download."
     files["digits_lfs5.yaml"] = _file(about, DIGITS)
     for method in ("finetune", "distillation"):

@@ -15,7 +15,6 @@ from types import FrameType
 from typing import Any
 
 import ray
-import yaml
 from ray import tune
 
 from sweeper import plan, show
@@ -28,9 +27,10 @@ from sweeper.query import open_results
 from sweeper.search import Asked
 from sweeper.space import Space, load_space
 from sweeper.store import Store
+from sweeper.sweep_file import absolute_path, check_unchanged
 from sweeper.trial import Job, train_first_task, train_pack
 from trainer.data.tasks import Benchmark, build
-from trainer.errors import ConfigError, exit_code
+from trainer.errors import exit_code
 
 
 class Stopped(BaseException):
@@ -66,7 +66,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         sets.append(f"trials={arguments.trials}")
     if arguments.name:
         sets.append(f"name={arguments.name}")
-    space = load_space(arguments.file, tuple(sets)).with_absolute_path()
+    space = load_space(arguments.file, tuple(sets))
+    path = space.base.data.path
+    space = Space(space.file, space.spec, absolute_path(space.base))
     results = Folder.at(arguments.results or space.spec.results or os.environ.get("CIL_RESULTS", "results"))
     store = Store(results, space.name)
     # Loaded here first: bad or missing images are found before anything starts.
@@ -77,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     results.check_writable()
     with Lease.acquire(store.folder) as lease:
         store.lease = lease
-        _check_unchanged(space, store)
+        check_unchanged(space, store.folder, path)
         with connected(arguments.address):
             # After ray.init, which replaces handlers; and a signal that a parent ignores would stay ignored.
             stop = StopSignal()
@@ -177,35 +179,6 @@ def _answers(space: Space, store: Store, benchmark: Benchmark) -> Any:
         return found
 
     return answer
-
-
-def _check_unchanged(space: Space, store: Store) -> None:
-    """A sweep goes on only with the file that it was started with. Raises ConfigError showing the difference."""
-    now = space.identity()
-    try:
-        before = yaml.safe_load(store.folder.read_bytes("space.yaml"))
-    except FileNotFoundError:
-        store.folder.write("space.yaml", yaml.safe_dump(now, sort_keys=False).encode())
-        return
-    if before == now:
-        return
-    old, new = _flat(before), _flat(now)
-    changed = [
-        f"{name} was {old.get(name, 'absent')}, is {new.get(name, 'absent')}"
-        for name in sorted({*old, *new})
-        if old.get(name, "absent") != new.get(name, "absent")
-    ]
-    shown = "; ".join(changed[:5]) + (f"; and {len(changed) - 5} more" if len(changed) > 5 else "")
-    raise ConfigError(
-        f"sweep {space.name} was started with another file: {shown}. Undo the change, or give another --name",
-        file=space.file,
-    )
-
-
-def _flat(content: Any, prefix: str = "") -> dict[str, str]:
-    if isinstance(content, dict) and content:
-        return {k: v for key, value in content.items() for k, v in _flat(value, f"{prefix}{key}.").items()}
-    return {prefix.rstrip("."): str(content)}
 
 
 def _pack(space: Space) -> int:

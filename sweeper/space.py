@@ -12,7 +12,6 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from sweeper import samplers
 from sweeper.samplers import Pruning, Search
 from trainer.config import RunConfig, Section
-from trainer.data.location import expand
 from trainer.errors import ConfigError, nearest
 from trainer.runfile import load_run, load_yaml, parse_run, parse_set, set_field
 from trainer.tables import SUMMARY, TASKS
@@ -161,17 +160,6 @@ class Space:
         for name, value in params.items():
             set_field(content, name, value)
         return [parse_run({**content, "seed": seed}, file=self.file) for seed in self.spec.seeds]
-
-    def with_absolute_path(self) -> Space:
-        """The same with ``data.path`` filled in here, so that workers need neither the variables nor this folder.
-
-        Raises DataError for a variable that is not set.
-        """
-        data = self.base.data
-        if data.path is None:
-            return self
-        here = data.model_copy(update={"path": str(expand(data.path).absolute())})
-        return Space(self.file, self.spec, self.base.model_copy(update={"data": here}))
 
     def shares_first_task(self) -> bool:
         """Whether every configuration trains the same first task."""

@@ -108,7 +108,7 @@ def train_pack(config: Mapping[str, Any], job: Job) -> None:
     base = job.base if job.space.shares_first_task() else None
     results = run(configs, job.options, checkpoint=slot, base=base, observer=observer)
     ended = [
-        {"number": number, "results": [_plain(r) for r, owner in zip(results, owners, strict=True) if owner == number]}
+        {"number": number, "results": [plain(r) for r, owner in zip(results, owners, strict=True) if owner == number]}
         for number in by_number
     ]
     tune.report({"report": json.dumps({"attempt": attempt, "pack": pack_key(configs), "ended": ended})})
@@ -152,7 +152,8 @@ def results_of(ended: Mapping[str, Any]) -> list[dict[str, Any]]:
     return list(ended["results"])
 
 
-def _plain(result: RunResult) -> dict[str, Any]:
+def plain(result: RunResult) -> dict[str, Any]:
+    """A result's rows in values that JSON holds; ``results_of`` is the way back."""
     row = {name: v.isoformat() if isinstance(v, datetime) else v for name, v in result.row.items()}
     return {"row": row, "tasks": result.tasks, "epochs": result.epochs, "classes": result.classes}
 

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
@@ -36,6 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     claim = Claim.of(file, arguments.file) if arguments.verify else None
     seeds = claim.seeds if claim else arguments.seeds or [file.config.seed]
     configs = [file.config.model_copy(update={"seed": seed}) for seed in seeds]
+    if claim:
+        torch.set_num_threads(claim.torch_threads)
     slot = _prepare(Path(arguments.out), configs, arguments.resume) if arguments.out else None
     if arguments.resume and slot is None:
         raise ConfigError("needs --out, the folder of the run to go on with", field="--resume")

@@ -20,6 +20,8 @@ class Claim:
     half_width_pct: float
     """half of the claimed interval of the mean"""
     data_fingerprint: str
+    torch_threads: int
+    """that the numbers were computed with: on a CPU they decide the order of sums"""
 
     @property
     def seeds(self) -> list[int]:
@@ -38,6 +40,7 @@ class Claim:
                 by_seed_pct={int(seed): float(value) for seed, value in found["by_seed_pct"].items()},
                 half_width_pct=(float(high) - float(low)) / 2,
                 data_fingerprint=str(found["data_fingerprint"]),
+                torch_threads=int(found["torch_threads"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ConfigError(f"cannot be read: {error}", file=path, field="provenance") from None

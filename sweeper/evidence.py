@@ -1,0 +1,51 @@
+"""Is one configuration better than another? Differences paired by seed, and what they allow to say."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from scipy import stats
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean and its 95 % t interval."""
+
+    mean: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Interval:
+        """Of the mean of ``values``; of one value alone it is unbounded."""
+        mean = statistics.fmean(values)
+        if len(values) < 2:
+            return cls(mean, float("-inf"), float("inf"))
+        half = float(stats.t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / len(values) ** 0.5
+        return cls(mean, mean - half, mean + half)
+
+    @classmethod
+    def paired(cls, first: Sequence[float], second: Sequence[float]) -> Interval:
+        """Of ``first - second``, seed by seed."""
+        return cls.of([a - b for a, b in zip(first, second, strict=True)])
+
+    def __str__(self) -> str:
+        return f"{self.mean:+.2f} [{self.low:+.2f}, {self.high:+.2f}]"
+
+
+@dataclass(frozen=True)
+class Decision:
+    promoted: bool
+    reason: str
+
+
+def decide(difference: Interval, *, maximize: bool, rival: str) -> Decision:
+    """Whether a paired difference, candidate minus rival, is evidence that the candidate is better."""
+    sign = 1 if maximize else -1
+    if min(sign * difference.low, sign * difference.high) > 0:
+        return Decision(True, f"better than {rival} by {difference}")
+    if sign * difference.mean < 0:
+        return Decision(False, f"not better than {rival}: difference {difference}")
+    return Decision(False, f"not enough evidence: the difference to {rival}, {difference}, may as well be none")
