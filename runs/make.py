@@ -116,7 +116,7 @@ def contents() -> dict[str, str]:
 
 def _file(about: str, fields: dict[str, Any]) -> str:
     config = parse_run({"method": {"name": "gradient_reweighting"}} | fields)
-    return f"# {about}\n{dump_run(config)}"
+    return f"# yaml-language-server: $schema=schema.json\n# {about}\n{dump_run(config)}"
 
 
 if __name__ == "__main__":

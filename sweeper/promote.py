@@ -201,9 +201,10 @@ def _measure(arguments: argparse.Namespace, sweep: SweepFile, rival: Rival, stor
 
 def _candidates(arguments: argparse.Namespace, sweep: SweepFile, metric: str) -> tuple[str, list[Candidate], int]:
     """The query that picks them, the best of the search, and how many were searched."""
+    order = "DESC" if sweep.maximize else "ASC"
     query = (
         f"SELECT trial, params_json, {metric} AS value FROM seeds WHERE sweep = '{arguments.sweep}' AND "
-        f"status = 'finished' AND {metric} IS NOT NULL ORDER BY value {'DESC' if sweep.maximize else 'ASC'} LIMIT {arguments.top}"
+        f"status = 'finished' AND {metric} IS NOT NULL ORDER BY value {order} LIMIT {arguments.top}"
     )
     results = open_results(arguments.results, arguments.sweep)
     rows = results.sql(query).arrow().to_pylist()
