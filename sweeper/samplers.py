@@ -30,6 +30,18 @@ class Pruning(Section):
     options: dict[str, Any] = Field({}, description="of the pruner")
 
 
+_READERS = frozenset({"TPESampler", "RandomSampler"})
+"""they read what was told and keep no notes of their own: in a replay they need not be asked, which is slow"""
+
+
+def note_past(search: Search, study: optuna.Study, number: int) -> None:
+    """Let the sampler note a trial that is replayed: one with known values is not asked of it."""
+    if search.sampler not in _READERS:
+        trial = study.get_trials(deepcopy=False)[number]
+        asked = sampler(search, number)
+        asked.sample_relative(study, trial, asked.infer_relative_search_space(study, trial))
+
+
 def sampler(search: Search, number: int) -> BaseSampler:
     """The sampler for one ask.
 

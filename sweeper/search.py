@@ -56,10 +56,12 @@ class Search:
         Every configuration is asked and told again, in order: pruners and some samplers keep notes on trials that
         only arise so. Those that have not ended are waiting to be tried, under their own number.
         """
+        spec = self.space.spec
         ended = {p.number: p for p in past}
         for known in sorted(asked, key=lambda a: a.number):
             self._study.enqueue_trial(known.params)
             trial = self._study.ask()
+            samplers.note_past(spec.search, self._study, known.number)
             self._live[known.number] = trial
             params = self._suggest(trial)
             found = ended.get(known.number)

@@ -245,8 +245,9 @@ def _check_dimensions(space: Space) -> None:
             try:
                 space.configs({name: value})
             except ConfigError as error:
+                problem = error.problem if repr(value) in error.problem else f"{value!r}: {error.problem}"
                 raise ConfigError(
-                    f"{value!r}: {error.problem}", file=space.file, field=f"vary.{name}", allowed=error.allowed
+                    problem, file=space.file, field=f"vary.{name}", allowed=error.allowed, nearest=error.nearest
                 ) from None
         earlier.append(name)
 

@@ -1,0 +1,133 @@
+"""Search-space files: what is refused, in which words, and that all that are shipped load."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from sweeper.editor_schema import files as schema_files
+from sweeper.space import load_space
+from trainer.errors import ConfigError
+
+ROOT = Path(__file__).parent.parent.parent
+SHIPPED = sorted((ROOT / "search_spaces").glob("*.yaml"))
+
+
+def content(**changes: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "base": str(ROOT / "runs" / "digits_lfs5.yaml"),
+        "vary": {
+            "method.alpha": {"type": "float", "low": 0.05, "high": 10.0, "log": True},
+            "method.kd": {"type": "categorical", "choices": ["dakd", "none"]},
+            "memory.per_class": {"type": "int", "low": 1, "high": 5},
+        },
+        "seeds": [0, 1],
+        "trials": 4,
+    }
+    return {name: value for name, value in {**found, **changes}.items() if value is not None}
+
+
+def write(tmp_path: Path, fields: dict[str, Any]) -> Path:
+    file = tmp_path / "space.yaml"
+    file.write_text(yaml.safe_dump(fields))
+    return file
+
+
+def dimension(name: str, **fields: Any) -> dict[str, Any]:
+    return {"vary": {name: fields}}
+
+
+@pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.name)
+def test_shipped_spaces_load(file: Path) -> None:
+    space = load_space(file)
+    configs = space.configs({})
+    assert [config.seed for config in configs] == list(space.spec.seeds)
+    assert {config.data.evaluation.split for config in configs} == {"validation"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            dimension("method.alhpa", type="float", low=1.0, high=2.0),
+            "vary.method.alhpa: no such field of gradient_reweighting",
+        ),
+        (dimension("method.alhpa", type="float", low=1.0, high=2.0), "did you mean 'alpha'?"),
+        (dimension("optim.leraning_rate", type="float", low=1.0, high=2.0), "no such field of optim"),
+        (dimension("method.alpha", type="float", low=1.0, high=101.0), "vary.method.alpha: 101.0"),
+        (dimension("method.alpha", type="float", low=2.0, high=1.0), "low 2 must be below high 1"),
+        (dimension("method.alpha", type="float", low=0.0, high=1.0, log=True), "above 0 on a log scale"),
+        (dimension("method.alpha", type="flaot", low=0.0, high=1.0), "flaot"),
+        (dimension("method.alpha", type="float", low="1e-3", high=1.0), "YAML reads 1e-3 as text"),
+        (dimension("method.kd", type="categorical", choices=["dakd", "kdd"]), "did you mean"),
+        (dimension("seed", type="int", low=0, high=3), "is no dimension: give seeds"),
+        (dimension("data.evaluation.split", type="categorical", choices=["test"]), "is no dimension: give objective"),
+        (
+            dimension("method.alpha", type="float", low=0.1, high=1.0, when={"method.kd": "kd"}),
+            "no dimension before this one",
+        ),
+        ({"vary": {}}, "vary"),
+        ({"base": "runs/nowhere.yaml"}, "base: no such run file: runs/nowhere.yaml"),
+        ({"set": {"method.alhpa": 1.0}}, "alhpa"),
+        (
+            {"first": [{"method.alpha": 11.0}]},
+            "first[0].method.alpha: 11.0 lies outside the dimension; allowed: 0.05 to 10",
+        ),
+        ({"first": [{"method.alpah": 1.0}]}, "first[0]: 'method.alpah' is no dimension"),
+        ({"seeds": []}, "seeds"),
+        ({"seeds": [1, 1]}, "seeds must be different"),
+        ({"seeds": [-1]}, "not negative"),
+        ({"trials": 0}, "trials"),
+        ({"objective": {"metric": "acc_task_mean"}}, "did you mean 'acc_task_mean_pct'?"),
+        ({"objective": {"split": "test"}}, "objective.split"),
+        ({"search": {"sampler": "TPESampeler"}}, "did you mean 'TPESampler'?"),
+        ({"search": {"options": {"multivaraite": True}}}, "search.options: TPESampler"),
+        ({"pruning": {"pruner": "MedianPrunner"}}, "did you mean 'MedianPruner'?"),
+        ({"pruning": {"options": {"min_resource": -1}}}, "pruning.options: SuccessiveHalvingPruner"),
+        ({"resources": {"gpu": 1.5}}, "whole number"),
+        ({"resources": {"pack": 0}}, "pack"),
+        ({"tirals": 3}, "did you mean 'trials'?"),
+        ({"name": "a/b"}, "name"),
+    ],
+)
+def test_bad_fields_are_named(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    file = write(tmp_path, content(**changes))
+    with pytest.raises(ConfigError) as refused:
+        load_space(file)
+    line = str(refused.value)
+    assert said in line
+    assert line.startswith(str(file))
+    assert "\n" not in line
+
+
+def test_conditions_and_sharing(tmp_path: Path) -> None:
+    later = {
+        "method.kd": {"type": "categorical", "choices": ["dakd", "none"]},
+        "method.lambda": {"type": "float", "low": 0.1, "high": 1.0, "when": {"method.kd": "dakd"}},
+    }
+    space = load_space(write(tmp_path, content(vary=later)))
+    assert space.shares_first_task()
+    assert space.spec.vary["method.lambda"].active({"method.kd": "dakd"})
+    assert not space.spec.vary["method.lambda"].active({"method.kd": "none"})
+    earlier = {"optim.lr": {"type": "float", "low": 0.01, "high": 0.1}}
+    assert not load_space(write(tmp_path, content(vary=earlier))).shares_first_task()
+
+
+def test_every_value_makes_its_own_configuration(tmp_path: Path) -> None:
+    space = load_space(write(tmp_path, content()))
+    a = space.configs({"method.alpha": 0.5, "memory.per_class": 3})
+    assert a[0].method.model_dump()["alpha"] == 0.5
+    assert a[0].memory.per_class == 3
+    assert a[0].config_id == a[1].config_id != space.configs({"method.alpha": 0.6})[0].config_id
+    assert a[0].base_id != a[1].base_id
+
+
+def test_editor_schemas_are_up_to_date_and_accept_what_is_shipped() -> None:
+    for path, wanted in schema_files().items():
+        assert path.read_text() == wanted, f"python -m sweeper.editor_schema writes {path.name} anew"
+        for file in path.parent.glob("*.yaml"):
+            jsonschema.validate(yaml.safe_load(file.read_text()), yaml.safe_load(wanted))
