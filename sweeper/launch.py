@@ -149,13 +149,17 @@ def _fit(job: Job, driver: Driver, concurrency: int, stop: StopSignal) -> None:
 
 def _first_task(job: Job, driver: Driver, stop: StopSignal) -> None:
     """Train what all trials share before they start, so that none of them waits for another."""
-    first = driver.search.first()
-    missing = [c.base_id for c in job.space.configs(first) if job.base(c.base_id).read() is None]
+    first = driver.search.peek()
+    if first is None:
+        return
+    missing = [c.base_id for c in job.space.configs(first.params) if job.base(c.base_id).read() is None]
     if not missing:
         return
     resources = job.space.spec.resources
     _say(f"training the first task once for all configurations ({len(missing)} seeds)")
-    running = train_first_task.options(num_cpus=resources.cpu, num_gpus=resources.gpu, max_retries=3).remote(job, first)
+    running = train_first_task.options(num_cpus=resources.cpu, num_gpus=resources.gpu, max_retries=3).remote(
+        job, first.params
+    )
     while not ray.wait([running], timeout=0.5)[0]:
         stop.check()
     spent_s = ray.get(running)

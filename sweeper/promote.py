@@ -139,7 +139,7 @@ class Verdict:
             "query": self.query,
             "git_commit": self.row["git_commit"],
             "data_fingerprint": self.row["data_fingerprint"],
-            "at": datetime.now(UTC),
+            "decided_at": datetime.now(UTC),
         }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ray
@@ -15,43 +15,54 @@ from sweeper.store import Store
 from sweeper.sweep_file import absolute_path
 from sweeper.trial import AttemptSlot, pack_key, plain, results_of
 from trainer.config import RunConfig
-from trainer.errors import Error
+from trainer.errors import UserError
 from trainer.precision import Options
 from trainer.run import run
 
 
-class RerunError(Error):
-    """A run that was to be repeated did not finish."""
+class RerunError(UserError):
+    """A run that was to be repeated did not come to its end."""
+
+
+Rows = dict[str, list[dict[str, Any]]]
+"""of table ``trials``, by label, in the order of the label's configurations"""
 
 
 def rerun(
-    groups: Mapping[str, Sequence[RunConfig]], store: Store, resources: Resources, fingerprint: str
-) -> dict[str, list[dict[str, Any]]]:
-    """The ``trials`` rows of each group's configurations, in their order.
+    groups: Mapping[str, Sequence[RunConfig]],
+    store: Store,
+    resources: Resources,
+    fingerprint: str,
+    say: Callable[[str], None],
+) -> Rows:
+    """The ``trials`` rows of each group's configurations, of runs that diverged too.
 
-    The configurations of a group are trained together, the groups side by side. Raises RerunError if one does not
-    finish; what has finished is stored and will not be trained again.
+    The configurations of a group are trained together, the groups side by side. What has ended is stored at once,
+    and where it finished it will not be trained again. Raises RerunError if a process dies again and again.
     """
     held = Store.find_finished(store.folder.parent, _ids(groups), fingerprint)
+    rows = {run_id: result["row"] for run_id, result in held.items()}
+    where = store.folder.path if store.folder.local else str(store.folder)
     pending = {}
-    for label, configs in groups.items():
-        if all(config.run_id in held for config in configs):
-            continue
-        where = store.folder.path if store.folder.local else str(store.folder)
-        task = _train.options(num_cpus=resources.cpu, num_gpus=resources.gpu, max_retries=2)
-        pending[task.remote([absolute_path(config) for config in configs], where, resources)] = label
+    for key, configs in {pack_key(configs): configs for configs in groups.values()}.items():
+        if any(config.run_id not in rows for config in configs):
+            task = _train.options(num_cpus=resources.cpu, num_gpus=resources.gpu, max_retries=2)
+            pending[task.remote([absolute_path(config) for config in configs], where, resources)] = key
+    total, ended = len(pending), 0
     while pending:
         (ready,), _ = ray.wait(list(pending), num_returns=1)
-        label = pending.pop(ready)
-        results = results_of({"results": ray.get(ready)})
-        bad = [result["row"] for result in results if result["row"]["status"] != "finished"]
-        if bad:
-            raise RerunError(f"{label}, seed {bad[0]['seed']}: {bad[0]['status']}: {bad[0]['error']}")
+        key = pending.pop(ready)
+        try:
+            results = results_of({"results": ray.get(ready)})
+        except ray.exceptions.RayError as error:
+            raise RerunError(str(error).strip().splitlines()[-1]) from None
         number = max(store.finished_trials(), default=-1) + 1
-        store.finish_trial(number, uuid.uuid4().hex[:8], results, pack=pack_key(groups[label]))
-        store.folder.child("checkpoints", pack_key(groups[label])).remove()
-        held |= {result["row"]["run_id"]: result for result in results}
-    return {label: [held[config.run_id]["row"] for config in configs] for label, configs in groups.items()}
+        store.finish_trial(number, uuid.uuid4().hex[:8], results, pack=key)
+        store.folder.child("checkpoints", key).remove()
+        rows |= {result["row"]["run_id"]: result["row"] for result in results}
+        ended += 1
+        say(f"  [{ended}/{total}] {', '.join(name for name, configs in groups.items() if pack_key(configs) == key)}")
+    return {label: [rows[config.run_id] for config in configs] for label, configs in groups.items()}
 
 
 @ray.remote

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import math
 import warnings
 from typing import Any
 
@@ -29,6 +30,9 @@ class Pruning(Section):
     pruner: str = Field("SuccessiveHalvingPruner", description="any of Optuna's pruners by name; its steps are tasks")
     options: dict[str, Any] = Field({}, description="of the pruner")
 
+
+_ENDING = frozenset({"GridSampler", "BruteForceSampler"})
+"""they stop an `optimize` loop when nothing is left, which we do not have"""
 
 _READERS = frozenset({"TPESampler", "RandomSampler"})
 """they read what was told and keep no notes of their own: in a replay they need not be asked, which is slow"""
@@ -58,6 +62,11 @@ def sampler(search: Search, number: int) -> BaseSampler:
     return made
 
 
+def for_telling(search: Search, number: int) -> BaseSampler:
+    """The sampler to hear of an ended trial: samplers that end with their design would stop the study themselves."""
+    return optuna.samplers.RandomSampler(0) if search.sampler in _ENDING else sampler(search, number)
+
+
 def pruner(pruning: Pruning) -> BasePruner:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -65,13 +74,17 @@ def pruner(pruning: Pruning) -> BasePruner:
     return made
 
 
-def check(search: Search, pruning: Pruning | None, file: str) -> None:
-    """Raises ConfigError if Optuna has no such sampler or pruner, or it does not take the options."""
+def check(search: Search, pruning: Pruning | None, trials: int, file: str) -> None:
+    """Raises ConfigError if Optuna has no such sampler or pruner, or it does not take the options or the trials."""
     _check_name("search.sampler", search.sampler, _names(optuna.samplers, BaseSampler), file)
     try:
         sampler(search, 0)
     except Exception as error:
         raise ConfigError(f"{search.sampler}: {error}", file=file, field="search.options") from None
+    grid = search.options.get("search_space")
+    if isinstance(grid, dict) and trials > math.prod(len(values) for values in grid.values()):
+        points = math.prod(len(values) for values in grid.values())
+        raise ConfigError(f"{trials} are more than the grid has", file=file, field="trials", allowed=f"up to {points}")
     if pruning is None:
         return
     _check_name("pruning.pruner", pruning.pruner, _names(optuna.pruners, BasePruner), file)

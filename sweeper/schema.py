@@ -61,7 +61,7 @@ PROMOTIONS = (
     Column("query", pa.string(), "the SQL that chose the configuration"),
     Column("git_commit", pa.string(), "of the code; -dirty where files differed"),
     Column("data_fingerprint", pa.string(), "hash of the decoded images and labels"),
-    Column("at", _CHOSEN_AT, "when it was decided"),
+    Column("decided_at", _CHOSEN_AT, "when it was decided"),
 )
 
 

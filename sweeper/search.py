@@ -77,9 +77,12 @@ class Search:
         """Configurations asked so far, which is the next one's number."""
         return len(self._study.trials)
 
-    def first(self) -> Params:
-        """The values of a configuration to come, to build from it what all configurations share."""
-        return self._waiting[0].params if self._waiting else dict(next(iter(self.space.spec.first), {}))
+    def peek(self) -> Asked | None:
+        """What ``ask`` will return next."""
+        found = self.ask()
+        if found is not None:
+            self._waiting.insert(0, found)
+        return found
 
     def ask(self) -> Asked | None:
         """The next configuration; None when all have been asked."""
@@ -107,6 +110,7 @@ class Search:
     def tell(self, number: int, status: str, value: float | None) -> None:
         """A configuration has ended."""
         trial = self._live.pop(number)
+        self._study.sampler = samplers.for_telling(self.space.spec.search, number)
         if status == "finished" and value is not None and math.isfinite(value):
             self._study.tell(trial, value)
         elif status == "pruned":

@@ -189,7 +189,7 @@ def load_space(path: str | Path, sets: tuple[str, ...] = ()) -> Space:
     base = _base(spec, file)
     space = Space(file, spec, base)
     _check_metric(spec, file)
-    samplers.check(spec.search, spec.pruning, file)
+    samplers.check(spec.search, spec.pruning, spec.trials, file)
     _check_dimensions(space)
     _check_first(space)
     return space

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trainer.errors import ConfigError
+from trainer.errors import ConfigError, nearest
 from trainer.records import RunResult
 from trainer.runfile import RunFile
+from trainer.tables import SUMMARY
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,15 @@ class Claim:
         found: dict[str, Any] | None = file.provenance
         if found is None:
             raise ConfigError("is missing: only promoted files claim numbers to verify", file=path, field="provenance")
+        known = [column.name for column in SUMMARY if column.name.endswith("_pct")]
+        if found.get("metric") not in known:
+            raise ConfigError(
+                f"{found.get('metric')!r} is no metric of a run",
+                file=path,
+                field="provenance.metric",
+                allowed=", ".join(known),
+                nearest=nearest(str(found.get("metric")), known),
+            )
         try:
             low, high = found["interval_pct"]
             return cls(

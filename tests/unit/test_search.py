@@ -11,6 +11,7 @@ import yaml
 from sweeper.search import Asked, Past, Search
 from sweeper.space import Params, Space, load_space
 
+FAILS = 3
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -49,7 +50,7 @@ def play(space: Space, upto: int, asked: list[Asked], past: list[Past], at_once:
         steps = {0: value_of(done.params) - 1, 1: value_of(done.params)}
         for task, value in steps.items():
             search.report(done.number, task, value)
-        status = "failed" if done.number == 5 else "finished"
+        status = "failed" if done.number == FAILS else "finished"
         value = value_of(done.params) if status == "finished" else None
         search.tell(done.number, status, value)
         past.append(Past(done.number, done.params, value, status, steps))
@@ -100,6 +101,7 @@ def test_grid_is_covered_once(tmp_path: Path) -> None:
     past: list[Past] = []
     play(space, 4, asked, past)
     play(space, 6, asked, past)
+    assert [p.status for p in past].count("finished") == 5  # the last point of the grid is told as well
     assert len({(a.params["method.kd"], a.params["method.alpha"]) for a in asked}) == 6
 
 
