@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any, Literal
 
 import ray
@@ -19,6 +19,7 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
+from sweeper.leaderboard import spread, values
 from sweeper.schema import params_json
 from sweeper.search import Asked, Past, Search
 from sweeper.space import Space
@@ -248,16 +249,16 @@ class Driver(Searcher):
         self._write_status()
 
     def _line(self, asked: Asked, rows: list[dict[str, Any]], status: str, value: float | None) -> str:
-        params = ", ".join(f"{name.rpartition('.')[2]} {_short(v)}" for name, v in asked.params.items())
-        spread = _std([row[self.space.spec.objective.metric] for row in rows]) if value is not None else ""
-        outcome = f"{value:.2f}{spread}" if value is not None else status
+        found: list[float] = [row.get(self.space.spec.objective.metric) for row in rows]
+        outcome = status if value is None else spread(value, stdev(found) if len(found) > 1 else None)
         if status in ("failed", "diverged"):
             outcome += f" ({next((row['error'] for row in rows if row.get('error')), 'no reason given')})"
         best = self.search.best()
         beside = f"best {best[2]:.2f} (trial {best[0]})" if best else "no best yet"
         left = self._eta_s()
         eta = f", {_duration(left)} left" if left and self.status.done < self.status.total else ""
-        return f"[{self.status.done}/{self.status.total}] trial {asked.number}: {params}: {outcome}   {beside}{eta}"
+        count = f"[{self.status.done}/{self.status.total}]"
+        return f"{count} trial {asked.number}: {values(asked.params)}: {outcome}   {beside}{eta}"
 
 
 class Watch(Callback):
@@ -294,17 +295,6 @@ def _reason(trial: Trial) -> str:
     error = trial.get_error()
     lines = [line for line in str(error).strip().splitlines() if line.strip()] if error else []
     return lines[-1].strip()[:500] if lines else "the trial crashed"
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _std(values: list[float]) -> str:
-    if len(values) < 2:
-        return ""
-    mean = fmean(values)
-    return f" ± {math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1)):.2f}"
 
 
 def _duration(seconds: float) -> str:

@@ -17,13 +17,12 @@ from typing import Any
 import ray
 from ray import tune
 
-from sweeper import plan, show
+from sweeper import leaderboard, plan
 from sweeper.cluster import ClusterError, connected, find_address, fits, why_waiting
 from sweeper.driver import Driver, Watch
 from sweeper.files import Folder
 from sweeper.lease import Lease
 from sweeper.mailbox import open_mailbox
-from sweeper.query import open_results
 from sweeper.search import Asked
 from sweeper.space import Space, load_space
 from sweeper.store import Store
@@ -117,7 +116,7 @@ def _sweep(space: Space, store: Store, benchmark: Benchmark, stop: StopSignal, *
             raise
     driver.end("finished" if driver.status.done >= space.spec.trials else "stopped")
     del box
-    _leaderboard(space, store, driver)
+    _summary(space, store, driver)
     return 0
 
 
@@ -190,14 +189,8 @@ def _pack(space: Space) -> int:
     return 1 if pack == "auto" else pack
 
 
-def _leaderboard(space: Space, store: Store, driver: Driver) -> None:
-    metric = space.spec.objective.metric
-    order = "DESC" if space.spec.objective.direction == "maximize" else "ASC"
-    top = open_results(store.folder.parent, store.sweep).sql(
-        f"SELECT trial, params_json, {metric} AS mean, {metric.removesuffix('_pct')}_std_pct AS std, n FROM seeds "
-        f"WHERE status = 'finished' ORDER BY {metric} {order} LIMIT 5"
-    )
-    show.print_table(["trial", "params_json", "mean", "std", "n"], show.cells(top.arrow()))
+def _summary(space: Space, store: Store, driver: Driver) -> None:
+    leaderboard.print_top(store, space.spec.objective)
     status = driver.status
     _say(
         f"{status.done} of {status.total} configurations: {status.pruned} pruned, {status.diverged} diverged, "

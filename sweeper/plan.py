@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any
 
+from sweeper.leaderboard import short
 from sweeper.search import Search
 from sweeper.space import Space
 from sweeper.store import Store
@@ -41,7 +41,7 @@ def lines(space: Space, store: Store, benchmark: Benchmark) -> list[str]:
     for _ in range(min(_SHOWN, spec.trials)):
         asked = search.ask()
         if asked is not None:
-            shown = ", ".join(f"{name} = {_short(value)}" for name, value in asked.params.items())
+            shown = ", ".join(f"{name} = {short(value)}" for name, value in asked.params.items())
             found.append(f"    {asked.number}: {shown}")
     per_run_s, basis = _cost(space, store, benchmark)
     found.append(f"  estimated cost: {per_run_s * _runs(space) / 3600:.2f} device hours ({basis})")
@@ -82,7 +82,3 @@ class _Timed(Observer):
         self.epoch_s = report.wall_s
         if report.epoch >= 1 or report.epoch + 1 == report.epochs:
             raise _Enough
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
