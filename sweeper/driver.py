@@ -249,7 +249,7 @@ class Driver(Searcher):
         self._write_status()
 
     def _line(self, asked: Asked, rows: list[dict[str, Any]], status: str, value: float | None) -> str:
-        found: list[float] = [row.get(self.space.spec.objective.metric) for row in rows]
+        found = [] if value is None else [row[self.space.spec.objective.metric] for row in rows]
         outcome = status if value is None else spread(value, stdev(found) if len(found) > 1 else None)
         if status in ("failed", "diverged"):
             outcome += f" ({next((row['error'] for row in rows if row.get('error')), 'no reason given')})"
