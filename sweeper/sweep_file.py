@@ -24,9 +24,12 @@ _LAUNCH = "last_launch"
 class SweepFile:
     """What a stored sweep searches."""
 
+    name: str
     where: str
     base: Mapping[str, Any]
     """its run file, as a run file holds it"""
+    vary: Mapping[str, Any]
+    """its dimensions, as the search-space file holds them"""
     objective: Mapping[str, Any]
     seeds: tuple[int, ...]
     trials: int
@@ -35,10 +38,10 @@ class SweepFile:
     @classmethod
     def read(cls, folder: Folder) -> SweepFile:
         """Of the sweep in ``folder``. Raises StoreError, with the nearest name, if there is none."""
+        name = folder.path.rpartition("/")[2]
         try:
             content = yaml.safe_load(folder.read_bytes(FILE))
         except FileNotFoundError:
-            name = folder.path.rpartition("/")[2]
             near = nearest(name, folder.parent.folders())
             hint = f"; did you mean {near!r}?" if near else ""
             raise StoreError(f"{folder.parent}: no sweep {name!r}{hint}") from None
@@ -46,7 +49,8 @@ class SweepFile:
         base = {**content["base"], "data": {**content["base"]["data"], "path": launch["data_path"]}}
         resources = Resources(**launch["resources"])
         where = f"{folder}/{FILE}"
-        return cls(where, base, content["objective"], tuple(content["seeds"]), launch["trials"], resources)
+        objective, seeds = content["objective"], tuple(content["seeds"])
+        return cls(name, where, base, content["vary"], objective, seeds, launch["trials"], resources)
 
     @property
     def maximize(self) -> bool:
