@@ -17,6 +17,8 @@ from typing import Any
 from sweeper import show
 from sweeper.evidence import Interval
 from sweeper.files import Folder
+from sweeper.leaderboard import spread
+from sweeper.leaderboard import values as shown
 from sweeper.query import open_results
 from sweeper.rerun import RerunError, rerun
 from sweeper.space import Params
@@ -98,7 +100,7 @@ def measure(sweep: SweepFile, rival: Rival, store: Store, *, top: int, n: int) -
     again = {
         label: _values(rows, metric) for label, rows in rerun(groups, store, sweep.resources, fingerprint, say).items()
     }
-    leader = _leader(candidates, again, maximize=sweep.maximize)
+    leader = leader_of(candidates, again, maximize=sweep.maximize)
 
     seeds = _fresh_seeds(sweep, TEST_SEEDS, n)
     base = sweep.config({}, 0, "test")
@@ -137,7 +139,7 @@ def _candidates(sweep: SweepFile, results: Folder, metric: str, top: int) -> tup
     return query, candidates, count
 
 
-def _leader(candidates: Sequence[Candidate], again: Mapping[str, list[float] | None], *, maximize: bool) -> Candidate:
+def leader_of(candidates: Sequence[Candidate], again: Mapping[str, list[float] | None], *, maximize: bool) -> Candidate:
     """The best on fresh seeds, of those that finished on all of them."""
     means = {c: statistics.fmean(values) for c in candidates if (values := again[c.label]) is not None}
     if not means:
@@ -202,7 +204,7 @@ def _table(
     rows = [
         [
             c.label,
-            _shown(c.params),
+            shown(c.params),
             f"{c.searched_pct:.2f}",
             _spread(again[c.label]),
             _spread(tested[c.label]) if c is leader else "",
@@ -218,12 +220,5 @@ def _table(
     return headers, rows
 
 
-def _shown(params: Params) -> str:
-    return ", ".join(
-        f"{name.rpartition('.')[2]} {value:.4g}" if isinstance(value, float) else f"{name.rpartition('.')[2]} {value}"
-        for name, value in params.items()
-    )
-
-
 def _spread(values: Sequence[float] | None) -> str:
-    return "not finished" if values is None else f"{statistics.fmean(values):.2f} ± {statistics.stdev(values):.2f}"
+    return "not finished" if values is None else spread(statistics.fmean(values), statistics.stdev(values))

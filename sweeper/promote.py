@@ -22,6 +22,7 @@ from sweeper.contest import Verdict, measure, rival_of
 from sweeper.evidence import Decision, Interval, decide
 from sweeper.files import Folder
 from sweeper.lease import Lease
+from sweeper.status import Status
 from sweeper.store import Store
 from sweeper.sweep_file import SweepFile
 from trainer.checkpoint import atomic_write
@@ -42,14 +43,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not fits(sweep.resources):
             print(f"waiting: {why_waiting(sweep.resources)}", flush=True)
         verdict = measure(sweep, rival, store, top=arguments.top, n=arguments.seeds)
-    decision = decide(verdict.difference, maximize=sweep.maximize, rival=rival.name)
+        done = len(store.finished_trials())
+        Status(total=done, done=done, state="finished").write(store.folder)
+    return settle(sweep, verdict, file, Store(results, sweep.name), force=arguments.force)
+
+
+def settle(sweep: SweepFile, verdict: Verdict, file: Path, store: Store, *, force: bool) -> int:
+    """Decide, write the run file or not, and record it in the sweep's ``store``. Returns the exit code."""
     config = sweep.config(verdict.leader.params, verdict.seeds[0], "test")
-    written = decision.promoted or arguments.force
+    rival = verdict.rival
+    if config.config_id == rival.config.config_id:
+        decision = Decision(False, f"the configuration that leads is {rival.name} itself")
+    else:
+        decision = decide(verdict.difference, maximize=sweep.maximize, rival=rival.name)
+    written = decision.promoted or force
     if written:
         provenance = _provenance(verdict, sweep.name, forced=not decision.promoted)
         _write(file, dump_run(config, provenance), replaces=rival.content)
-    record = _record(verdict, config, file, written, decision)
-    Store(results, arguments.sweep).append("promotions", [record], f"p-{uuid.uuid4().hex[:8]}")
+    store.append("promotions", [_record(verdict, config, file, written, decision)], f"p-{uuid.uuid4().hex[:8]}")
     if not written:
         print(f"refused: {decision.reason}\n(--force writes {file} all the same)")
         return 1
