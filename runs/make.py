@@ -29,7 +29,7 @@ LARGE_IMAGES: dict[str, Any] = {
     "net": {"name": "resnet18"},
     "optim": {"epochs": 90, "lr": 0.1, "milestones": [30, 60], "weight_decay": 1.0e-4},
 }
-IN_224 = {"resize": 256, "crop": 224, "pad": 0, "normalise": "imagenet", "holdout_fraction": 0.1}
+IN_224: dict[str, Any] = {"resize": 256, "crop": 224, "pad": 0, "normalise": "imagenet", "holdout_fraction": 0.1}
 
 SETS: dict[str, tuple[str, dict[str, Any]]] = {
     "cifar100_lt": (
@@ -64,6 +64,7 @@ SETS: dict[str, tuple[str, dict[str, Any]]] = {
             | {
                 "source": "food101",
                 "path": "${FOOD101}",
+                "resize": 224,
                 "imbalance": {"ratio": 100.0, "profile": "position", "draw": "first"},
             },
             "protocol": {"class_order": {"seed": 0}},

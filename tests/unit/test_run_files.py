@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import runpy
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
 import yaml
 
+from trainer.data.long_tail import tail_counts
+from trainer.data.splits import holdout_count
+from trainer.data.tasks import class_order, task_sizes
 from trainer.runfile import dump_run, load_run
 
 RUNS = Path(__file__).parent.parent.parent / "runs"
@@ -46,3 +50,32 @@ def test_the_papers_settings(name: str) -> None:
         assert config.optim.weight_decay == (5e-4 if small else 1e-4)
         method = config.method.model_dump(by_alias=True)
         assert (method["alpha"], method["lambda"], method["temperature"]) == (1.0, 0.7, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "available", "total", "first_classes", "phases"),
+    [
+        ("cifar100_lt_lfs10", 500, 10847, 10, [590, 1082, 1086, 1193, 768, 803, 1190, 1213, 1343, 490]),
+        ("cifar100_lt_lfh5", 500, 10847, 50, [4719]),
+        ("imagenet_subset_lt_lfs20", 1300, 28281, 5, []),
+        ("food101_lt_lfs10", 750, 16454, 11, []),
+    ],
+)
+def test_the_papers_images(name: str, available: int, total: int, first_classes: int, phases: list[int]) -> None:
+    """What the files' own fields make of data sets with so many images a class."""
+    config = load_run(RUNS / f"{name}.yaml").config
+    classes = 101 if config.data.source == "food101" else 100
+    order = class_order(classes, config.protocol.class_order)
+    counts = tail_counts([available] * classes, order, config.data.imbalance)
+    assert sum(counts) == total
+    left = [counts[label] - holdout_count(counts[label], config.data.holdout_fraction) for label in order]
+    sizes = task_sizes(classes, config.protocol)
+    assert sum(sizes) == classes
+    found = [sum(left[end - size : end]) for end, size in zip(accumulate(sizes), sizes, strict=True)]
+    assert found[: len(phases)] == phases
+    assert sizes[0] == first_classes
+
+
+def test_food101_is_learnt_in_its_own_order() -> None:
+    order = class_order(101, load_run(RUNS / "food101_lt_lfs10.yaml").config.protocol.class_order)
+    assert order[:5] == (26, 86, 2, 55, 75)
