@@ -98,7 +98,8 @@ class GradientReweighting(Method):
     def _preset_fills_switches(cls, given: Any) -> Any:
         if not isinstance(given, dict):
             return given
-        return {**PRESETS.get(str(given.get("preset", "official")), {}), **given}
+        preset = given.get("preset")
+        return {**PRESETS.get(preset, {}), **given} if isinstance(preset, str) else given
 
     # -- hooks ------------------------------------------------------------------------------------
 
@@ -108,7 +109,9 @@ class GradientReweighting(Method):
         if not self.phi_reset and "phi_MK" in carried:
             phi_MK[:, : task.old] = carried["phi_MK"][:, : task.old]
         loss: Callable[[Step], Terms] = partial(self.terms, constants=constants)
-        adjust = None if self.group == "none" and self.kd == "none" else partial(self.reweight, constants=constants)
+        distils = self.kd != "none" and task.old > 0
+        reweights = self.group != "none" or self.prior == "grads" or distils
+        adjust = partial(self.reweight, constants=constants) if reweights else None
         return (Stage("train", task.optim, loss, adjust, {"phi_MK": phi_MK}),)
 
     # -- the method -------------------------------------------------------------------------------

@@ -1,0 +1,85 @@
+"""Exemplars: herding against a loop over images, and random choices."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from trainer.memory import Candidates, herding, kept_only, random
+
+SIZES = [7, 1, 12, 4]
+FIRST = 10
+M, D = 3, 5
+
+
+def labels() -> Tensor:
+    """Of a task's images, classes mixed."""
+    ordered = torch.repeat_interleave(torch.arange(FIRST, FIRST + len(SIZES)), torch.tensor(SIZES))
+    return ordered[torch.randperm(len(ordered), generator=torch.Generator().manual_seed(1))]
+
+
+def candidates() -> Candidates:
+    return Candidates.of(labels(), FIRST, len(SIZES))
+
+
+def features() -> Tensor:
+    return torch.randn(M, sum(SIZES), D, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+def herd_in_a_loop(features_ND: Tensor, members: list[int], keep: int) -> list[int]:
+    """One class of one run, image by image, as the algorithm is written."""
+    f = [features_ND[i] / features_ND[i].norm() for i in members]
+    mean = sum(f) / len(f)
+    chosen: list[int] = []
+    for k in range(1, min(keep, len(f)) + 1):
+        best, nearest = -1, float("inf")
+        for i in range(len(f)):
+            if i not in chosen:
+                together = (f[i] + sum((f[s] for s in chosen), torch.zeros(D, dtype=torch.float64))) / k
+                distance = float((mean - together).norm())
+                if distance < nearest:
+                    best, nearest = i, distance
+        chosen.append(best)
+    return [members[i] for i in chosen]
+
+
+@pytest.mark.parametrize("keep", [1, 3, 5, 100])
+def test_herding_equals_the_loop(keep: int) -> None:
+    found_ME = kept_only(herding(features(), candidates(), keep), candidates())
+    for member in range(M):
+        expected: list[int] = []
+        for position in range(len(SIZES)):
+            of_class = torch.nonzero(labels() == FIRST + position).flatten().tolist()
+            expected += herd_in_a_loop(features()[member], of_class, keep)
+        assert found_ME[member].tolist() == expected
+
+
+def test_a_class_with_fewer_images_than_places_keeps_them_all() -> None:
+    for picks in (herding(features(), candidates(), 100), random(candidates(), 100, [0, 1, 2], task=0)):
+        kept_ME = kept_only(picks, candidates())
+        assert all(sorted(row) == list(range(sum(SIZES))) for row in kept_ME.tolist())
+
+
+def test_members_keep_the_same_number_of_each_class() -> None:
+    kept_ME = kept_only(random(candidates(), 3, [0, 1, 2], task=0), candidates())
+    for row in labels()[kept_ME]:
+        assert torch.bincount(row - FIRST).tolist() == [min(3, size) for size in SIZES]
+
+
+def test_random_choices_follow_seed_and_task_and_nothing_else() -> None:
+    alone = random(candidates(), 3, [7], task=2)
+    assert torch.equal(random(candidates(), 3, [4, 7], task=2)[1:], alone)
+    assert not torch.equal(random(candidates(), 3, [8], task=2), alone)
+    assert not torch.equal(random(candidates(), 3, [7], task=3), alone)
+
+
+def test_random_choices_are_uniform() -> None:
+    draws = 2000
+    picks = random(candidates(), 3, list(range(draws)), task=0)
+    times_N = torch.bincount(kept_only(picks, candidates()).flatten(), minlength=sum(SIZES))
+    for position, size in enumerate(SIZES):
+        share = min(3, size) / size
+        spread = (share * (1 - share) / draws) ** 0.5
+        rates = times_N[labels() == FIRST + position] / draws
+        assert (rates - share).abs().max() <= 5 * spread
