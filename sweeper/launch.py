@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any
 
@@ -18,7 +18,7 @@ import ray
 from ray import tune
 
 from sweeper import leaderboard, plan
-from sweeper.cluster import ClusterError, connected, find_address, fits, in_one_line, why_waiting
+from sweeper.cluster import ClusterError, connected, find_address, fits, in_one_line, must_wait, why_waiting
 from sweeper.driver import Driver, Watch
 from sweeper.files import Folder
 from sweeper.lease import Lease
@@ -110,7 +110,8 @@ def _sweep(space: Space, store: Store, benchmark: Benchmark, stop: StopSignal, *
             _first_task(job, driver, stop)
         driver.begin()
         try:
-            _fit(job, driver, concurrency, stop)
+            # On a cluster of our own nobody else holds what trials need: one that does not run is being started.
+            _fit(job, driver, concurrency, stop, lambda: None if own_cluster else why_waiting(resources))
         except Stopped:
             driver.end("stopped")
             raise
@@ -120,10 +121,10 @@ def _sweep(space: Space, store: Store, benchmark: Benchmark, stop: StopSignal, *
     if not ended:  # nothing else keeps the driver from asking for all
         _say(f"the budget is spent ({_budget(space)}); with a larger one the same command goes on")
     _summary(space, store, driver)
-    return 1 if driver.status.failed == driver.status.done else 0
+    return 1 if driver.status.done and driver.status.failed == driver.status.done else 0
 
 
-def _fit(job: Job, driver: Driver, concurrency: int, stop: StopSignal) -> None:
+def _fit(job: Job, driver: Driver, concurrency: int, stop: StopSignal, why: Callable[[], str | None]) -> None:
     spec = job.space.spec
     wants = {"cpu": spec.resources.cpu} | ({"gpu": spec.resources.gpu} if spec.resources.gpu else {})
     tuner = tune.Tuner(
@@ -140,7 +141,7 @@ def _fit(job: Job, driver: Driver, concurrency: int, stop: StopSignal) -> None:
             storage_path=f"{job.folder}/ray",
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=spec.retries),
-            callbacks=[Watch(driver, stop.check, lambda: why_waiting(spec.resources))],
+            callbacks=[Watch(driver, stop.check, why)],
         ),
     )
     try:
@@ -159,6 +160,7 @@ def _first_task(job: Job, driver: Driver, stop: StopSignal) -> None:
         return
     resources = job.space.spec.resources
     _say(f"training the first task once for all configurations ({len(missing)} seeds)")
+    driver.waits(must_wait(resources))
     running = train_first_task.options(num_cpus=resources.cpu, num_gpus=resources.gpu, max_retries=3).remote(
         job, first.params
     )
@@ -168,6 +170,7 @@ def _first_task(job: Job, driver: Driver, stop: StopSignal) -> None:
         spent_s = ray.get(running)
     except ray.exceptions.RayError as error:
         raise in_one_line(error) from None
+    driver.waits(None)
     _say(f"first task trained: {spent_s:.1f} device seconds, saved in every other configuration")
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from sweeper.cluster import connected, fits, why_waiting
+from sweeper.cluster import connected, must_wait
 from sweeper.contest import Verdict, measure, rival_of
 from sweeper.evidence import Decision, Interval, decide
 from sweeper.files import Folder
@@ -42,8 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     store = Store(results, f"{arguments.sweep}-promotion")
     with Lease.acquire(store.folder) as lease, connected(arguments.address):
         store.lease = lease
-        if not fits(sweep.resources):
-            print(f"waiting: {why_waiting(sweep.resources)}", flush=True)
+        why = must_wait(sweep.resources)
+        if why:
+            print(f"waiting: {why}", flush=True)
         verdict = measure(sweep, rival, store, top=arguments.top, n=arguments.seeds)
         _status(store).write(store.folder)
     return settle(sweep, verdict, file, Store(results, sweep.name), force=arguments.force)

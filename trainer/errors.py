@@ -84,11 +84,14 @@ def nearest(name: object, known: Iterable[str]) -> str | None:
 
 
 def exit_code(main: Callable[[], int | None]) -> int:
-    """Run a command's main: a UserError becomes one line on stderr and exit code 2."""
+    """Run a command's main: a UserError becomes one line on stderr and exit code 2, Ctrl-C one line and 130."""
     try:
         return main() or 0
     except UserError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
     except BrokenPipeError:  # the reader of our output (head, less) went away
         return 0
