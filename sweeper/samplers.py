@@ -85,8 +85,12 @@ def check(search: Search, pruning: Pruning | None, trials: int, file: str) -> No
     if isinstance(grid, dict) and trials > math.prod(len(values) for values in grid.values()):
         points = math.prod(len(values) for values in grid.values())
         raise ConfigError(f"{trials} are more than the grid has", file=file, field="trials", allowed=f"up to {points}")
-    if pruning is None:
-        return
+    if pruning is not None:
+        check_pruning(pruning, file)
+
+
+def check_pruning(pruning: Pruning, file: str) -> None:
+    """Raises ConfigError if Optuna has no such pruner, or it does not take the options."""
     _check_name("pruning.pruner", pruning.pruner, _names(optuna.pruners, BasePruner), file)
     try:
         pruner(pruning)
