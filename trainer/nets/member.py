@@ -9,7 +9,8 @@ indexing alone. One network is M = 1.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -17,13 +18,27 @@ from torch import Tensor, nn
 
 from trainer.rng import stream
 
+T = TypeVar("T")
 
-class MemberConv2d(nn.Module):
+
+class _Membered(nn.Module):
+    """A module whose parameters and buffers lead with ``[M, ...]``, all of whose members compute, or one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._shown: tuple[Tensor, ...] | None = None
+
+    def show(self, tensors: tuple[Tensor, ...] | None) -> None:
+        """Compute with these, of one member, instead of all; None: with all again."""
+        self._shown = tensors
+
+
+class MemberConv2d(_Membered):
     """M convolutions without bias. ``[B, M*Cin, H, W] -> [B, M*Cout, H', W']``."""
 
     def __init__(self, members: int, c_in: int, c_out: int, kernel: int, stride: int = 1) -> None:
         super().__init__()
-        self.members, self.stride, self.padding = members, stride, kernel // 2
+        self.stride, self.padding = stride, kernel // 2
         self.weight = nn.Parameter(torch.empty(members, c_out, c_in, kernel, kernel))
 
     def reset_member(self, member: int, generator: torch.Generator) -> None:
@@ -33,10 +48,13 @@ class MemberConv2d(nn.Module):
             self.weight[member].normal_(0.0, math.sqrt(2.0 / (c_out * k * k)), generator=generator)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.weight.flatten(0, 1), stride=self.stride, padding=self.padding, groups=self.members)
+        if self._shown is not None:
+            return F.conv2d(x, self._shown[0], stride=self.stride, padding=self.padding)
+        members = self.weight.shape[0]
+        return F.conv2d(x, self.weight.flatten(0, 1), stride=self.stride, padding=self.padding, groups=members)
 
 
-class MemberBatchNorm2d(nn.Module):
+class MemberBatchNorm2d(_Membered):
     """M batch norms. ``[B, M*C, H, W] -> same``; momentum 0.1, eps 1e-5."""
 
     running_mean: Tensor
@@ -50,14 +68,29 @@ class MemberBatchNorm2d(nn.Module):
         self.register_buffer("running_var", torch.ones(members, channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.batch_norm(
-            x,
-            self.running_mean.view(-1),
-            self.running_var.view(-1),
-            self.weight.view(-1),
-            self.bias.view(-1),
-            training=self.training,
+        weight, bias, mean, var = self._shown or (
+            t.view(-1) for t in (self.weight, self.bias, self.running_mean, self.running_var)
         )
+        return F.batch_norm(x, mean, var, weight, bias, training=self.training)
+
+
+def each_alone(net: nn.Module, forward: Callable[[Tensor], T], x: Tensor, members: int) -> list[T]:
+    """``forward`` of ``net`` for one member after another, on its channels of ``x [B, M*C, H, W]``.
+
+    Grouped convolution is slow on a CPU, and the activations of one member stay in its caches.
+    """
+    parts = [part for part in net.modules() if isinstance(part, _Membered)]
+    views = [[t.unbind(0) for t in (*part.parameters(False), *part.buffers(False))] for part in parts]
+    found = []
+    try:
+        for member, own in enumerate(x.unflatten(1, (members, -1)).unbind(1)):
+            for part, tensors in zip(parts, views, strict=True):
+                part.show(tuple(tensor[member] for tensor in tensors))
+            found.append(forward(own.contiguous(memory_format=torch.channels_last)))
+    finally:
+        for part in parts:
+            part.show(None)
+    return found
 
 
 def member_linear(x_MBD: Tensor, weight_MKD: Tensor, bias_MK: Tensor) -> Tensor:

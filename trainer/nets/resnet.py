@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer.nets.member import MemberBatchNorm2d, MemberConv2d, initialise, member_pool, pad_channels
+from trainer.nets.member import MemberBatchNorm2d, MemberConv2d, each_alone, initialise, member_pool, pad_channels
 
 
 class Maps(NamedTuple):
@@ -20,6 +21,15 @@ class Maps(NamedTuple):
     """``[B, M*D, h, w]``"""
     taps: tuple[Tensor, ...]
     """outputs of the stages before their last ReLU, ``[B, M*C_s, h_s, w_s]``"""
+
+
+def side_by_side(alone: Sequence[Maps]) -> Maps:
+    """The maps of members that were computed one by one."""
+    return Maps(
+        torch.cat([maps.features_MBD for maps in alone]),
+        torch.cat([maps.last for maps in alone], 1),
+        tuple(torch.cat(taps, 1) for taps in zip(*(maps.taps for maps in alone), strict=True)),
+    )
 
 
 class PadShortcut(nn.Module):
@@ -83,6 +93,11 @@ class ResNet(nn.Module):
         self.blocks_a_stage = blocks
 
     def forward(self, x: Tensor) -> Maps:
+        if self.members == 1 or x.is_cuda or torch.compiler.is_compiling():
+            return self._maps(x, self.members)
+        return side_by_side(each_alone(self, lambda own: self._maps(own, 1), x, self.members))
+
+    def _maps(self, x: Tensor, members: int) -> Maps:
         x = F.relu(self.bn(self.stem(x)))
         if self.large_stem:
             x = F.max_pool2d(x, 3, 2, 1)
@@ -92,7 +107,7 @@ class ResNet(nn.Module):
             if number % self.blocks_a_stage == 0:
                 taps.append(y)
             x = F.relu(y) if self.last_relu or number < len(self.blocks) else y
-        return Maps(member_pool(x, self.members), x, tuple(taps))
+        return Maps(member_pool(x, members), x, tuple(taps))
 
 
 def build(
