@@ -56,6 +56,11 @@ def learning_rate(optim: OptimConfig, epoch: int) -> float:
     return float(optim.lr * rise * optim.gamma ** sum(milestone <= epoch for milestone in optim.milestones))
 
 
+def stage_learning_rate(stage: Stage, epoch: int) -> float:
+    """The optimiser's own, with the stage's drops."""
+    return learning_rate(stage.optim, epoch) * math.prod(f for start, f in stage.drops.items() if start <= epoch)
+
+
 def train_stage(
     state: State,
     stage: Stage,
@@ -113,7 +118,7 @@ class _EpochLoop:
     def run(self, epoch: int) -> EpochReport:
         state, optim = self.state, self.stage.optim
         started = time.perf_counter()
-        lr = learning_rate(optim, epoch)
+        lr = stage_learning_rate(self.stage, epoch)
         assert state.optimiser is not None
         for group in state.optimiser.param_groups:
             group["lr"] = lr * group["lr_factor"]

@@ -167,6 +167,8 @@ class Stage:
     """first rows of the head that do not learn"""
     lr_factor: Mapping[str, float] = field(default_factory=dict)
     """of the learning rate, by the beginnings of parameters' names"""
+    drops: Mapping[int, float] = field(default_factory=dict)
+    """further factors of the learning rate, by the 0-based epoch from which they hold"""
     no_decay: tuple[str, ...] = ()
     """parameters without weight decay, likewise"""
     prepare: Callable[[State], None] | None = None
