@@ -20,8 +20,8 @@ from trainer.methods.base import Method
 from trainer.nets.heads import LinearHead
 from trainer.nets.network import Outputs
 from trainer.rng import Draws
-from trainer.stages import Networks, Stage, Step, TaskContext, TaskImages, Terms
-from trainer.state import TEACHER, State
+from trainer.stages import TEACHER, Networks, Stage, Step, TaskContext, TaskImages, Terms
+from trainer.state import State
 
 HEAD_GRAD = "head_grad_MK"
 """buffer of the sums over steps of the gradient norms of the head's rows"""
@@ -205,6 +205,8 @@ class _EpochLoop:
         state.optimiser.step()
         if stage.frozen_rows:
             self._restore_rows()
+        if stage.after_step is not None:
+            stage.after_step(state.network)
         return terms, (out.logits_MBK.detach().argmax(2) == batch.labels_MB).sum(1)
 
     @torch.no_grad()
@@ -229,7 +231,7 @@ def _with_teacher(method: Method, networks: Networks, images: Tensor) -> Outputs
 def clip_by_member(parameters: list[torch.nn.Parameter], largest: float) -> None:
     """Scale each member's gradient down to norm ``largest`` where it exceeds it."""
     grads = [p.grad for p in parameters if p.grad is not None]
-    norm_M = torch.stack([g.flatten(1).square().sum(1) for g in grads]).sum(0).sqrt()
+    norm_M = torch.stack([g.reshape(len(g), -1).square().sum(1) for g in grads]).sum(0).sqrt()
     scale_M = (largest / norm_M.clamp_min(1e-6)).clamp_max(1)
     for grad in grads:
         grad.mul_(scale_M.view(-1, *[1] * (grad.dim() - 1)))
