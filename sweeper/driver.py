@@ -251,7 +251,7 @@ class Driver(Searcher):
         self._done_before, self._started = self.status.done, time.time()
         self._write_status()
 
-    def end(self, state: Literal["finished", "stopped"]) -> None:
+    def end(self, state: Literal["finished", "stopped", "failed"]) -> None:
         """This launch is over."""
         self._packs.clear()
         self.status.state = state

@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from trainer.config import OptimConfig
+from trainer.distill.choice import names
+from trainer.distill.dakd import DistributionAwareKD
 from trainer.methods.gradient_reweighting import GradientReweighting
 from trainer.nets import resnet
 from trainer.nets.heads import LinearHead
@@ -91,8 +93,8 @@ class Trained:
 NET = resnet.build("small", 1, [0] * len(MEMBERS))
 
 
-def outputs(features_MBD: Tensor, logits_MBK: Tensor) -> Outputs:
-    return Outputs(features_MBD, logits_MBK, Maps(features_MBD, features_MBD, ()))
+def outputs(features_MBD: Tensor, logits_MBK: Tensor, weight_MKD: Tensor) -> Outputs:
+    return Outputs(features_MBD, logits_MBK, Maps(features_MBD, features_MBD, ()), weight_MKD=weight_MKD)
 
 
 @dataclass
@@ -107,17 +109,19 @@ class Training:
         (self.stage,) = self.method.plan(self.task, self.buffers)
         self.buffers = dict(self.stage.buffers)
 
-    def step(self, batch: Batch) -> Trained:
+    def step(self, batch: Batch, adjusted: bool = True) -> Trained:
         head = LinearHead(self.task.members, D, self.task.seen).double()
         head.load_state_dict({"weight_MKD": batch.weight_MKD, "bias_MK": batch.bias_MK})
         features_MBD = batch.features_MBD.clone().requires_grad_()
         logits_MBK = head(features_MBD)
-        teacher = None if batch.teacher_MBm is None else outputs(features_MBD, batch.teacher_MBm)
-        out = outputs(features_MBD, logits_MBK)._replace(teacher=teacher)
+        teacher = None
+        if batch.teacher_MBm is not None:
+            teacher = outputs(batch.features_MBD.flip(1), batch.teacher_MBm, batch.weight_MKD[:, : self.task.old])
+        out = outputs(features_MBD, logits_MBK, head.weight_MKD)._replace(teacher=teacher)
         step = Step(out, batch.labels_MB, self.task, self.buffers, Network(NET, {"head": head}))
         terms = self.stage.loss(step)
         sum(value_M.sum() for value_M in terms.values()).backward()  # type: ignore[union-attr]
-        if self.stage.adjust_grads is not None:
+        if adjusted and self.stage.adjust_grads is not None:
             self.stage.adjust_grads(step)
         assert head.weight_MKD.grad is not None
         assert head.bias_MK.grad is not None
@@ -316,6 +320,27 @@ def test_distillation_and_reweighted_cross_entropy_have_equal_norms() -> None:
     assert distilled_MKD[:, OLD:].abs().max() == 0
 
 
+@pytest.mark.parametrize("kd", names())
+def test_with_nothing_reweighted_it_is_the_plain_gradient_whatever_the_distillation(kd: str) -> None:
+    task = context()
+    training = Training(GradientReweighting(kd=kd, group="none", beta="one"), task)
+    batch = Batch.draw(0, task)
+    plain, found = training.step(batch, adjusted=False), training.step(batch)
+    torch.testing.assert_close(found.weight_grad_MKD, plain.weight_grad_MKD, atol=1e-12, rtol=0)
+    torch.testing.assert_close(found.bias_grad_MK, plain.bias_grad_MK, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("kd", names())
+def test_the_scale_of_a_distillation_reaches_the_backbone_alone(kd: str) -> None:
+    task = context()
+    first = Training(GradientReweighting(kd=kd), task).step(Batch.draw(0, task))
+    task.hyper["lambda"].mul_(3)
+    second = Training(GradientReweighting(kd=kd), task).step(Batch.draw(0, task))
+    nothing = Training(GradientReweighting(kd="none"), task).step(Batch.draw(0, task)).feature_grad_MBD
+    assert torch.equal(second.weight_grad_MKD, first.weight_grad_MKD)
+    torch.testing.assert_close(second.feature_grad_MBD - nothing, 3 * (first.feature_grad_MBD - nothing))
+
+
 def test_the_cap_holds_the_distillation_down() -> None:
     alone = first_step(kd="none").weight_grad_MKD
     capped, free = (first_step(beta_cap=cap).weight_grad_MKD for cap in (0.01, 1e6))
@@ -407,11 +432,11 @@ def test_constants_of_cifar100_lt_in_ten_tasks() -> None:
     for t in range(1, 10):
         task = context(old=10 * t, counts=counts[: 10 * (t + 1)], exemplars=20)
         constants = method.constants(task)
-        assert constants.lost is not None
+        assert isinstance(constants.distillation, DistributionAwareKD)
         attenuation.append(float(constants.attenuation_M[0]))
         weight.append(float(constants.kd_weight_M[0]) / 4)
-        balance.append(constants.lost.balance)
-        largest_share.append(float(constants.lost.share_m.max()))
+        balance.append(constants.distillation.lost.balance)
+        largest_share.append(float(constants.distillation.lost.share_m.max()))
     assert attenuation == pytest.approx([0.703, 0.545, 0.498, 0.433, 0.425, 0.439, 0.429, 0.425, 0.387], abs=6e-4)
     assert weight == pytest.approx([0.52, 0.87, 1.06, 1.59, 1.70, 1.51, 1.65, 1.70, 3.04], abs=6e-3)
     assert balance == pytest.approx([0.330, 0.634, 0.704, 0.751, 0.766, 0.760, 0.782, 0.806, 0.811], abs=6e-4)

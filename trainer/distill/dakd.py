@@ -6,11 +6,13 @@ He & Zhu, "Gradient Reweighting: Towards Imbalanced Class-Incremental Learning",
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor
 
+from trainer.distill.base import KnowledgeDistillation, OldClasses, Pair
 from trainer.distill.kd import kd, kd_grad
 
 
@@ -55,3 +57,20 @@ def dakd_grad(logits_MBm: Tensor, teacher_MBm: Tensor, temperature_M: Tensor, lo
     tempered = teacher_MBm + share_m * (logits_MBm - teacher_MBm)
     balanced = kd_grad(logits_MBm, teacher_MBm, temperature_M)
     return lost.balance * balanced + (1 - lost.balance) * share_m * kd_grad(tempered, teacher_MBm, temperature_M)
+
+
+@dataclass(frozen=True)
+class DistributionAwareKD(KnowledgeDistillation):
+    """``dakd`` of the logits."""
+
+    lost: LostData
+
+    @classmethod
+    def prepare(cls, old: OldClasses) -> Self:
+        return cls(lost_data(old.counts_m, old.kept_m, smoothing=old.entropy_smoothing, norm=old.lost_norm))
+
+    def loss(self, pair: Pair) -> Tensor:
+        return dakd(pair.logits_MBm, pair.teacher_MBm, pair.temperature_M, self.lost)
+
+    def grad(self, pair: Pair) -> Tensor:
+        return dakd_grad(pair.logits_MBm, pair.teacher_MBm, pair.temperature_M, self.lost)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from trainer.distill.base import KnowledgeDistillation, Pair
+
 
 def kd(logits_MBm: Tensor, teacher_MBm: Tensor, temperature_M: Tensor) -> Tensor:
     """``-(1/B) sum_b sum_j softmax(zt/T)_j log softmax(z/T)_j``, per member ``[M]``."""
@@ -18,3 +20,13 @@ def kd_grad(logits_MBm: Tensor, teacher_MBm: Tensor, temperature_M: Tensor) -> T
     """Gradient of ``kd`` in the student's logits: ``(softmax(z/T) - softmax(zt/T)) / (T B)``, ``[M, B, m]``."""
     T = temperature_M[:, None, None]
     return ((logits_MBm / T).softmax(-1) - (teacher_MBm / T).softmax(-1)) / (T * logits_MBm.shape[1])
+
+
+class PlainKD(KnowledgeDistillation):
+    """``kd`` of the logits."""
+
+    def loss(self, pair: Pair) -> Tensor:
+        return kd(pair.logits_MBm, pair.teacher_MBm, pair.temperature_M)
+
+    def grad(self, pair: Pair) -> Tensor:
+        return kd_grad(pair.logits_MBm, pair.teacher_MBm, pair.temperature_M)

@@ -1,13 +1,17 @@
-"""Finetuning with replay plus plain knowledge distillation on the old classes."""
+"""Finetuning with replay plus distillation on the old classes, plain or any other."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import ClassVar
 
-from trainer.distill.kd import kd
+from torch import Tensor
+
+from trainer.distill.base import KnowledgeDistillation, OldClasses, Pair
+from trainer.distill.choice import Choice, prepare
 from trainer.losses.cross_entropy import cross_entropy
 from trainer.methods.base import Method, hyper
-from trainer.stages import Step, Terms
+from trainer.stages import Stage, Step, TaskContext, Terms
 
 
 class Distillation(Method):
@@ -15,12 +19,17 @@ class Distillation(Method):
     needs_teacher: ClassVar[bool] = True
 
     lambda_: float = hyper(1.0, "weight of the distillation", alias="lambda", fusable=True, acts_from=1, ge=0, le=100)
+    kd: Choice = hyper("kd", "the distillation", acts_from=1)
     temperature: float = hyper(2.0, "softens teacher and student", fusable=True, acts_from=1, gt=0, le=100)
 
-    def loss(self, step: Step) -> Terms:
+    def plan(self, task: TaskContext, carried: dict[str, Tensor]) -> tuple[Stage, ...]:
+        loss = partial(self.terms, distillation=prepare(self.kd, OldClasses.of(task)))
+        return (Stage("train", task.optim, loss),)
+
+    def terms(self, step: Step, distillation: KnowledgeDistillation | None) -> Terms:
         terms = {"ce": cross_entropy(step.logits_MBK, step.labels_MB)}
-        if step.teacher_MBK is not None:
+        if distillation is not None:
             T = step.task.hyper["temperature"]
-            old = step.logits_MBK[..., : step.task.old]
-            terms["kd"] = step.task.hyper["lambda"] * T**2 * kd(old, step.teacher_MBK, T)
+            distilled_M = distillation.loss(Pair.of(step.out, step.labels_MB, T))
+            terms["kd"] = step.task.hyper["lambda"] * T**2 * distilled_M
         return terms

@@ -1,6 +1,6 @@
 """Gradient reweighting for imbalanced class-incremental learning (He & Zhu, CVPR 2024).
 
-The loss is cross-entropy with a log prior plus distribution-aware distillation. The network learns from
+The loss is cross-entropy with a log prior plus distribution-aware distillation, or any other. The network learns from
 its ordinary gradient; the classifier from a reweighted one (Eq. 11): each class's row is scaled by its
 accumulated gradient norm within its group (Eq. 4), old and new classes against each other (Eq. 10), and the
 distillation's gradient is scaled to the norm of the reweighted cross-entropy's. All of it is closed form in
@@ -20,8 +20,9 @@ import torch
 from pydantic import model_validator
 from torch import Tensor
 
-from trainer.distill.dakd import LostData, dakd, dakd_grad, lost_data
-from trainer.losses.cross_entropy import cross_entropy, cross_entropy_grad
+from trainer.distill.base import KnowledgeDistillation, OldClasses, Pair
+from trainer.distill.choice import Choice, prepare
+from trainer.losses.cross_entropy import cross_entropy, cross_entropy_grad, log_prior
 from trainer.methods.base import Method, hyper
 from trainer.stages import Stage, Step, TaskContext, Terms
 
@@ -42,8 +43,8 @@ class TaskConstants(NamedTuple):
 
     prior_K: Tensor | None
     """log prior, or None where it is none or follows the gradients"""
-    lost: LostData | None
-    """None in the first task"""
+    distillation: KnowledgeDistillation | None
+    """None in the first task too"""
     attenuation_M: Tensor
     """A of Eq. 10"""
     kd_weight_M: Tensor
@@ -78,7 +79,7 @@ class GradientReweighting(Method):
     attenuate_by: Literal["images", "classes"] = hyper(
         "images", "what the old share in the attenuation counts", acts_from=1
     )
-    kd: Literal["dakd", "kd", "none"] = hyper("dakd", "the distillation", acts_from=1)
+    kd: Choice = hyper("dakd", "the distillation (Fig. 5)", acts_from=1)
     kd_weight: Literal["images", "classes"] = hyper(
         "images", "lambda grows with sqrt(old images / new images), or with old classes / new classes", acts_from=1
     )
@@ -88,9 +89,9 @@ class GradientReweighting(Method):
     )
     beta_cap: float | None = hyper(None, "largest scale of the distillation gradient; null: none", acts_from=1, gt=0)
     reweight_kd: bool = hyper(False, "reweight the distillation gradient by class too (the ablation)", acts_from=1)
-    lost_norm: Literal["l2", "max"] = hyper("l2", "norm of the lost-data shares (Eq. 8)", acts_from=1)
+    lost_norm: Literal["l2", "max"] = hyper("l2", "dakd: norm of the lost-data shares (Eq. 8)", acts_from=1)
     entropy_smoothing: float = hyper(
-        0.001, "images added to each class's loss inside the entropy (Eq. 7)", acts_from=1, ge=0, le=1000
+        0.001, "dakd: images added to each class's loss inside the entropy (Eq. 7)", acts_from=1, ge=0, le=1000
     )
 
     @model_validator(mode="before")
@@ -109,8 +110,7 @@ class GradientReweighting(Method):
         if not self.phi_reset and "phi_MK" in carried:
             phi_MK[:, : task.old] = carried["phi_MK"][:, : task.old]
         loss: Callable[[Step], Terms] = partial(self.terms, constants=constants)
-        distils = self.kd != "none" and task.old > 0
-        reweights = self.group != "none" or self.prior == "grads" or distils
+        reweights = self.group != "none" or self.prior == "grads" or constants.distillation is not None
         adjust = partial(self.reweight, constants=constants) if reweights else None
         return (Stage("train", task.optim, loss, adjust, {"phi_MK": phi_MK}),)
 
@@ -120,20 +120,18 @@ class GradientReweighting(Method):
         """Everything that depends on class counts alone."""
         counts_K, kept_K, m, ones_M = task.counts_K, task.kept_K, task.old, torch.ones_like(task.hyper["alpha"])
         prior_counts_K = {"counts": kept_K, "all_counts": counts_K}.get(self.prior)
-        prior_K = None if prior_counts_K is None else (prior_counts_K / prior_counts_K.sum()).log().to(task.dtype)
+        prior_K = None if prior_counts_K is None else log_prior(prior_counts_K).to(task.dtype)
         if m == 0:
             return TaskConstants(prior_K, None, ones_M, ones_M)
         images_old, images_new = float(counts_K[:m].sum()), float(counts_K[m:].sum())
         by_images = self.attenuate_by == "images"
         old_share = images_old / (images_old + images_new) if by_images else m / task.seen
         growth = math.sqrt(images_old / images_new) if self.kd_weight == "images" else m / task.new
-        lost = lost_data(counts_K[:m], kept_K[:m], smoothing=self.entropy_smoothing, norm=self.lost_norm)
-        if self.kd == "kd":
-            lost = LostData(1.0, torch.zeros_like(lost.share_m))
+        old = OldClasses(counts_K[:m], kept_K[:m], self.lost_norm, self.entropy_smoothing)
         T_M = task.hyper["temperature"]
         return TaskConstants(
             prior_K,
-            lost,
+            prepare(self.kd, old),
             torch.exp(-task.hyper["alpha"] * old_share),
             task.hyper["lambda"] * growth * (T_M**2 if self.kd_t2 else 1),
         )
@@ -141,12 +139,8 @@ class GradientReweighting(Method):
     def terms(self, step: Step, constants: TaskConstants) -> Terms:
         """Eq. 9: cross-entropy with the prior, plus the weighted distillation."""
         terms = {"ce": cross_entropy(step.logits_MBK, step.labels_MB, self._prior(step, constants))}
-        if self._distils(step):
-            assert step.teacher_MBK is not None
-            assert constants.lost is not None
-            old = step.logits_MBK[..., : step.task.old]
-            distilled_M = dakd(old, step.teacher_MBK, step.task.hyper["temperature"], constants.lost)
-            terms["kd"] = constants.kd_weight_M * distilled_M
+        if constants.distillation is not None:
+            terms["kd"] = constants.kd_weight_M * constants.distillation.loss(_pair(step))
         return terms
 
     @torch.no_grad()
@@ -158,7 +152,7 @@ class GradientReweighting(Method):
         scale_MK = self._scale(phi_MK, step.task, constants)
         grad_MKD = scale_MK.unsqueeze(2) * ce_MKD
         grad_bias_MK = scale_MK * ce_bias_MK if self.reweight_bias else ce_bias_MK
-        if self._distils(step):
+        if constants.distillation is not None:
             m = step.task.old
             kd_MmD, kd_bias_Mm = self._distillation_at_head(step, constants, norm_M=grad_MKD.norm(dim=(1, 2)))
             if self.reweight_kd:
@@ -194,11 +188,8 @@ class GradientReweighting(Method):
         The scale is taken of the unweighted gradient, in which lambda and T^2 have no part: with beta on they
         cancel, and so they do here without rounding.
         """
-        assert step.teacher_MBK is not None
-        assert constants.lost is not None
-        old_MBm = step.logits_MBK[..., : step.task.old]
-        grad_MBm = dakd_grad(old_MBm, step.teacher_MBK, step.task.hyper["temperature"], constants.lost)
-        kd_MmD, kd_bias_Mm = _at_head(grad_MBm, step)
+        assert constants.distillation is not None
+        kd_MmD, kd_bias_Mm = constants.distillation.at_head(_pair(step))
         if self.beta == "one":
             scale_M = constants.kd_weight_M
         else:
@@ -217,8 +208,9 @@ class GradientReweighting(Method):
             return torch.where(phi_MK.sum(1, keepdim=True) > 0, share_MK.clamp_min(_TINY).log(), 0)
         return None if constants.prior_K is None else constants.prior_K.expand(step.task.members, -1)
 
-    def _distils(self, step: Step) -> bool:
-        return self.kd != "none" and step.teacher_MBK is not None
+
+def _pair(step: Step) -> Pair:
+    return Pair.of(step.out, step.labels_MB, step.task.hyper["temperature"])
 
 
 def _at_head(grad_MBC: Tensor, step: Step) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,98 @@
+"""What a distillation is: a loss that keeps a student near its teacher on the classes that the teacher knows.
+
+A distillation is one file of this folder that defines one subclass of KnowledgeDistillation. Nothing registers it: a
+field ``kd`` of a method takes the file's name, or ``none``.
+
+Conventions of all of them. Student and teacher are compared on the teacher's m old classes, by raw logits: no prior, no
+bias correction, no new class. All images of a batch count, old and new. Values are means over the batch and in units of
+T^2: a caller multiplies by the temperature squared for the published scale, or leaves it. Terms of a divergence are
+cross-entropies: the teacher's entropy, which has no gradient, is part of the value.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Literal, NamedTuple, Self
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from trainer.nets.network import Outputs
+    from trainer.stages import TaskContext
+
+
+class Pair(NamedTuple):
+    """What a student and its teacher make of the same batch."""
+
+    logits_MBm: Tensor
+    teacher_MBm: Tensor
+    temperature_M: Tensor
+    labels_MB: Tensor
+    """of all classes: m and above are new ones"""
+    features_MBD: Tensor
+    teacher_features_MBD: Tensor
+    weight_MmD: Tensor | None = None
+    """the student's rows of the old classes; None where its logits are not linear in its features"""
+    teacher_weight_MmD: Tensor | None = None
+
+    @classmethod
+    def of(cls, out: Outputs, labels_MB: Tensor, temperature_M: Tensor) -> Self:
+        """Of a student's outputs that hold its teacher's."""
+        assert out.teacher is not None
+        old = out.teacher.logits_MBK.shape[2]
+        return cls(
+            out.logits_MBK[..., :old],
+            out.teacher.logits_MBK,
+            temperature_M,
+            labels_MB,
+            out.features_MBD,
+            out.teacher.features_MBD,
+            None if out.weight_MKD is None else out.weight_MKD[:, :old],
+            out.teacher.weight_MKD,
+        )
+
+
+class OldClasses(NamedTuple):
+    """What is known of the m old classes before a task begins, and how the data that they lost is measured."""
+
+    counts_m: Tensor
+    """training images when each class was learnt, float64"""
+    kept_m: Tensor
+    """exemplars of it now, float64"""
+    lost_norm: Literal["l2", "max"] = "l2"
+    """norm of the classes' shares of the lost data"""
+    entropy_smoothing: float = 0.001
+    """images added to each class's loss inside the entropy of the lost data"""
+
+    @classmethod
+    def of(cls, task: TaskContext) -> Self:
+        return cls(task.counts_K[: task.old], task.kept_K[: task.old])
+
+
+class HeadGrad(NamedTuple):
+    """Gradients in the old classes' rows and biases of the student's head."""
+
+    weight_MmD: Tensor
+    bias_Mm: Tensor
+
+
+class KnowledgeDistillation(ABC):
+    """One distillation, with whatever of it stays the same over a task."""
+
+    @classmethod
+    def prepare(cls, old: OldClasses) -> Self:
+        """Of one task, whose m >= 1 old classes are these."""
+        return cls()
+
+    @abstractmethod
+    def loss(self, pair: Pair) -> Tensor:
+        """Per member ``[M]``, in units of T^2."""
+
+    @abstractmethod
+    def grad(self, pair: Pair) -> Tensor:
+        """Gradient of ``loss`` in the student's logits alone, ``[M, B, m]``, in closed form."""
+
+    def at_head(self, pair: Pair) -> HeadGrad:
+        """Gradient of ``loss`` in the student's head, in closed form: by the chain rule through a linear head."""
+        grad_MBm = self.grad(pair)
+        return HeadGrad(grad_MBm.transpose(1, 2) @ pair.features_MBD.detach(), grad_MBm.sum(1))

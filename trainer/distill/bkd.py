@@ -1,0 +1,44 @@
+"""Balanced knowledge distillation: a teacher that is reweighted towards classes with few images.
+
+Zhang et al., "Balanced Knowledge Distillation for Long-tailed Learning", Neurocomputing 2023. A student that equals its
+teacher does not stand still: the tail is pushed up.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from trainer.distill.base import KnowledgeDistillation, OldClasses, Pair
+from trainer.distill.kd import kd, kd_grad
+
+BETA = 0.9999
+"""of the effective number of images, as published for CIFAR-100"""
+
+
+@dataclass(frozen=True)
+class BalancedKD(KnowledgeDistillation):
+    """``kd`` with teacher probabilities ``omega_j t_j / sum_k omega_k t_k``."""
+
+    log_omega_m: Tensor
+    """log of omega, up to a constant, which cancels"""
+
+    @classmethod
+    def prepare(cls, old: OldClasses) -> Self:
+        """omega = 1 / effective number of the images that the class was learnt from."""
+        # expm1: 1 - beta^n is small where n is, and most of its digits would be lost.
+        return cls(-(-torch.expm1(old.counts_m * math.log(BETA))).log())
+
+    def loss(self, pair: Pair) -> Tensor:
+        return kd(pair.logits_MBm, self._teacher(pair), pair.temperature_M)
+
+    def grad(self, pair: Pair) -> Tensor:
+        return kd_grad(pair.logits_MBm, self._teacher(pair), pair.temperature_M)
+
+    def _teacher(self, pair: Pair) -> Tensor:
+        """Logits whose softened probabilities are the reweighted ones."""
+        return pair.teacher_MBm + pair.temperature_M[:, None, None] * self.log_omega_m.to(pair.teacher_MBm)

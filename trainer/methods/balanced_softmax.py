@@ -1,0 +1,30 @@
+"""Balanced softmax: cross-entropy whose softmax knows how many images each class has; classification does not."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import ClassVar
+
+from torch import Tensor
+
+from trainer.losses.cross_entropy import cross_entropy, log_prior
+from trainer.methods.base import Method, hyper
+from trainer.stages import Stage, Step, TaskContext, Terms
+
+
+class BalancedSoftmax(Method):
+    """The counts are those of the images at hand; a class without any is left out of the softmax."""
+
+    paper: ClassVar[str] = (
+        "Ren et al., Balanced Meta-Softmax for Long-Tailed Visual Recognition, NeurIPS 2020, without its meta-sampler; "
+        "other strengths: Menon et al., Long-tail learning via logit adjustment, ICLR 2021"
+    )
+
+    tau: float = hyper(1.0, "strength of the log prior", fusable=True, gt=0, le=10)
+
+    def plan(self, task: TaskContext, carried: dict[str, Tensor]) -> tuple[Stage, ...]:
+        prior_MK = task.hyper["tau"][:, None] * log_prior(task.kept_K).to(task.dtype)
+        return (Stage("train", task.optim, partial(self.with_prior, prior_MK=prior_MK)),)
+
+    def with_prior(self, step: Step, prior_MK: Tensor) -> Terms:
+        return {"ce": cross_entropy(step.logits_MBK, step.labels_MB, prior_MK)}

@@ -1,0 +1,69 @@
+"""Pooled outputs distillation (PODNet): several proxies a class, features and pooled maps that stay near the old ones.
+
+The rows of old classes stand still. Maps are those of the network's stages before their last ReLU.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar, Literal, cast
+
+from torch import Tensor, nn
+
+from trainer.distill.features import cosine_distance, pooled_distance
+from trainer.losses.cross_entropy import cross_entropy
+from trainer.losses.nca import nca
+from trainer.methods.base import Method, hyper
+from trainer.nets.heads import CosineHead
+from trainer.stages import Stage, Step, TaskContext, Terms
+
+
+class Podnet(Method):
+    paper: ClassVar[str] = (
+        "Douillard et al., PODNet: Pooled Outputs Distillation for Small-Tasks Incremental Learning, ECCV 2020"
+    )
+    needs_teacher: ClassVar[bool] = True
+    last_relu: ClassVar[bool] = False
+
+    flat: float = hyper(
+        1.0,
+        "weight of the distillation of features, times sqrt(all classes / new classes)",
+        fusable=True,
+        acts_from=1,
+        ge=0,
+        le=1000,
+    )
+    spatial: float = hyper(
+        3.0,
+        "weight of the distillation of pooled maps, times sqrt(all classes / new classes)",
+        fusable=True,
+        acts_from=1,
+        ge=0,
+        le=1000,
+    )
+    proxies: int = hyper(10, "of a class", ge=1, le=1000)
+    classification: Literal["ce", "nca"] = hyper(
+        "ce", "cross-entropy, as in Long-Tailed CIL, whose margin cancels; or the paper's loss with a margin"
+    )
+    margin: float = hyper(0.6, "of the paper's loss, in similarities; none in cross-entropy", fusable=True, ge=0, le=2)
+
+    def parts(self, members: int, features: int) -> dict[str, nn.Module]:
+        return {"head": CosineHead(members, features, proxies=self.proxies)}
+
+    def plan(self, task: TaskContext, carried: dict[str, Tensor]) -> tuple[Stage, ...]:
+        return (Stage("train", task.optim, self.loss, frozen_rows=task.old),)
+
+    def loss(self, step: Step) -> Terms:
+        logits_MBK, labels_MB, hyper_M = step.logits_MBK, step.labels_MB, step.task.hyper
+        if self.classification == "ce":
+            terms = {"ce": cross_entropy(logits_MBK, labels_MB)}
+        else:
+            scale_M = cast(CosineHead, step.head).scale_M
+            terms = {"nca": nca(logits_MBK, labels_MB, scale_M * hyper_M["margin"])}
+        if step.out.teacher is not None:
+            growth = math.sqrt(step.task.seen / step.task.new)
+            old, now = step.out.teacher, step.out
+            terms["flat"] = hyper_M["flat"] * growth * cosine_distance(now.features_MBD, old.features_MBD)
+            apart_M = pooled_distance(now.maps.taps, old.maps.taps, step.task.members)
+            terms["spatial"] = hyper_M["spatial"] * growth * apart_M
+        return terms

@@ -1,0 +1,34 @@
+"""Random over-sampling: every class is seen as often as any other, by repeating the images of rare ones."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import ClassVar, Literal
+
+from torch import Tensor
+
+from trainer.data.samplers import duplicated, oversampled
+from trainer.losses.cross_entropy import cross_entropy
+from trainer.methods.base import Method, hyper
+from trainer.stages import Stage, Step, TaskContext, Terms
+
+
+class RandomOverSampling(Method):
+    paper: ClassVar[str] = (
+        "Van Hulse et al., Experimental Perspectives on Learning from Imbalanced Data, ICML 2007; for networks Buda et "
+        "al., A systematic study of the class imbalance problem, 2018"
+    )
+
+    repeat: Literal["drawn", "duplicated"] = hyper(
+        "drawn",
+        "drawn: as many images an epoch as there are, with replacement; duplicated: each class again and again, until "
+        "it has as many as the largest, which takes more steps",
+    )
+    power: float = hyper(1.0, "drawn: an image of class k comes with probability ~ 1 / n_k**power", ge=0, le=4)
+
+    def plan(self, task: TaskContext, carried: dict[str, Tensor]) -> tuple[Stage, ...]:
+        sampler = duplicated if self.repeat == "duplicated" else partial(oversampled, power=self.power)
+        return (Stage("train", task.optim, self.loss, sampler=sampler),)
+
+    def loss(self, step: Step) -> Terms:
+        return {"ce": cross_entropy(step.logits_MBK, step.labels_MB)}
