@@ -58,17 +58,22 @@ def class_aware(labels_MN: Tensor, draws: Draws, *, run: int = 4) -> Tensor:
     )
 
 
-def mixed(labels_MN: Tensor, draws: Draws, *, old: int, new_a_batch: int, old_a_batch: int) -> Tensor:
+def mixed(
+    labels_MN: Tensor, draws: Draws, *, old: int, new_a_batch: int, old_a_batch: int, drop_last: bool = False
+) -> Tensor:
     """Batches of ``new_a_batch`` new images, then ``old_a_batch`` exemplars: every new image once, exemplars cycled.
 
-    The last batch keeps the proportion. ``old``: classes of earlier tasks. (SS-IL, Ahn et al., ICCV 2021.)
+    The last batch keeps the proportion, or is left out. ``old``: classes of earlier tasks. (SS-IL, Ahn et al., ICCV
+    2021.)
     """
-    return torch.stack(
+    order_MN = torch.stack(
         [
             _mixed(labels_N < old, new_a_batch, old_a_batch, generator)
             for labels_N, generator in zip(labels_MN, draws.generators("shuffle"), strict=True)
         ]
     )
+    batch = new_a_batch + old_a_batch
+    return order_MN[:, : order_MN.shape[1] // batch * batch] if drop_last else order_MN
 
 
 def oversampling(power: float) -> Sampler:

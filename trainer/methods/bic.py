@@ -1,0 +1,118 @@
+"""BiC: distillation, then the bias towards new classes is corrected by two numbers a task, found on images set aside.
+
+Of every class a few images are never trained on, for good. When the network is trained, a factor and an offset on the
+new classes' logits are learnt from those images of all classes seen; from then on they are part of the classifier, and
+of the teacher. A class always keeps an image to train on, and what is set aside counts as exemplars.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from trainer.distill.kd import kd
+from trainer.losses.cross_entropy import cross_entropy
+from trainer.methods.base import Method, hyper
+from trainer.nets.correction import TaskAffine
+from trainer.nets.network import Network, Outputs
+from trainer.stages import Stage, Step, TaskContext, TaskImages, Terms, rescheduled
+
+
+class Bic(Method):
+    paper: ClassVar[str] = "Wu et al., Large Scale Incremental Learning, CVPR 2019"
+    needs_teacher: ClassVar[bool] = True
+
+    lambda_: float = hyper(
+        1.0,
+        "weight of the distillation, beside its share m / K",
+        alias="lambda",
+        fusable=True,
+        acts_from=1,
+        ge=0,
+        le=100,
+    )
+    temperature: float = hyper(2.0, "softens teacher and student", fusable=True, acts_from=1, gt=0, le=100)
+    reserve: float = hyper(
+        0.1, "part of each class's places in memory that is set aside for the correction, rounded up", ge=0, lt=1
+    )
+    bias_epochs: float = hyper(
+        1.25, "epochs of the correction, as a part of those of a task (200 of 160)", acts_from=1, gt=0, le=10
+    )
+    bias_lr: float = hyper(
+        1.0, "learning rate of the correction, as a part of a task's; constant", acts_from=1, gt=0, le=10
+    )
+    offset_decay: float = hyper(
+        0.1, "weight of half the squared offset in the correction's loss", fusable=True, acts_from=1, ge=0, le=100
+    )
+
+    # -- hooks ------------------------------------------------------------------------------------
+
+    def parts(self, members: int, features: int) -> dict[str, nn.Module]:
+        return {**super().parts(members, features), "correction": TaskAffine(members)}
+
+    def outputs(self, network: Network, images: Tensor) -> Outputs:
+        out: Outputs = network(images)
+        return out._replace(logits_MBK=_correction(network)(out.logits_MBK), weight_MKD=None)
+
+    def plan(self, task: TaskContext, carried: dict[str, Tensor]) -> tuple[Stage, ...]:
+        train = Stage("train", task.optim, self.loss, pool=self._to_train_on, trains=("net.", "head."))
+        if task.old == 0:
+            return (train,)
+        optim = rescheduled(task.optim, self.bias_epochs, lr=self.bias_lr * task.optim.lr, weight_decay=0.0)
+        correct = Stage(
+            "correct",
+            optim,
+            self.correction_loss,
+            forward=lambda networks, images: self.outputs(networks.student, images),
+            pool=self._set_aside,
+            trains=("correction.",),
+            evaluates=("net",),
+        )
+        return (train, correct)
+
+    def loss(self, step: Step) -> Terms:
+        """``(1 - m/K) CE + m/K KD``, logits of student and teacher corrected."""
+        ce_M = cross_entropy(step.logits_MBK, step.labels_MB)
+        if step.teacher_MBK is None:
+            return {"ce": ce_M}
+        share = step.task.old / step.task.seen
+        kd_M = kd(step.logits_MBK[..., : step.task.old], step.teacher_MBK, step.task.hyper["temperature"])
+        return {"ce": (1 - share) * ce_M, "kd": step.task.hyper["lambda"] * share * kd_M}
+
+    def correction_loss(self, step: Step) -> Terms:
+        offset_M = _correction(step.network).offset_MT[:, -1]
+        decay_M = step.task.hyper["offset_decay"] * offset_M.square() / 2
+        return {"ce": cross_entropy(step.logits_MBK, step.labels_MB), "offset": decay_M}
+
+    def memorable(self, images: TaskImages) -> Tensor:
+        return images.new_N[~self._reserved_A(images)[images.new_N]]
+
+    def exemplars(self, per_class: int) -> int:
+        return per_class - self._places(per_class)
+
+    # -- what is set aside ------------------------------------------------------------------------
+
+    def _places(self, per_class: int) -> int:
+        """Images set aside of a class with ``per_class`` places, one of which at least stays for training."""
+        return max(0, min(math.ceil(round(self.reserve * per_class, 9)), per_class - 1))
+
+    def _reserved_A(self, images: TaskImages) -> Tensor:
+        """Which of all training images are set aside: the first of each class, but never its last one."""
+        last_A = torch.bincount(images.labels_A)[images.labels_A] - 1
+        return images.rank_A() < last_A.clamp_max(self._places(images.per_class))
+
+    def _to_train_on(self, images: TaskImages) -> Tensor:
+        return torch.cat([self.memorable(images).expand(len(images.exemplars_ME), -1), images.exemplars_ME], dim=1)
+
+    def _set_aside(self, images: TaskImages) -> Tensor:
+        seen_A = images.labels_A <= images.labels_A[images.new_N].max()
+        return (seen_A & self._reserved_A(images)).nonzero().squeeze(1).expand(len(images.exemplars_ME), -1)
+
+
+def _correction(network: Network) -> TaskAffine:
+    part = network.correction
+    assert isinstance(part, TaskAffine)
+    return part

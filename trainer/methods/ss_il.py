@@ -1,0 +1,68 @@
+"""SS-IL: batches of new images and exemplars in a fixed ratio, a softmax for either, distillation task by task.
+
+The official code and that of Long-Tailed CIL (Liu et al., ECCV 2022) differ; ``ce_mean``, ``kd_t2`` and ``drop_last``
+are the official code's by default, but for the last batch, which is kept: small tasks have no other.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import ClassVar, Literal
+
+from torch import Tensor
+
+from trainer.data.samplers import mixed
+from trainer.distill.taskwise import taskwise_kl
+from trainer.losses.cross_entropy import cross_entropy
+from trainer.losses.separated import separated_cross_entropy
+from trainer.methods.base import Method, hyper
+from trainer.stages import Stage, Step, TaskContext, Terms
+
+
+class SsIl(Method):
+    paper: ClassVar[str] = "Ahn et al., SS-IL: Separated Softmax for Incremental Learning, ICCV 2021"
+    needs_teacher: ClassVar[bool] = True
+
+    lambda_: float = hyper(
+        1.0, "weight of the distillation, a sum over tasks", alias="lambda", fusable=True, acts_from=1, ge=0, le=100
+    )
+    temperature: float = hyper(2.0, "softens teacher and student", fusable=True, acts_from=1, gt=0, le=100)
+    new_per_exemplar: float = hyper(
+        4.0,
+        "new images in a batch for each exemplar; a batch has optim.batch_size new images",
+        acts_from=1,
+        gt=0,
+        le=1000,
+    )
+    ce_mean: Literal["images", "groups"] = hyper(
+        "images",
+        "cross-entropy is a mean over all images, or, as Long-Tailed CIL's code does, a mean over new images plus one "
+        "over exemplars",
+        acts_from=1,
+    )
+    kd_t2: bool = hyper(
+        True, "multiply the distillation by the temperature squared; Long-Tailed CIL's code does not", acts_from=1
+    )
+    drop_last: bool = hyper(
+        False,
+        "leave out a batch with fewer new images, as Long-Tailed CIL's code does: small tasks train nothing",
+        acts_from=1,
+    )
+
+    def plan(self, task: TaskContext, carried: dict[str, Tensor]) -> tuple[Stage, ...]:
+        if not bool(task.kept_K[: task.old].sum() > 0):
+            return (Stage("train", task.optim, self.loss),)
+        new = task.optim.batch_size
+        old = max(1, round(new / self.new_per_exemplar))
+        trains = not self.drop_last or bool(task.counts_K[task.old :].sum() >= new)
+        optim = task.optim.model_copy(update={"batch_size": new + old, "epochs": task.optim.epochs if trains else 0})
+        sampler = partial(mixed, old=task.old, new_a_batch=new, old_a_batch=old, drop_last=self.drop_last)
+        return (Stage("train", optim, self.loss, sampler=sampler),)
+
+    def loss(self, step: Step) -> Terms:
+        if step.teacher_MBK is None:
+            return {"ce": cross_entropy(step.logits_MBK, step.labels_MB)}
+        ce_M = separated_cross_entropy(step.logits_MBK, step.labels_MB, step.task.old, self.ce_mean)
+        T_M = step.task.hyper["temperature"]
+        kd_M = taskwise_kl(step.logits_MBK[..., : step.task.old], step.teacher_MBK, step.task.sizes[:-1], T_M)
+        return {"ce": ce_M, "kd": step.task.hyper["lambda"] * (T_M**2 if self.kd_t2 else 1) * kd_M}
