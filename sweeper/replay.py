@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 import yaml
@@ -58,7 +58,7 @@ class Replayed:
 def replay(finished: Sequence[Finished], pruning: Pruning, *, maximize: bool) -> Replayed:
     """Put the pruner to every configuration after each of its tasks but the last."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    direction = "maximize" if maximize else "minimize"
+    direction: Literal["maximize", "minimize"] = "maximize" if maximize else "minimize"
     study = optuna.create_study(direction=direction, pruner=samplers.pruner(pruning))
     pruned: dict[int, int] = {}
     saved_s = 0.0
@@ -90,17 +90,12 @@ def replay(finished: Sequence[Finished], pruning: Pruning, *, maximize: bool) ->
 def finished_of(results: str, sweep: SweepFile) -> list[Finished]:
     """The configurations of a stored sweep that ran to their end, in their order. Raises StoreError if none did."""
     metric = str(sweep.objective["metric"])
-    rows = (
-        open_results(results, sweep.name)
-        .sql(
-            f"SELECT trial, task, avg({metric}) AS value, sum(tasks.device_s + tasks.saved_s) AS device_s FROM tasks "
-            "WHERE trial IN (SELECT trial FROM seeds WHERE status = 'finished') GROUP BY trial, task ORDER BY trial, task"
-        )
-        .arrow()
-        .to_pylist()
+    found = open_results(results, sweep.name).sql(
+        f"SELECT trial, task, avg({metric}) AS value, sum(device_s + saved_s) AS device_s FROM tasks "
+        "WHERE trial IN (SELECT trial FROM seeds WHERE status = 'finished') GROUP BY ALL ORDER BY trial, task"
     )
     by_trial: dict[int, list[dict[str, Any]]] = {}
-    for row in rows:
+    for row in found.arrow().to_pylist():
         by_trial.setdefault(row["trial"], []).append(row)
     if not by_trial:
         raise StoreError(f"{sweep.where}: no configuration has finished: nothing to replay")

@@ -18,7 +18,7 @@ from trainer.config import DataConfig
 _ATTEMPTS = 10
 _SCALE = (0.08, 1.0)
 _LOG_RATIO = (math.log(3 / 4), math.log(4 / 3))
-_STATISTICS = {
+STATISTICS = {
     "cifar100": ((0.5071, 0.4866, 0.4409), (0.2009, 0.1984, 0.2023)),
     "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
@@ -139,7 +139,7 @@ def _centre_crop(pixels_NCHW: Tensor, index_N: Tensor, crop: int) -> Tensor:
 
 def _normalised(images_NHWC: Tensor, data: DataConfig, dtype: torch.dtype) -> Tensor:
     """Grey images take the mean of the three channels' statistics."""
-    mean_C, deviation_C = (torch.tensor(values, dtype=torch.float64) for values in _STATISTICS[data.normalise])
+    mean_C, deviation_C = (torch.tensor(values, dtype=torch.float64) for values in STATISTICS[data.normalise])
     if images_NHWC.shape[3] == 1:
         mean_C, deviation_C = mean_C.mean(0, keepdim=True), deviation_C.mean(0, keepdim=True)
     exact = torch.float64 if dtype == torch.float64 else torch.float32

@@ -20,6 +20,9 @@ from trainer.rng import stream
 
 T = TypeVar("T")
 
+_ALONE_FROM_PIXELS = 1 << 14
+"""of one member's batch"""
+
 
 class _Membered(nn.Module):
     """A module whose parameters and buffers lead with ``[M, ...]``, all of whose members compute, or one."""
@@ -74,11 +77,18 @@ class MemberBatchNorm2d(_Membered):
         return F.batch_norm(x, mean, var, weight, bias, training=self.training)
 
 
-def each_alone(net: nn.Module, forward: Callable[[Tensor], T], x: Tensor, members: int) -> list[T]:
-    """``forward`` of ``net`` for one member after another, on its channels of ``x [B, M*C, H, W]``.
+def better_alone(x: Tensor, members: int) -> bool:
+    """Whether ``each_alone`` is the faster way for images ``x [B, M*C, H, W]``.
 
-    Grouped convolution is slow on a CPU, and the activations of one member stay in its caches.
+    It is on a CPU, where grouped convolution is slow, once the images are so large that not the calls but the
+    convolutions take the time.
     """
+    large = x.shape[0] * x.shape[2] * x.shape[3] >= _ALONE_FROM_PIXELS
+    return members > 1 and large and not x.is_cuda and not torch.compiler.is_compiling()
+
+
+def each_alone(net: nn.Module, forward: Callable[[Tensor], T], x: Tensor, members: int) -> list[T]:
+    """``forward`` of ``net`` for one member after another, on its channels of ``x [B, M*C, H, W]``."""
     parts = [part for part in net.modules() if isinstance(part, _Membered)]
     views = [[t.unbind(0) for t in (*part.parameters(False), *part.buffers(False))] for part in parts]
     found = []
@@ -113,9 +123,9 @@ def by_member(x: Tensor, members: int) -> Tensor:
     return x.unflatten(1, (members, -1)).transpose(0, 1)
 
 
-def pad_channels(x: Tensor, members: int, pad: int) -> Tensor:
+def pad_channels(x: Tensor, channels: int, pad: int) -> Tensor:
     """``pad`` channels of zeros on both sides of each member's: ``[B, M*C, H, W] -> [B, M*(C + 2 pad), H, W]``."""
-    return F.pad(x.unflatten(1, (members, -1)), (0, 0, 0, 0, pad, pad)).flatten(1, 2)
+    return F.pad(x.unflatten(1, (-1, channels)), (0, 0, 0, 0, pad, pad)).flatten(1, 2)
 
 
 def repeat_images(x_BCHW: Tensor, members: int) -> Tensor:

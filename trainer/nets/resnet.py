@@ -9,7 +9,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer.nets.member import MemberBatchNorm2d, MemberConv2d, each_alone, initialise, member_pool, pad_channels
+from trainer.nets.member import (
+    MemberBatchNorm2d,
+    MemberConv2d,
+    better_alone,
+    each_alone,
+    initialise,
+    member_pool,
+    pad_channels,
+)
 
 
 class Maps(NamedTuple):
@@ -35,12 +43,12 @@ def side_by_side(alone: Sequence[Maps]) -> Maps:
 class PadShortcut(nn.Module):
     """Every second pixel, channels padded with zeros: the shortcut without parameters (option A of the paper)."""
 
-    def __init__(self, members: int, c_in: int, c_out: int, stride: int) -> None:
+    def __init__(self, c_in: int, c_out: int, stride: int) -> None:
         super().__init__()
-        self.members, self.pad, self.stride = members, (c_out - c_in) // 2, stride
+        self.c_in, self.pad, self.stride = c_in, (c_out - c_in) // 2, stride
 
     def forward(self, x: Tensor) -> Tensor:
-        return pad_channels(x[:, :, :: self.stride, :: self.stride], self.members, self.pad)
+        return pad_channels(x[:, :, :: self.stride, :: self.stride], self.c_in, self.pad)
 
 
 class Block(nn.Module):
@@ -55,7 +63,7 @@ class Block(nn.Module):
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or c_in != c_out:
             self.shortcut = (
-                PadShortcut(members, c_in, c_out, stride)
+                PadShortcut(c_in, c_out, stride)
                 if shortcut == "pad"
                 else nn.Sequential(MemberConv2d(members, c_in, c_out, 1, stride), MemberBatchNorm2d(members, c_out))
             )
@@ -90,14 +98,15 @@ class ResNet(nn.Module):
                 stages.append(Block(members, c_in, width, 2 if stage > 0 and block == 0 else 1, shortcut))
                 c_in = width
         self.blocks = nn.Sequential(*stages)
-        self.blocks_a_stage = blocks
+        self.widths, self.blocks_a_stage = tuple(widths), blocks
 
     def forward(self, x: Tensor) -> Maps:
-        if self.members == 1 or x.is_cuda or torch.compiler.is_compiling():
-            return self._maps(x, self.members)
-        return side_by_side(each_alone(self, lambda own: self._maps(own, 1), x, self.members))
+        if better_alone(x, self.members):
+            return side_by_side(each_alone(self, lambda own: self.together(own, 1), x, self.members))
+        return self.together(x, self.members)
 
-    def _maps(self, x: Tensor, members: int) -> Maps:
+    def together(self, x: Tensor, members: int) -> Maps:
+        """All of ``members``, or the one that is shown, in one pass."""
         x = F.relu(self.bn(self.stem(x)))
         if self.large_stem:
             x = F.max_pool2d(x, 3, 2, 1)

@@ -1,0 +1,83 @@
+"""A training step: the whole method's against plain cross-entropy's, and against the released code's with ``--peer``.
+
+``python -m benchmarks.step --small --device cpu``. Timed are the steps of the last task's epochs, with their images and
+their distillation; both sides train the same run in turn, in one process.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from benchmarks import peer, timing
+from trainer.config import RunConfig
+from trainer.data.tasks import build
+from trainer.errors import exit_code
+from trainer.loop import EpochReport
+from trainer.methods.base import find
+from trainer.precision import Options
+from trainer.run import Observer, run
+
+PLAIN, WHOLE, PEER = "cross-entropy", "whole method", "released code"
+
+
+class _LastTask(Observer):
+    """Seconds of a step in the last task, epoch by epoch."""
+
+    def __init__(self, tasks: int) -> None:
+        self._last, self.step_s = tasks - 1, list[float]()
+
+    def on_epoch(self, report: EpochReport) -> None:
+        if report.task == self._last:
+            self.step_s.append(report.wall_s / report.steps)
+
+
+def step_s(config: RunConfig, options: Options, tasks: int) -> float:
+    """Median seconds of a step of the last task."""
+    observer = _LastTask(tasks)
+    run([config], options, observer=observer)
+    return statistics.median(observer.step_s)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = timing.parser("step", "A training step of the whole method against a plain one.")
+    parser.add_argument("--peer", type=Path, metavar="DIR", help="a checkout of the paper's released code")
+    parser.add_argument("--peer-workers", type=int, default=peer.WORKERS, help="its loader's (default: %(default)s)")
+    arguments = parser.parse_args(argv)
+    config, options = timing.chosen(arguments)
+    benchmark = build(config.data, config.protocol)
+    tasks = len(benchmark.tasks)
+    plain = config.model_copy(update={"method": find("finetune")()})
+    sides: dict[str, Callable[[], float | None]] = {
+        PLAIN: lambda: step_s(plain, options, tasks),
+        WHOLE: lambda: step_s(config, options, tasks),
+    }
+    if arguments.peer:
+        released = peer.ReleasedCode(
+            arguments.peer, config, benchmark, options.resolve_device(), arguments.peer_workers
+        )
+
+        def released_step_s() -> float:
+            released.run()
+            return statistics.median(released.step_s)
+
+        sides[PEER] = released_step_s
+    seconds = timing.alternate(sides, arguments.rounds)
+    rows = [
+        [name, timing.spread([s * 1e3 for s in found]), timing.spread(timing.ratios(seconds, name, PLAIN))]
+        for name, found in seconds.items()
+    ]
+    timing.publish(
+        arguments.name,
+        [timing.described(config, options, arguments)],
+        ("step of the last task", "ms", "times the cross-entropy step"),
+        rows,
+        {"step_s": seconds, "config_id": config.config_id},
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(main))
