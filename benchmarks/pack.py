@@ -53,7 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("\n".join(f"M = {r[0]}, {r[1]}: {r[2]} ms a member" for r in rows[-len(WAYS) :]), flush=True)
     about = (
         f"{arguments.net}, {arguments.side} pixels, batch {arguments.batch}, forward and backward; "
-        f"{device_name(device)}, {precision}, {torch.get_num_threads()} threads; {arguments.rounds} rounds, median (least to most)."
+        f"{device_name(device)}, {precision}, {torch.get_num_threads()} threads; {arguments.rounds} rounds, "
+        "median (least to most)."
     )
     headers = ("M", "members", "ms a member", "times grouped", "MiB a member")
     timing.publish(arguments.name, [about], headers, rows, {"step_s": content})
