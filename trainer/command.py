@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from trainer.checkpoint import FileSlot, atomic_write
-from trainer.config import RunConfig
+from trainer.config import LARGEST_SEED, RunConfig
 from trainer.errors import CheckpointError, ConfigError, UserError
 from trainer.loop import EpochReport
 from trainer.output import write_tables
@@ -135,14 +135,17 @@ class _Progress(Observer):
 
 def _prepare(out: Path, configs: Sequence[RunConfig], resume: bool) -> FileSlot:
     """The checkpoint of an output folder. Refuses to mix two runs in one folder."""
+    slot = FileSlot(out / "checkpoint.pt")
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        atomic_write(out / "run.yaml", dump_run(configs[0]).encode())
+        if not slot.path.exists():
+            out.mkdir(parents=True, exist_ok=True)
+            atomic_write(out / "run.yaml", dump_run(configs[0]).encode())
+        elif not resume:
+            raise CheckpointError(
+                f"{slot}: this folder holds a run already; go on with --resume, or give another --out"
+            )
     except OSError as error:
         raise UserError(f"--out {out}: cannot be written: {error.strerror}") from None
-    slot = FileSlot(out / "checkpoint.pt")
-    if slot.path.exists() and not resume:
-        raise CheckpointError(f"{slot}: this folder holds a run already; go on with --resume, or give another --out")
     return slot
 
 
@@ -179,9 +182,15 @@ def _seeds(text: str) -> list[int]:
         seeds = [int(part) for part in text.split(",")]
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of seeds like 0,1,2") from None
-    if len(set(seeds)) != len(seeds) or min(seeds) < 0:
-        raise argparse.ArgumentTypeError(f"{text!r}: seeds must be different and not negative")
+    if len(set(seeds)) != len(seeds) or min(seeds) < 0 or max(seeds) > LARGEST_SEED:
+        raise argparse.ArgumentTypeError(f"{text!r}: seeds must be different and from 0 to {LARGEST_SEED}")
     return seeds
+
+
+def _epochs(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of epochs, 0 or more")
+    return int(text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -200,7 +209,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", metavar="DIR", help="write Parquet tables and the checkpoint here")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     parser.add_argument(
-        "--checkpoint-every", type=int, default=0, metavar="EPOCHS", help="besides after every task (default: 0, off)"
+        "--checkpoint-every",
+        type=_epochs,
+        default=0,
+        metavar="EPOCHS",
+        help="besides after every task (default: 0, off)",
     )
     parser.add_argument("--verify", action="store_true", help="re-run a promoted file and compare with its numbers")
     return parser

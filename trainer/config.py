@@ -16,6 +16,8 @@ from trainer.errors import ConfigError
 from trainer.methods.base import Method, find, names
 from trainer.validation import explain
 
+LARGEST_SEED = 2**31 - 1
+
 
 class Section(BaseModel):
     """A strict, frozen part of a configuration: unknown keys and wrong types are refused."""
@@ -86,8 +88,10 @@ class DataConfig(Section):
     )
     pad: int = Field(4, ge=0, le=64, description="zero padding in pixels before the training crop")
     flip: bool = Field(True, description="training: mirror half of the images")
-    normalise: Literal["cifar100", "cifar10", "imagenet", "half"] = Field(
-        "cifar100", description="whose channel means and deviations; half: 0.5 and 0.5"
+    normalise: Literal["cifar100", "cifar10", "cifar10_image_std", "imagenet", "half"] = Field(
+        "cifar100",
+        description="whose channel means and deviations; cifar10_image_std: deviations within an image, not over all "
+        "pixels (long-tailed recognition); half: 0.5 and 0.5",
     )
     imbalance: Imbalance = Imbalance()
     holdout_fraction: Fraction = Field(
@@ -186,7 +190,7 @@ class RunConfig(Section):
     optim: OptimConfig = OptimConfig()
     stage2: Stage2 | None = Field(None, description="null: none")
     seed: int = Field(
-        0, ge=0, le=2**31 - 1, description="of initial weights, shuffles, augmentation and random exemplars"
+        0, ge=0, le=LARGEST_SEED, description="of initial weights, shuffles, augmentation and random exemplars"
     )
 
     @field_validator("method", mode="before")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from trainer.config import LARGEST_SEED
 from trainer.errors import ConfigError, nearest, shown
 from trainer.records import RunResult
 from trainer.runfile import RunFile
@@ -45,13 +46,18 @@ class Claim:
             )
         try:
             low, high = found["interval_pct"]
-            return cls(
+            claim = cls(
                 metric=str(found["metric"]),
                 by_seed_pct={int(seed): float(value) for seed, value in found["by_seed_pct"].items()},
                 half_width_pct=(float(high) - float(low)) / 2,
                 data_fingerprint=str(found["data_fingerprint"]),
                 torch_threads=int(found["torch_threads"]),
             )
+            if not claim.by_seed_pct or not 0 <= min(claim.seeds) <= max(claim.seeds) <= LARGEST_SEED:
+                raise ValueError(f"by_seed_pct must have seeds, from 0 to {LARGEST_SEED}")
+            if claim.torch_threads < 1:
+                raise ValueError("torch_threads must be 1 or more")
+            return claim
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ConfigError(f"cannot be read: {error}", file=path, field="provenance") from None
 

@@ -21,6 +21,8 @@ from trainer.distill.mkd import MultiLevelKD
 from trainer.errors import ConfigError
 from trainer.methods.base import find as find_method
 from trainer.methods.base import names as methods
+from trainer.nets.network import Network
+from trainer.nets.resnet import build
 
 M, B, D, OLD, NEW = 3, 7, 6, 4, 2
 T_M = torch.tensor([1.0, 2.0, 4.5], dtype=torch.float64)
@@ -299,6 +301,20 @@ def test_a_method_takes_each_of_them_or_none(method: str) -> None:
         find_method(method).model_validate({"kd": "kdd"})
     listed = find_method(method).model_json_schema()["properties"]["kd"]["enum"]
     assert sorted(listed) == sorted([*names(), NONE])
+
+
+@pytest.mark.parametrize("name", taking_any())
+def test_the_rows_that_a_method_shows_make_its_logits(name: str) -> None:
+    method = find_method(name)()
+    network = Network(build("small", 3, [0, 1]), method.parts(2, 64))
+    for task in range(3):
+        network.grow(2, [0, 1], task)
+    for number, parameter in enumerate(network.parameters()):
+        parameter.data.add_(0.1 * draw(*parameter.shape, seed=number).to(parameter))
+    out = method.outputs(network.double().eval(), draw(B, 2 * 3, 8, 8, seed=0))
+    assert out.weight_MKD is not None
+    biases_MBK = out.logits_MBK - out.features_MBD @ out.weight_MKD.mT
+    torch.testing.assert_close(biases_MBK, biases_MBK[:, :1].expand_as(biases_MBK), atol=1e-10, rtol=0)
 
 
 def test_a_wrong_name_is_one_line() -> None:

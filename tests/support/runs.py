@@ -38,7 +38,7 @@ def tiny_run(method: str, hyper: dict[str, Any] | None = None, **changes: Any) -
         "seed": 0,
     }
     for name, change in changes.items():
-        fields[name] = {**fields[name], **change} if isinstance(change, dict) else change
+        fields[name] = {**fields.get(name, {}), **change} if isinstance(change, dict) else change
     return RunConfig.model_validate(fields)
 
 

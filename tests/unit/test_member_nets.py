@@ -98,7 +98,7 @@ def test_a_network_beside_others_is_the_network_alone(training: bool) -> None:
 
 
 def test_resnet32_is_the_papers() -> None:
-    """0.46 M parameters (He et al., CVPR 2016, Table 6) without the classifier's; two 1x1 shortcuts with their norms."""
+    """0.46 M parameters (He et al., CVPR 2016) without the classifier's; two 1x1 shortcuts with their norms."""
     net = build("resnet32", 3, [0])
     shortcuts = (16 * 32 + 2 * 32) + (32 * 64 + 2 * 64)
     assert parameters(net, but="shortcut") == 463_504

@@ -8,12 +8,14 @@ of the teacher. A class always keeps an image to train on, and what is set aside
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from trainer.distill.kd import kd
+from trainer.distill.base import KnowledgeDistillation, OldClasses, Pair
+from trainer.distill.choice import Choice, prepare
 from trainer.losses.cross_entropy import cross_entropy
 from trainer.methods.base import Method, hyper
 from trainer.nets.correction import TaskAffine
@@ -26,15 +28,10 @@ class Bic(Method):
     needs_teacher: ClassVar[bool] = True
 
     lambda_: float = hyper(
-        1.0,
-        "weight of the distillation, beside its share m / K",
-        alias="lambda",
-        fusable=True,
-        acts_from=1,
-        ge=0,
-        le=100,
+        1.0, "weight of the distillation, beside its m / K", alias="lambda", fusable=True, acts_from=1, ge=0, le=100
     )
     temperature: float = hyper(2.0, "softens teacher and student", fusable=True, acts_from=1, gt=0, le=100)
+    kd: Choice = hyper("kd", "the distillation", acts_from=1)
     reserve: float = hyper(
         0.1, "part of each class's places in memory that is set aside for the correction, rounded up", ge=0, lt=1
     )
@@ -55,10 +52,13 @@ class Bic(Method):
 
     def outputs(self, network: Network, images: Tensor) -> Outputs:
         out: Outputs = network(images)
-        return out._replace(logits_MBK=_correction(network)(out.logits_MBK), weight_MKD=None)
+        correction = _correction(network)
+        rows_MKD = None if out.weight_MKD is None else correction.rows(out.weight_MKD)
+        return out._replace(logits_MBK=correction(out.logits_MBK), weight_MKD=rows_MKD)
 
     def plan(self, task: TaskContext, carried: dict[str, Tensor]) -> tuple[Stage, ...]:
-        train = Stage("train", task.optim, self.loss, pool=self._to_train_on, trains=("net.", "head."))
+        loss = partial(self.terms, distillation=prepare(self.kd, OldClasses.of(task)))
+        train = Stage("train", task.optim, loss, pool=self._to_train_on, trains=("net.", "head."))
         if task.old == 0:
             return (train,)
         optim = rescheduled(task.optim, self.bias_epochs, lr=self.bias_lr * task.optim.lr, weight_decay=0.0)
@@ -73,13 +73,13 @@ class Bic(Method):
         )
         return (train, correct)
 
-    def loss(self, step: Step) -> Terms:
+    def terms(self, step: Step, distillation: KnowledgeDistillation | None) -> Terms:
         """``(1 - m/K) CE + m/K KD``, logits of student and teacher corrected."""
         ce_M = cross_entropy(step.logits_MBK, step.labels_MB)
-        if step.teacher_MBK is None:
+        if distillation is None:
             return {"ce": ce_M}
         share = step.task.old / step.task.seen
-        kd_M = kd(step.logits_MBK[..., : step.task.old], step.teacher_MBK, step.task.hyper["temperature"])
+        kd_M = distillation.loss(Pair.of(step.out, step.labels_MB, step.task.hyper["temperature"]))
         return {"ce": (1 - share) * ce_M, "kd": step.task.hyper["lambda"] * share * kd_M}
 
     def correction_loss(self, step: Step) -> Terms:

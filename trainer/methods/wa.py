@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
 
-from trainer.distill.kd import kd
+from trainer.distill.base import KnowledgeDistillation, OldClasses, Pair
+from trainer.distill.choice import Choice, prepare
 from trainer.losses.cross_entropy import cross_entropy
 from trainer.methods.base import Method, hyper
 from trainer.nets.correction import align_new_rows
@@ -25,30 +27,25 @@ class Wa(Method):
     needs_teacher: ClassVar[bool] = True
 
     lambda_: float = hyper(
-        1.0,
-        "weight of the distillation, beside its share m / K",
-        alias="lambda",
-        fusable=True,
-        acts_from=1,
-        ge=0,
-        le=100,
+        1.0, "weight of the distillation, beside its m / K", alias="lambda", fusable=True, acts_from=1, ge=0, le=100
     )
     temperature: float = hyper(2.0, "softens teacher and student", fusable=True, acts_from=1, gt=0, le=100)
+    kd: Choice = hyper("kd", "the distillation", acts_from=1)
     clip_weights: bool = hyper(
         False, "keep the classifier's weights at 0 or more, as the paper does, so that norms are sizes of logits"
     )
 
     def plan(self, task: TaskContext, carried: dict[str, Tensor]) -> tuple[Stage, ...]:
-        return (Stage("train", task.optim, self.loss, after_step=_clip if self.clip_weights else None),)
+        loss = partial(self.terms, distillation=prepare(self.kd, OldClasses.of(task)))
+        return (Stage("train", task.optim, loss, after_step=_clip if self.clip_weights else None),)
 
-    def loss(self, step: Step) -> Terms:
+    def terms(self, step: Step, distillation: KnowledgeDistillation | None) -> Terms:
         """``(1 - m/K) CE + m/K KD``."""
         ce_M = cross_entropy(step.logits_MBK, step.labels_MB)
-        if step.teacher_MBK is None:
+        if distillation is None:
             return {"ce": ce_M}
         share = step.task.old / step.task.seen
-        old_MBm = step.logits_MBK[..., : step.task.old]
-        kd_M = kd(old_MBm, step.teacher_MBK, step.task.hyper["temperature"])
+        kd_M = distillation.loss(Pair.of(step.out, step.labels_MB, step.task.hyper["temperature"]))
         return {"ce": (1 - share) * ce_M, "kd": step.task.hyper["lambda"] * share * kd_M}
 
     def after_stage(self, stage: Stage, state: State, images: TaskImages) -> None:

@@ -26,10 +26,16 @@ class TaskAffine(Growing):
         self.register_buffer("task_MK", torch.empty(members, 0, dtype=torch.int64))
 
     def forward(self, logits_MBK: Tensor) -> Tensor:
-        factor_MK, offset_MK = (
-            _last_learns(x_MT).gather(1, self.task_MK).unsqueeze(1) for x_MT in (self.factor_MT, self.offset_MT)
-        )
-        return factor_MK * logits_MBK + offset_MK
+        factor_MK, offset_MK = self._of_classes(self.factor_MT), self._of_classes(self.offset_MT)
+        return factor_MK.unsqueeze(1) * logits_MBK + offset_MK.unsqueeze(1)
+
+    def rows(self, weight_MKD: Tensor) -> Tensor:
+        """The rows of a linear head whose logits, but for biases, are the corrected ones."""
+        return self._of_classes(self.factor_MT).unsqueeze(2) * weight_MKD
+
+    def _of_classes(self, x_MT: Tensor) -> Tensor:
+        """``[M, K]``; earlier tasks' do not learn."""
+        return torch.cat([x_MT[:, :-1].detach(), x_MT[:, -1:]], dim=1).gather(1, self.task_MK)
 
     def grow(self, classes: int, seeds: Sequence[int], task: int) -> None:
         own_Mc = torch.full((len(seeds), classes), self.factor_MT.shape[1]).to(self.task_MK)
@@ -37,10 +43,6 @@ class TaskAffine(Growing):
         one_M1 = torch.ones(len(seeds), 1).to(self.factor_MT)
         self.factor_MT = nn.Parameter(torch.cat([self.factor_MT.data, one_M1], dim=1))
         self.offset_MT = nn.Parameter(torch.cat([self.offset_MT.data, 0 * one_M1], dim=1))
-
-
-def _last_learns(x_MT: Tensor) -> Tensor:
-    return torch.cat([x_MT[:, :-1].detach(), x_MT[:, -1:]], dim=1)
 
 
 @torch.no_grad()

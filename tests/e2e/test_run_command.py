@@ -1,0 +1,302 @@
+"""``python -m trainer.run`` as users run it: tables, Parquet, kills, claims, and a line for each mistake."""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from support.commands import ROOT, finish, start
+from support.runs import FEW_IMAGES, tiny_run
+from trainer.checkpoint import FileSlot
+from trainer.command import main
+from trainer.errors import exit_code
+from trainer.precision import Options
+from trainer.run import run
+from trainer.runfile import dump_run, load_run
+
+COMMAND = "trainer.run"
+
+
+def run_file(folder: Path, **changes: Any) -> Path:
+    file = folder / "tiny.yaml"
+    file.write_text(dump_run(tiny_run("distillation", **{"data": FEW_IMAGES, **changes})))
+    return file
+
+
+def table(out: Path, name: str) -> list[dict[str, Any]]:
+    """A table of --out without times, and without the commit, which may move on while tests run."""
+    rows: list[dict[str, Any]] = pq.read_table(out / name).to_pylist()
+    return [{k: v for k, v in row.items() if not k.endswith(("_s", "_at", "git_commit"))} for row in rows]
+
+
+def all_tables(out: Path) -> dict[str, list[dict[str, Any]]]:
+    return {name: table(out, name) for name in ("trials", "tasks", "epochs", "classes")}
+
+
+def test_a_run_is_shown_and_written(tmp_path: Path) -> None:
+    file, out = run_file(tmp_path), tmp_path / "out"
+    shown, errors = finish(start(COMMAND, file, "--seeds", "0,1", "--out", out, "--device", "cpu"))
+    assert errors == ""
+    expected = run([tiny_run("distillation", data=FEW_IMAGES, seed=seed) for seed in (0, 1)], Options(device="cpu"))
+    first, *_ = shown.splitlines()
+    assert first == "distillation on digits (ratio 4), lfs 3, small, 2 epochs a task, seeds 0, 1"
+    accuracies = [result.row["acc_task_mean_pct"] for result in expected]
+    mean, spread = sum(accuracies) / 2, abs(accuracies[0] - accuracies[1]) / 2**0.5
+    assert re.search(
+        rf"^ACC \(mean over tasks\) +{mean:.2f} ± {spread:.2f} % +on validation, n = 2$", shown, re.MULTILINE
+    )
+    assert len(re.findall(r"^task \d/3: accuracy [\d.]+ %, ACC so far [\d.]+ %", shown, re.MULTILINE)) == 3
+    assert len(re.findall(r"^.? *[123] .*\d+\.\d+ .*$", shown, re.MULTILINE)) >= 3, "the table has a row a task"
+    for line in ("ACC (weighted by classes)", "after the last task", "forgetting", "by shot", f"results: {out}"):
+        assert line in shown
+    assert load_run(out / "run.yaml").config == load_run(file).config
+    stored = all_tables(out)
+    assert [row["acc_task_mean_pct"] for row in stored["trials"]] == accuracies
+    assert [len(rows) for rows in stored.values()] == [2, 6, 12, 2 * (4 + 7 + 10)]
+
+
+def wait_for(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.slow
+def test_a_killed_run_resumes_to_the_same_numbers(tmp_path: Path) -> None:
+    # Long tasks, so that the kill finds it within one.
+    file = run_file(tmp_path, optim={"epochs": 12, "lr": 0.05})
+    arguments = (file, "--device", "cpu", "--checkpoint-every", "1")
+    finish(start(COMMAND, *arguments, "--out", tmp_path / "whole"))
+    out = tmp_path / "killed"
+    process = start(COMMAND, *arguments, "--out", out)
+    checkpoint = out / "checkpoint.pt"
+    wait_for(lambda: checkpoint.exists() or process.poll() is not None)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert not (out / "trials").exists()
+    _, errors = finish(start(COMMAND, *arguments, "--out", out), code=2)
+    assert errors.startswith(f"error: {checkpoint}: this folder holds a run already; go on with --resume")
+    finish(start(COMMAND, *arguments, "--out", out, "--resume"))
+    assert all_tables(out) == all_tables(tmp_path / "whole")
+    assert not [path for path in out.iterdir() if path.name.startswith(".checkpoint.pt") and path.suffix == ".pt"]
+
+
+def claiming(folder: Path, **changes: Any) -> Path:
+    """A promoted file that claims what its run gives, but for ``changes`` in its provenance."""
+    config = tiny_run("finetune", data=FEW_IMAGES)
+    (found,) = run([config], Options(device="cpu"))
+    accuracy = found.row["acc_task_mean_pct"]
+    provenance = {
+        "metric": "acc_task_mean_pct",
+        "by_seed_pct": {0: accuracy},
+        "interval_pct": [accuracy - 1, accuracy + 1],
+        "data_fingerprint": found.row["data_fingerprint"],
+        "torch_threads": 1,
+    }
+    file = folder / "promoted.yaml"
+    file.write_text(dump_run(config, provenance | changes))
+    return file
+
+
+def test_a_claim_that_holds_is_verified(tmp_path: Path) -> None:
+    shown, _ = finish(start(COMMAND, claiming(tmp_path), "--verify", "--device", "cpu"))
+    assert shown.splitlines()[-1] == "verified: acc_task_mean_pct is the claimed one for every seed"
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"by_seed_pct": {0: 1.0}, "interval_pct": [0.5, 1.5]}, r"not verified: the means differ by [\d.]+, more than"),
+        ({"by_seed_pct": {0: 50.0}, "interval_pct": [-50.0, 150.0]}, r"verified: the means differ by [\d.]+, within"),
+        ({"data_fingerprint": "0123"}, r"not verified: the images differ \(fingerprint [0-9a-f]+, claimed 0123\)"),
+    ],
+)
+def test_other_claims(tmp_path: Path, changes: Any, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code = main([str(claiming(tmp_path, **changes)), "--verify", "--device", "cpu"])
+    assert re.match(line, capsys.readouterr().out.splitlines()[-1])
+    assert code == (0 if line.startswith("verified") else 1)
+
+
+# -- mistakes --------------------------------------------------------------------------------------------
+
+
+def refusal(arguments: list[str | Path], capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line of a command that is refused before anything starts."""
+    assert exit_code(lambda: main([*map(str, arguments), "--device", "cpu"])) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: ")
+    assert captured.err.endswith("\n")
+    assert captured.err.count("\n") == 1
+    return captured.err.removeprefix("error: ").rstrip("\n")
+
+
+FILE = str(ROOT / "runs" / "digits_lfs5.yaml")
+
+
+@pytest.mark.parametrize(
+    ("sets", "line"),
+    [
+        (["method.alhpa=1"], r"{file}: method\.alhpa: no such field of method; allowed: .*; did you mean 'alpha'\?"),
+        (["optmi.lr=1"], r"{file}: optmi: no such field; allowed: .*; did you mean 'optim'\?"),
+        (["optim.epochs=ten"], r"{file}: optim\.epochs: 'ten' is not allowed; allowed: a valid integer"),
+        (["optim.epochs=1.5"], r"{file}: optim\.epochs: 1\.5 is not allowed; allowed: a valid integer"),
+        (["seed=true"], r"{file}: seed: True is not allowed; allowed: a valid integer"),
+        (["method.alpha=-1"], r"{file}: method\.alpha: -1 is not allowed; allowed: greater than or equal to 0"),
+        (["optim.lr=.inf"], r"{file}: optim\.lr: inf is not allowed; allowed: a finite number"),
+        (
+            ["optim.lr=1e-3"],
+            r"{file}: optim\.lr: '1e-3' is text, not a number \(YAML reads 1e-3 as text",
+        ),
+        (
+            ["memory.selection=hreding"],
+            r"{file}: memory\.selection: 'hreding' is not one of .*; did you mean 'herding'\?",
+        ),
+        (["method.name=gradient_reweigthing"], r"{file}: method\.name: no such method: .*'gradient_reweighting'\?"),
+        (["protocol.tasks=11"], r"protocol\.tasks: more tasks \(11\) than 10 classes make; allowed: 1 to 10"),
+        (["data.crop=9"], r"data\.crop: 9 pixels are more than the images have \(8x8\)"),
+        (["optim.lr"], r"--set: 'optim\.lr' is not of the form FIELD=VALUE"),
+        (["optim.lr=[1"], r"--set optim\.lr: '\[1' is not a YAML value"),
+        (["seed=2020-13-45"], r"--set seed: '2020-13-45' is not a YAML value"),
+        (["seed.x=1"], r"(.*: )?seed\.x: 'seed' holds no fields"),
+    ],
+)
+def test_fields(sets: list[str], line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    found = refusal([FILE, *(word for item in sets for word in ("--set", item))], capsys)
+    assert re.match(line.replace("{file}", re.escape(FILE)), found), found
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("seed: 1\nmethod: {name: finetune}\nseed: 2\n", "line 3: key given twice: 'seed'"),
+        ("optim: {lr: 1.0\n", "line 2: not valid YAML: "),
+        ("", "must hold fields by name"),
+        ("- 1\n", "must hold fields by name"),
+        ("seed: 1\n", "method: is missing"),
+        ("method: {}\n", "method.name: is missing; allowed: distillation, finetune"),
+    ],
+)
+def test_files(tmp_path: Path, text: str, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text(text)
+    assert refusal([file], capsys).startswith(f"{file}: {line}")
+
+
+def test_a_missing_file_and_its_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    missing = ROOT / "runs" / "digits_lsf5.yaml"
+    assert refusal([missing], capsys) == f"{missing}: no such file; did you mean 'digits_lfs5.yaml'?"
+
+
+def test_the_real_command_says_it_in_one_line(tmp_path: Path) -> None:
+    processes = {
+        "method.alhpa: no such field": start(COMMAND, FILE, "--set", "method.alhpa=1"),
+        "no such file": start(COMMAND, tmp_path / "none.yaml"),
+        "more tasks (11) than 10 classes": start(COMMAND, FILE, "--set", "protocol.tasks=11"),
+    }
+    for line, process in processes.items():
+        output, errors = finish(process, code=2)
+        assert line in errors
+        assert (errors.count("\n"), errors[:7]) == (1, "error: ")
+        assert "Traceback" not in output + errors
+
+
+@pytest.mark.parametrize("contents", ["nothing", "no images", "a class without images"])
+def test_folders_without_images(tmp_path: Path, contents: str, capsys: pytest.CaptureFixture[str]) -> None:
+    if contents != "nothing":
+        for split in ("train", "test"):
+            for label in ("cat", "dog"):
+                (tmp_path / split / label).mkdir(parents=True)
+                if contents == "a class without images" and label == "cat":
+                    for shade in range(3):
+                        image = Image.fromarray(np.full((8, 8), 50 * shade, np.uint8))
+                        image.save(tmp_path / split / label / f"{shade}.png")
+    data = ["data.source=image_folder", f"data.path={tmp_path}", "protocol.tasks=2", "data.crop=8"]
+    found = refusal([FILE, *(word for item in data for word in ("--set", item))], capsys)
+    assert str(tmp_path) in found
+    if contents == "a class without images":
+        assert "dog" in found
+
+
+def test_more_places_than_images_keep_them_all(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    file = run_file(tmp_path, memory={"per_class": 1000})
+    assert main([str(file), "--device", "cpu", "--out", str(out)]) == 0
+    tasks = table(out, "tasks")
+    assert tasks[-1]["images_memory"] == tasks[0]["images_new"] + tasks[1]["images_new"]
+
+
+def test_places_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    for out in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/here")):
+        assert refusal([FILE, "--out", out], capsys).startswith(f"--out {out}: cannot be written: ")
+
+
+def test_a_folder_keeps_the_run_it_holds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    file = run_file(tmp_path)
+    assert main([str(file), "--device", "cpu", "--out", str(out)]) == 0
+    capsys.readouterr()
+    kept = (out / "run.yaml").read_text(), FileSlot(out / "checkpoint.pt").read()
+    assert "holds a run already" in refusal([file, "--out", out, "--set", "seed=5"], capsys)
+    assert re.search("holds runs [0-9a-f]+, not", refusal([file, "--out", out, "--resume", "--set", "seed=5"], capsys))
+    assert ((out / "run.yaml").read_text(), FileSlot(out / "checkpoint.pt").read()) == kept
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04" + b"\0" * 100])
+def test_a_damaged_checkpoint(tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "checkpoint.pt").write_bytes(content)
+    line = refusal([FILE, "--out", out, "--resume"], capsys)
+    assert re.match(rf"{out}/checkpoint\.pt: not a readable checkpoint", line)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--resume"], "--resume: needs --out"),
+        (["--verify"], ": provenance: is missing: only promoted files claim numbers to verify"),
+        (["--device", "gpu"], "--device: no such device: 'gpu'; allowed: auto, cpu, cuda, cuda:N"),
+    ],
+)
+def test_options(arguments: list[str], line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(lambda: main([FILE, *arguments])) == 2
+    assert line in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--seeds", "0,0"], ["--seeds", "-1"], ["--seeds", "a"], ["--seeds", "99999999999"], ["--checkpoint-every", "-1"]],
+)
+def test_options_out_of_range(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as refused:
+        main([FILE, *arguments])
+    assert refused.value.code == 2
+    assert f"argument {arguments[0]}" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"metric": "acc"}, "provenance.metric: 'acc' is no metric of a run; allowed: acc_task_mean_pct"),
+        ({"by_seed_pct": 3}, "provenance: cannot be read"),
+        ({"by_seed_pct": {}}, "provenance: cannot be read"),
+        ({"interval_pct": [1]}, "provenance: cannot be read"),
+        ({"torch_threads": 0}, "provenance: cannot be read"),
+    ],
+)
+def test_claims_that_promotion_does_not_write(
+    tmp_path: Path, changes: dict[str, Any], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert line in refusal([claiming(tmp_path, **changes), "--verify"], capsys)

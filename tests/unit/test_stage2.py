@@ -1,0 +1,210 @@
+"""The second stage after each method's own: what it may change, and what it must leave as it is."""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from support.runs import FEW_IMAGES, tiny_run
+from trainer import loop, stage2
+from trainer.config import RunConfig
+from trainer.methods.base import find, names
+from trainer.precision import Options
+from trainer.run import run
+from trainer.stages import TEACHER, Stage, Step, TaskContext
+from trainer.state import State
+
+EXACT = Options(device="cpu", precision="float64")
+EPOCHS = 3
+FACTORS = f"network/{stage2.PART}.scale_MK"
+every_method = pytest.mark.parametrize("name", names())
+
+
+def config(name: str, seed: int = 0, **changes: Any) -> RunConfig:
+    sections = {"data": FEW_IMAGES, "optim": {"epochs": 1}, "stage2": {"epochs": EPOCHS}, **changes}
+    return tiny_run(name, seed=seed, **sections)
+
+
+@dataclass
+class Stretch:
+    """One stage as it was trained."""
+
+    stage: str
+    task: int
+    old: int
+    seen: int
+    before: dict[str, Tensor]
+    after: dict[str, Tensor] = field(default_factory=dict)
+    rates: dict[str, float] = field(default_factory=dict)
+    """learning rates of the last epoch, by parameter"""
+    evaluates: bool = False
+    """whether the backbone was in evaluation mode"""
+    teacher: tuple[Tensor, Tensor, Tensor] | None = None
+    """logits that the loss saw, those of the teacher's head alone, and with the teacher's factors"""
+
+
+@functools.cache
+def stretches(name: str) -> tuple[Stretch, ...]:
+    """All stages of a run of two seeds, in order."""
+    found: list[Stretch] = []
+    train_stage = loop.train_stage
+
+    def watched(state: State, stage: Stage, task: TaskContext, *rest: Any) -> None:
+        seen = Stretch(stage.name, task.index, task.old, task.seen, copied(state))
+
+        def loss(step: Step) -> dict[str, Tensor]:
+            assert state.optimiser is not None
+            names_by_id = {id(p): n for n, p in state.network.named_parameters()}
+            seen.rates = {names_by_id[id(p)]: g["lr"] for g in state.optimiser.param_groups for p in g["params"]}
+            seen.evaluates = not any(module.training for module in state.network.net.modules())
+            if step.out.teacher is not None:
+                plain_MBm = state.frozen[TEACHER].classifier(step.out.teacher.features_MBD)
+                factors_MK = state.frozen[TEACHER].get_parameter(FACTORS.removeprefix("network/"))
+                seen.teacher = (step.out.teacher.logits_MBK, plain_MBm, plain_MBm * factors_MK.unsqueeze(1))
+            return stage.loss(step)
+
+        train_stage(state, replace(stage, loss=loss), task, *rest)
+        seen.after = copied(state)
+        found.append(seen)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("trainer.run.train_stage", watched)
+        run([config(name, seed=seed) for seed in (0, 1)], EXACT)
+    return tuple(found)
+
+
+def copied(state: State) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in state.tensors().items()}
+
+
+def second_stages(name: str) -> list[Stretch]:
+    return [stretch for stretch in stretches(name) if stretch.stage == "stage2"]
+
+
+def head_rows(stretch: Stretch) -> list[str]:
+    """The tensors of the head with a row a class."""
+    return [n for n, t in stretch.before.items() if n.startswith("network/head.") and t.dim() > 1]
+
+
+@every_method
+def test_it_follows_the_method_in_every_task_for_its_own_epochs(name: str) -> None:
+    assert [stretch.task for stretch in second_stages(name)] == [0, 1, 2]
+    assert [stretch.task for stretch in stretches(name) if stretch.stage != "stage2"] == sorted(
+        stretch.task for stretch in stretches(name) if stretch.stage != "stage2"
+    )
+    (found,) = run([config(name, protocol={"tasks": 1})], EXACT)
+    rates = [row["lr"] for row in found.epochs if row["stage"] == "stage2"]
+    assert rates == pytest.approx([0.05 * (1 + math.cos(math.pi * epoch / EPOCHS)) for epoch in range(EPOCHS)])
+
+
+@every_method
+def test_factors_begin_as_the_identity(name: str) -> None:
+    for stretch in second_stages(name):
+        factors_MK = stretch.before[FACTORS]
+        assert factors_MK.shape == (2, stretch.seen)
+        assert bool((factors_MK[:, stretch.old :] == 1).all())
+    state = State([config(name)], channels=1, device=torch.device("cpu"), precision="float64")
+    state.network.grow(3, [0], 0)
+    out = state.network.eval()(torch.rand(4, 1, 8, 8, dtype=torch.float64))
+    assert torch.equal(stage2.scaled(state.network, out).logits_MBK, out.logits_MBK)
+
+
+@every_method
+def test_the_methods_own_stages_leave_the_factors(name: str) -> None:
+    for stretch in stretches(name):
+        if stretch.stage != "stage2":
+            assert torch.equal(stretch.before[FACTORS], stretch.after[FACTORS])
+
+
+@every_method
+def test_new_rows_and_all_factors_learn(name: str) -> None:
+    for stretch in second_stages(name):
+        assert bool((stretch.before[FACTORS] != stretch.after[FACTORS]).all())
+        for key in head_rows(stretch):
+            changed = stretch.before[key] != stretch.after[key]
+            assert bool(changed[:, stretch.old :].flatten(2 if changed.dim() > 2 else 1).any(-1).all()), key
+        for member in (0, 1):
+            assert stretch.after[FACTORS][member].std() > 0
+
+
+@every_method
+def test_old_rows_stay_to_the_bit(name: str) -> None:
+    for stretch in second_stages(name):
+        assert head_rows(stretch)
+        for key in head_rows(stretch):
+            assert torch.equal(stretch.before[key][:, : stretch.old], stretch.after[key][:, : stretch.old]), key
+
+
+@every_method
+def test_backbone_and_statistics_and_frozen_networks_stay_to_the_bit(name: str) -> None:
+    for stretch in second_stages(name):
+        still = [
+            n for n in stretch.before if n.startswith(("network/", "frozen/")) and not n.startswith("network/head.")
+        ]
+        still.remove(FACTORS)
+        assert any("running_mean" in key for key in still)
+        for key in still:
+            assert torch.equal(stretch.before[key], stretch.after[key]), key
+        assert stretch.evaluates
+
+
+@every_method
+def test_the_factors_learn_at_a_tenth_of_the_heads_rate_and_the_backbone_not_at_all(name: str) -> None:
+    for stretch in second_stages(name):
+        head = {rate for key, rate in stretch.rates.items() if key.startswith("head.")}
+        assert len(head) == 1
+        assert stretch.rates[FACTORS.removeprefix("network/")] == pytest.approx(head.pop() / 10)
+        assert all(key.startswith(("head.", stage2.PART)) for key in stretch.rates)
+
+
+@pytest.mark.parametrize("name", ["eeil", "icarl", "lucir", "podnet", "distillation"])
+def test_the_teacher_speaks_without_factors(name: str) -> None:
+    taught = [s.teacher for s in stretches(name) if s.task and s.stage != "stage2"]
+    assert len(taught) >= 2
+    for teacher in taught:
+        assert teacher is not None
+        seen, plain, with_factors = teacher
+        assert torch.equal(seen, plain)
+        assert not torch.allclose(seen, with_factors)
+
+
+@pytest.mark.parametrize("name", ["lucir", "podnet"])
+def test_the_scale_of_cosines_learns_too(name: str) -> None:
+    for stretch in second_stages(name):
+        before, after = stretch.before["network/head.scale_M"], stretch.after["network/head.scale_M"]
+        assert bool((before != after).all())
+
+
+def test_means_of_exemplars_are_the_same_with_it() -> None:
+    """The backbone stands still, so that the first task's means, and what they say, do too."""
+    with_it, without = (
+        run([config("icarl", stage2=second, protocol={"tasks": 1}, optim={"epochs": 4})], EXACT)[0]
+        for second in ({"epochs": EPOCHS}, None)
+    )
+    assert with_it.tasks[0]["acc_by_task_pct"] == without.tasks[0]["acc_by_task_pct"]
+    assert with_it.epochs[-1]["stage"] == "stage2"
+
+
+@pytest.mark.parametrize("name", ["lucir", "podnet"])
+def test_old_rows_stay_in_the_first_stage_as_well(name: str) -> None:
+    assert find(name).needs_teacher
+    for stretch in stretches(name):
+        key = "network/head.weight_MKD"
+        assert torch.equal(stretch.before[key][:, : stretch.old], stretch.after[key][:, : stretch.old])
+        assert not torch.equal(stretch.before[key][:, stretch.old :], stretch.after[key][:, stretch.old :])
+
+
+def test_clipping_sees_no_gradient_of_the_stage_before() -> None:
+    """With the backbone's last gradients in the norm, the head would learn less."""
+    state = State([config("finetune")], channels=1, device=torch.device("cpu"), precision="float64")
+    state.network.grow(3, [0], 0)
+    for parameter in state.network.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    state.start_optimiser(Stage("any", state.configs[0].optim, lambda step: {}, trains=("head.",)))
+    assert all(parameter.grad is None for parameter in state.network.parameters())
