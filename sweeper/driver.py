@@ -44,6 +44,9 @@ class Driver(Searcher):
         self.job, self.store, self.search = job, store, Search(job.space)
         self._pack, self._tasks, self._say, self._answer = pack, tasks, say, answer
         self._packs: dict[str, dict[int, Asked]] = {}
+        """configurations in training, by Ray trial and number"""
+        self._apart: list[Asked] = []
+        """asked, but cannot be trained together with those of the last pack"""
         self._values: dict[int, dict[int, float]] = {}
         self._started, self._done_before = time.time(), 0
         self._mailbox = ray.get_actor(job.mailbox) if job.mailbox else None
@@ -60,15 +63,18 @@ class Driver(Searcher):
         """The next pack; FINISHED when all is asked or the budget is spent."""
         pack: dict[int, Asked] = {}
         while len(pack) < self._pack and not self._spent():
-            asked = self.search.ask()
+            asked = self._apart.pop(0) if self._apart else self.search.ask()
             if asked is None:
                 break
             self._note_asked(asked)
             held = self._answer(asked)
-            if held is None:
-                pack[asked.number] = asked
-            else:
+            if held is not None:
                 self._finish(asked, "from-store", None, held)
+            elif pack and not self._fuse(asked, next(iter(pack.values()))):
+                self._apart.append(asked)
+                break
+            else:
+                pack[asked.number] = asked
         if not pack:
             return Searcher.FINISHED
         self._packs[trial_id] = pack
@@ -138,13 +144,12 @@ class Driver(Searcher):
             ray.get(self._mailbox.put.remote(report["pack"], task, pruned))
 
     def _end(self, trial_id: str, report: Mapping[str, Any]) -> None:
-        pack = self._packs.pop(trial_id, {})
-        key = report["pack"]
+        pack, key = self._packs.get(trial_id, {}), report["pack"]
         for ended in report["ended"]:
-            asked = pack.get(ended["number"])
+            asked = pack.pop(ended["number"], None)
             if asked is not None:
                 self._finish(asked, report["attempt"], key, results_of(ended))
-        if pack:
+        if not report["training"]:
             self.store.folder.child("checkpoints", key).remove()
 
     def _finish(self, asked: Asked, attempt: str, pack: str | None, results: list[dict[str, Any]]) -> None:
@@ -180,6 +185,10 @@ class Driver(Searcher):
         }
 
     # -- asking, replaying, saying ------------------------------------------------------------------
+
+    def _fuse(self, asked: Asked, other: Asked) -> bool:
+        """Whether both can be trained in one pass."""
+        return self.space.configs(asked.params)[0].fuses_with(self.space.configs(other.params)[0])
 
     def _note_asked(self, asked: Asked) -> None:
         if asked.number in self._known:

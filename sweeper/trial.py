@@ -6,11 +6,12 @@ node's trial may run on beside its replacement and does no harm.
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import socket
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -101,27 +102,51 @@ def pack_key(configs: Sequence[RunConfig]) -> str:
     return content_hash([config.run_id for config in configs])
 
 
+Report = Callable[[dict[str, Any]], None]
+
+
 def train_pack(config: Mapping[str, Any], job: Job) -> None:
     """What Ray Tune runs. ``config["pack"]``: ``{"number", "params"}`` of each configuration."""
-    pack: list[dict[str, Any]] = config["pack"]
-    by_number = {entry["number"]: job.space.configs(entry["params"]) for entry in pack}
-    configs = [c for own in by_number.values() for c in own]
-    owners = [number for number, own in by_number.items() for _ in own]
-    attempt = uuid.uuid4().hex[:8]
-    slot = AttemptSlot(Folder.at(job.folder).child("checkpoints", pack_key(configs)), attempt)
-    observer = _Reporter(job, owners, pack_key(configs))
-    base = job.base if job.space.shares_first_task() else None
+    pack = {entry["number"]: job.space.configs(entry["params"]) for entry in config["pack"]}
+
+    def report(content: dict[str, Any]) -> None:
+        tune.report({"report": json.dumps(content)})
+
     try:
         _use(job.space.spec.resources)
-        results = run(configs, job.options, checkpoint=slot, base=base, observer=observer)
+        train_within_memory(job, pack, report)
     except UserError as error:  # another try would end the same: Ray Tune is not to make one
-        tune.report({"report": json.dumps({"refused": str(error)})})
+        report({"refused": str(error)})
+
+
+def train_within_memory(job: Job, pack: Mapping[int, list[RunConfig]], report: Report) -> None:
+    """Train the configurations, by number, together; where the device's memory is too small, one half after the other.
+
+    ``report`` hears of every task, and of every configuration as soon as it has ended. Raises TrialError where not
+    even one configuration fits.
+    """
+    configs = [c for own in pack.values() for c in own]
+    owners = [number for number, own in pack.items() for _ in own]
+    reporter = _Reporter(job, owners, pack_key(configs), report)
+    slot = AttemptSlot(Folder.at(job.folder).child("checkpoints", reporter.pack), reporter.attempt)
+    try:
+        run(
+            configs,
+            job.options,
+            checkpoint=slot,
+            base=job.base if job.space.shares_first_task() else None,
+            observer=reporter,
+        )
         return
-    ended = [
-        {"number": number, "results": [plain(r) for r, owner in zip(results, owners, strict=True) if owner == number]}
-        for number in by_number
-    ]
-    tune.report({"report": json.dumps({"attempt": attempt, "pack": pack_key(configs), "ended": ended})})
+    except torch.OutOfMemoryError:
+        left = [number for number in pack if number not in reporter.ended]
+        if len(left) < 2:
+            raise TrialError(f"out of memory: a configuration with {len(pack[left[0]])} seeds is too large") from None
+    gc.collect()  # what the failed run held
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    for half in (left[: len(left) // 2], left[len(left) // 2 :]):
+        train_within_memory(job, {number: pack[number] for number in half}, report)
 
 
 @ray.remote
@@ -132,10 +157,14 @@ def train_first_task(job: Job, params: Params) -> float:
 
 
 class _Reporter(Observer):
-    """Tells the driver after every task how each configuration stands, and hears which are pruned."""
+    """Tells the driver how each configuration stands after a task and what it came to, and hears which are pruned."""
 
-    def __init__(self, job: Job, owners: Sequence[int], pack: str) -> None:
-        self._job, self._owners, self._pack = job, owners, pack
+    def __init__(self, job: Job, owners: Sequence[int], pack: str, report: Report) -> None:
+        self.pack, self.attempt = pack, uuid.uuid4().hex[:8]
+        self.ended: set[int] = set()
+        """numbers of the configurations all of whose runs have ended"""
+        self._job, self._owners, self._report = job, owners, report
+        self._results: dict[int, RunResult] = {}
 
     def on_task(self, report: TaskReport) -> Collection[int]:
         metric = self._job.space.spec.objective.metric
@@ -144,13 +173,24 @@ class _Reporter(Observer):
             found = None if member.status == "diverged" else member.metrics.get(metric)
             values.setdefault(self._owners[member.position], []).append(math.nan if found is None else float(found))
         means = {number: sum(own) / len(own) for number, own in values.items()}
-        step = {"task": report.task, "tasks": report.tasks, "values": means, "pack": self._pack}
-        tune.report({"report": json.dumps(step)})
+        self._report({"task": report.task, "tasks": report.tasks, "values": means, "pack": self.pack})
         if self._job.mailbox is None or report.task + 1 == report.tasks:
             return ()
         # The driver has answered before `report` returned: it handles a result before it lets a trial go on.
-        pruned: list[int] = ray.get(ray.get_actor(self._job.mailbox).take.remote(self._pack, report.task))
+        pruned: list[int] = ray.get(ray.get_actor(self._job.mailbox).take.remote(self.pack, report.task))
         return [m.position for m in report.members if self._owners[m.position] in pruned]
+
+    def on_end(self, results: Mapping[int, RunResult]) -> None:
+        self._results |= results
+        ended = []
+        for number in dict.fromkeys(self._owners):
+            own = [position for position, owner in enumerate(self._owners) if owner == number]
+            if number not in self.ended and all(position in self._results for position in own):
+                self.ended.add(number)
+                ended.append({"number": number, "results": [plain(self._results[position]) for position in own]})
+        if ended:
+            training = len(self.ended) < len(set(self._owners))
+            self._report({"attempt": self.attempt, "pack": self.pack, "ended": ended, "training": training})
 
 
 def results_of(ended: Mapping[str, Any]) -> list[dict[str, Any]]:

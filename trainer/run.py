@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -60,6 +60,9 @@ class Observer:
     def on_task(self, report: TaskReport) -> Collection[int]:
         """After every task; returns the positions of the configurations to prune now."""
         return ()
+
+    def on_end(self, results: Mapping[int, RunResult]) -> None:
+        """As soon as runs have ended, pruned and diverged ones too: their results, by position."""
 
 
 def run(
@@ -114,6 +117,8 @@ class _Session:
         self.benchmark = on_device(build(configs[0].data, configs[0].protocol), device)
         self.tasks = len(self.benchmark.tasks)
         self.compiled = options.compile
+        self.results: dict[int, RunResult] = {}
+        """of runs that have ended, by position"""
         channels = self.benchmark.train_pixels_NCHW.shape[1]
         self.state = State(configs, channels, device, precision)
         now = datetime.now(UTC).isoformat()
@@ -126,11 +131,10 @@ class _Session:
         while self.state.cursor.task < self.tasks and self.state.members and not self._all_diverged():
             self.train_task()
             self._drop(self.observer.on_task(self._report()))
+            self._tell_ended(set(self.results) | set(self.state.positions))
             self._save()
-        return [
-            result(config, history, self.benchmark, self.state, len(self.configs))
-            for config, history in zip(self.configs, self.state.histories, strict=True)
-        ]
+        self._tell_ended(set(self.results))
+        return [self.results[position] for position in range(len(self.configs))]
 
     def train_task(self) -> None:
         """Train the task under the cursor, choose exemplars, measure, and move the cursor on."""
@@ -278,6 +282,17 @@ class _Session:
             self.state = state.subset(stay)
         else:
             state.configs, state.positions = [], []
+
+    def _tell_ended(self, others: Collection[int]) -> None:
+        """All but ``others`` have ended."""
+        ended = {
+            position: result(config, history, self.benchmark, self.state, len(self.configs))
+            for position, (config, history) in enumerate(zip(self.configs, self.state.histories, strict=True))
+            if position not in others
+        }
+        self.results |= ended
+        if ended:
+            self.observer.on_end(ended)
 
     def _all_diverged(self) -> bool:
         return all(self.state.histories[p].status == "diverged" for p in self.state.positions)
