@@ -76,6 +76,44 @@ SETS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 
+RECOGNITION: dict[str, Any] = {
+    "protocol": {"kind": "lfs", "tasks": 1, "class_order": {"seed": None}},
+    "net": {"name": "resnet32", "shortcut": "pad"},
+    "memory": {"per_class": 0},
+    "optim": {
+        "epochs": 200,
+        "lr": 0.1,
+        "milestones": [160, 180],
+        "gamma": 0.01,
+        "warmup_epochs": 5,
+        "batch_size": 128,
+        "weight_decay": 2.0e-4,
+    },
+}
+"""one task, as in the paper's Table 2: the protocol of Cui et al., "Class-Balanced Loss", CVPR 2019"""
+RECOGNITION_SETS: dict[str, tuple[str, dict[str, Any]]] = {
+    "cifar100_lt": ("CIFAR100-LT", {"source": "cifar100", "path": "${CIFAR100}", "normalise": "cifar10_image_std"}),
+    "imagenet32_lt": ("100 classes of ImageNet at 32x32", {"source": "parquet", "path": "${IMAGENET32_100}"}),
+}
+RATIOS = (100, 50, 10)
+ONE_TASK = "all classes in one task, as in the paper's Table 2"
+SYSTEMS: dict[str, dict[str, Any]] = {
+    "ce": {"name": "finetune"},
+    "ros": {"name": "ros"},
+    "focal": {"name": "focal"},
+    "ldam": {"name": "ldam"},
+    "ldam_drw": {"name": "ldam", "drw": True},
+    "cb_focal": {"name": "class_balanced"},
+    "cb_softmax": {"name": "class_balanced", "form": "softmax", "cb_beta": 0.9999},
+    "ib": {"name": "ib"},
+    "bs": {"name": "balanced_softmax"},
+    "eql_v2": {"name": "eql_v2"},
+    "cmo": {"name": "cmo"},
+    "gr": {"name": "gradient_reweighting", "prior": "none"},
+    "gr_rs": {"name": "gradient_reweighting"},
+}
+"""of Table 2, and cross-entropy; gr_rs: with the regularised softmax"""
+
 CIFAR10 = SMALL_IMAGES | {
     "data": {"source": "parquet", "path": "${CIFAR10}", "normalise": "cifar10", "imbalance": {"ratio": 100.0}},
     "protocol": {"kind": "lfs", "tasks": 5},
@@ -105,22 +143,41 @@ def contents() -> dict[str, str]:
             kind = "equal tasks from scratch" if protocol["kind"] == "lfs" else "tasks after half of the classes"
             merged = fields | {"protocol": fields.get("protocol", {}) | protocol}
             files[f"{stem}_{name}.yaml"] = _file(f"{about}: {protocol['tasks']} {kind}.", merged)
+    for stem, (about, _) in RECOGNITION_SETS.items():
+        files[f"{stem}_recognition.yaml"] = _file(f"{about}, ratio 100: {ONE_TASK}.", _recognition(stem, 100))
+    about, _ = RECOGNITION_SETS["cifar100_lt"]
+    for ratio in RATIOS:
+        for name, method in SYSTEMS.items():
+            fields = _recognition("cifar100_lt", ratio) | {"method": method}
+            files[f"table2/ratio{ratio}_{name}.yaml"] = _file(
+                f"{about}, ratio {ratio}: {ONE_TASK}.", fields, schema="../schema.json"
+            )
     files["cifar10_lt_lfs5.yaml"] = _file(
         "CIFAR-10 from Parquet files, ratio 100: 5 equal tasks from scratch.", CIFAR10
     )
     about = "scikit-learn's digits, ratio 20: 5 tasks, seconds on a CPU, no download."
     files["digits_lfs5.yaml"] = _file(about, DIGITS)
+    one_task = {"protocol": {"kind": "lfs", "tasks": 1}, "memory": {"per_class": 0}}
+    files["digits_recognition.yaml"] = _file("scikit-learn's digits, ratio 20: one task.", DIGITS | one_task)
     for method in ("finetune", "distillation"):
         files[f"digits_lfs5_{method}.yaml"] = _file(about, DIGITS | {"method": {"name": method}})
     return files
 
 
-def _file(about: str, fields: dict[str, Any]) -> str:
+def _recognition(stem: str, ratio: int) -> dict[str, Any]:
+    """Sizes fall with the label, all images stay in; crops are not resized."""
+    _, data = RECOGNITION_SETS[stem]
+    imbalance = {"ratio": float(ratio), "order": "ordered"}
+    return RECOGNITION | {"data": {"augment": "random_crop", "imbalance": imbalance} | data}
+
+
+def _file(about: str, fields: dict[str, Any], schema: str = "schema.json") -> str:
     config = parse_run({"method": {"name": "gradient_reweighting"}} | fields)
-    return f"# yaml-language-server: $schema=schema.json\n# {about}\n{dump_run(config)}"
+    return f"# yaml-language-server: $schema={schema}\n# {about}\n{dump_run(config)}"
 
 
 if __name__ == "__main__":
     for name, content in contents().items():
+        (HERE / name).parent.mkdir(exist_ok=True)
         atomic_write(HERE / name, content.encode())
         print(HERE / name)

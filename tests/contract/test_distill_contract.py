@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+import trainer.distill
 from trainer.config import RunConfig
 from trainer.distill.base import KnowledgeDistillation, OldClasses, Pair
 from trainer.distill.bkd import BalancedKD
@@ -318,14 +320,24 @@ def test_the_rows_that_a_method_shows_make_its_logits(name: str) -> None:
 
 
 def test_a_wrong_name_is_one_line() -> None:
-    for wrong, line in {
-        "dakdd": "'dakdd' is not one of the choices; allowed: none, bkd, dakd, dckd, dpkd, kd, mkd; "
-        "did you mean 'dakd'?",
-        3: "3 is not one of the choices; allowed: none, bkd, dakd, dckd, dpkd, kd, mkd",
-    }.items():
+    allowed = f"is not one of the choices; allowed: {', '.join([NONE, *names()])}"
+    for wrong, line in {"dakdd": f"'dakdd' {allowed}; did you mean 'dakd'?", 3: f"3 {allowed}"}.items():
         with pytest.raises(ConfigError) as error:
             RunConfig.model_validate({"method": {"name": "gradient_reweighting", "kd": wrong}})
         assert str(error.value) == f"method.kd: {line}"
+
+
+def test_a_file_is_all_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "half.py").write_text(
+        "from trainer.distill.kd import PlainKD\n"
+        "class HalfKD(PlainKD):\n"
+        "    def loss(self, pair):\n"
+        "        return super().loss(pair) / 2\n"
+    )
+    monkeypatch.setattr(trainer.distill, "__path__", [*trainer.distill.__path__, str(tmp_path)])
+    assert set(names()) >= {"half", "kd"}
+    pair = Heads().pair
+    assert torch.equal(prepared("half").loss(pair), prepared("kd").loss(pair) / 2)
 
 
 def test_constants_of_a_task_are_those_of_its_counts() -> None:

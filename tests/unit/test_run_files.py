@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+from collections import Counter
 from itertools import accumulate
 from pathlib import Path
 
@@ -12,13 +13,14 @@ import yaml
 from trainer.data.long_tail import tail_counts
 from trainer.data.splits import holdout_count
 from trainer.data.tasks import class_order, task_sizes
+from trainer.metrics import shot
 from trainer.runfile import dump_run, load_run
 
 RUNS = Path(__file__).parent.parent.parent / "runs"
-FILES = sorted(RUNS.glob("*.yaml"))
+FILES = sorted(RUNS.rglob("*.yaml"))
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(RUNS).as_posix())
 def test_files_are_complete(file: Path) -> None:
     found = load_run(file)
     assert yaml.safe_load(file.read_text()) == yaml.safe_load(dump_run(found.config, found.provenance))
@@ -28,7 +30,7 @@ def test_files_are_up_to_date() -> None:
     wanted = runpy.run_path(str(RUNS / "make.py"))["contents"]()
     for name, content in wanted.items():
         assert (RUNS / name).read_text() == content, f"python runs/make.py writes {name} anew"
-    promoted = [file for file in FILES if file.name not in wanted]
+    promoted = [file for file in FILES if file.relative_to(RUNS).as_posix() not in wanted]
     assert all(load_run(file).provenance for file in promoted)
 
 
@@ -79,3 +81,40 @@ def test_the_papers_images(name: str, available: int, total: int, first_classes:
 def test_food101_is_learnt_in_its_own_order() -> None:
     order = class_order(101, load_run(RUNS / "food101_lt_lfs10.yaml").config.protocol.class_order)
     assert order[:5] == (26, 86, 2, 55, 75)
+
+
+TABLE_2 = {
+    100: (10_847, [500, 477, 455, 434, 415, 396], [6, 6, 5, 5, 5, 5], (35, 35, 30), 85),
+    50: (12_608, [500], [12, 11, 11, 10, 10, 10], (41, 41, 18), 99),
+    10: (19_573, [500], [50], (69, 31, 0), 153),
+}
+"""by ratio: images, the first and the last classes' images, many-, medium- and few-shot classes, steps an epoch"""
+
+
+@pytest.mark.parametrize("ratio", TABLE_2)
+def test_table_2(ratio: int) -> None:
+    """Every system has the same images and schedule, but for its own fields."""
+    total, head, tail, shots, steps = TABLE_2[ratio]
+    files = sorted((RUNS / "table2").glob(f"ratio{ratio}_*.yaml"))
+    configs = [load_run(file).config for file in files]
+    assert len({config.run_id for config in configs}) == len(files) == 13
+    config = configs[0]
+    assert all(c.model_copy(update={"method": config.method}) == config for c in configs)
+    order = class_order(100, config.protocol.class_order)
+    counts = tail_counts([500] * 100, order, config.data.imbalance)
+    assert order == tuple(range(100))
+    assert sum(counts) == total
+    assert (counts[: len(head)], counts[-len(tail) :]) == (head, tail)
+    by_shot = Counter(shot(count) for count in counts)
+    assert (by_shot["many"], by_shot["medium"], by_shot["few"]) == shots
+    assert -(-total // config.optim.batch_size) == steps
+    assert task_sizes(100, config.protocol) == (100,)
+    assert (config.data.augment, config.data.pad, config.data.crop, config.data.holdout_fraction) == (
+        "random_crop",
+        4,
+        32,
+        0,
+    )
+    assert (config.optim.epochs, config.optim.momentum, config.optim.weight_decay) == (200, 0.9, 2e-4)
+    assert (config.net.name, config.net.shortcut) == ("resnet32", "pad")
+    assert config.data.evaluation.split == "test"

@@ -50,8 +50,8 @@ class DecoupledKD(KnowledgeDistillation):
         # e_y - s: what raises the target and lowers each other class by its share of the rest.
         towards_target = _targets(pair).to(student.within_MBm) - student.within_MBm
         surer_MB = self.alpha * old_MB * (student.target_MB - teacher.target_MB)
-        beta_MB = torch.as_tensor(self.beta).to(surer_MB).expand_as(surer_MB)
-        spread = beta_MB.unsqueeze(2) * (student.within_MBm - teacher.within_MBm)
+        beta = self.beta.unsqueeze(2) if isinstance(self.beta, Tensor) else self.beta
+        spread = beta * (student.within_MBm - teacher.within_MBm)
         T = pair.temperature_M[:, None, None]
         return (surer_MB.unsqueeze(2) * towards_target + spread) / (T * surer_MB.shape[1])
 

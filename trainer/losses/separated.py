@@ -7,6 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from trainer.losses.cross_entropy import image_cross_entropy
+
 
 def separated_cross_entropy(
     logits_MBK: Tensor, labels_MB: Tensor, old: int, mean: Literal["images", "groups"] = "images"
@@ -19,8 +21,7 @@ def separated_cross_entropy(
     old_MB = labels_MB < old
     old_K = torch.arange(logits_MBK.shape[2], device=logits_MBK.device) < old
     own_MBK = old_MB.unsqueeze(2) == old_K
-    log_p_MBK = logits_MBK.masked_fill(~own_MBK, -torch.inf).log_softmax(2)
-    ce_MB = -log_p_MBK.gather(2, labels_MB.unsqueeze(2)).squeeze(2)
+    ce_MB = image_cross_entropy(logits_MBK.masked_fill(~own_MBK, -torch.inf), labels_MB)
     if mean == "images":
         return ce_MB.mean(1)
     groups_GMB = torch.stack([old_MB, ~old_MB]).to(ce_MB)

@@ -1,4 +1,8 @@
-"""Balanced softmax: cross-entropy whose softmax knows how many images each class has; classification does not."""
+"""Balanced softmax: cross-entropy whose softmax knows how many images each class has; classification does not.
+
+Without the meta-sampler, augmentation and schedule of its paper. The counts are those of the images at hand, old
+classes by their exemplars; a class without any is left out of the softmax.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +17,6 @@ from trainer.stages import Stage, Step, TaskContext, Terms
 
 
 class BalancedSoftmax(Method):
-    """The counts are those of the images at hand; a class without any is left out of the softmax."""
-
     paper: ClassVar[str] = (
         "Ren et al., Balanced Meta-Softmax for Long-Tailed Visual Recognition, NeurIPS 2020, without its meta-sampler; "
         "other strengths: Menon et al., Long-tail learning via logit adjustment, ICLR 2021"

@@ -1,4 +1,9 @@
-"""Class-balanced loss: focal or cross-entropy, weighted by the effective number of each class's images."""
+"""Class-balanced loss: focal or cross-entropy, weighted by the effective number of each class's images.
+
+Weights act from the first epoch and losses are divided by the number of images. Sigmoids start at the probability 1/K,
+and their biases do not decay. The paper's numbers are each the best of a grid over the form, beta and gamma; the
+defaults are one point of it.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +21,6 @@ from trainer.stages import Stage, Step, TaskContext, Terms
 
 
 class ClassBalanced(Method):
-    """Sigmoids start at the probability 1/K, and their biases do not decay."""
-
     paper: ClassVar[str] = "Cui et al., Class-Balanced Loss Based on Effective Number of Samples, CVPR 2019"
 
     form: Literal["sigmoid_focal", "softmax"] = hyper("sigmoid_focal", "focal loss on sigmoids, or cross-entropy")

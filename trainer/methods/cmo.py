@@ -1,4 +1,8 @@
-"""Context-rich minority over-sampling: rare classes' images are pasted into those of frequent ones."""
+"""Context-rich minority over-sampling: rare classes' images are pasted into those of frequent ones.
+
+Where the loss has class weights, both labels' parts are divided by one sum of weights, so that the box alone decides
+their shares; the released code divides each by its own.
+"""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ class Eeil(Method):
         if stage.name != "train" or images.old == 0:
             return
         new_n = images.new_N
-        per_class = self.exemplars(state.configs[0].memory.per_class)
+        per_class = self.exemplars(images.per_class)
         if self.balanced_new == "random":
             order_MN = images.draws.permutation("balanced", len(new_n)).to(new_n.device)
             chosen_Mn = new_n[order_MN[:, : images.exemplars_ME.shape[1]]]

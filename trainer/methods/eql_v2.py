@@ -1,4 +1,9 @@
-"""Equalization loss v2: sigmoids whose negative gradients are let through as far as positive ones balance them."""
+"""Equalization loss v2: sigmoids whose negative gradients are let through as far as positive ones balance them.
+
+What was accumulated of each class goes on over all tasks. Sigmoids start at the probability 1/K, and their biases do
+not decay: from 1/2, one batch would shut every gate. The constants are those for detection; none were published for
+classification.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +22,6 @@ _UNSEEN = 100.0
 
 
 class EqlV2(Method):
-    """What was accumulated of each class goes on over all tasks. Sigmoids start at 1/K; their biases do not decay."""
-
     paper: ClassVar[str] = (
         "Tan et al., Equalization Loss v2: A New Gradient Balance Approach for Long-tailed Object Detection, CVPR "
         "2021, without what is about detection"

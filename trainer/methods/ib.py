@@ -1,4 +1,8 @@
-"""Influence-balanced training: plain cross-entropy first, then images count less the more they pull at the head."""
+"""Influence-balanced training: plain cross-entropy first, then images count less the more they pull at the head.
+
+The loss and a drop of the learning rate begin together: with the factor 1000 the rate of before would be far too large.
+The start is that of the released command for CIFAR-100, not the default of its code.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +19,6 @@ from trainer.stages import Stage, Step, TaskContext, Terms
 
 
 class InfluenceBalanced(Method):
-    """The loss and a drop of the learning rate begin together: the loss is hundreds of times steeper than before."""
-
     paper: ClassVar[str] = "Park et al., Influence-Balanced Loss for Imbalanced Visual Classification, ICCV 2021"
 
     ib_start: int | None = hyper(

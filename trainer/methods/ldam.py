@@ -1,4 +1,7 @@
-"""Margins that are larger for rarer classes, on a cosine classifier; with deferred reweighting if asked."""
+"""Margins that are larger for rarer classes, on a cosine classifier; with deferred reweighting if asked.
+
+The logits are the cosines themselves: the scale belongs to the loss alone.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,6 @@ from trainer.stages import Stage, Step, TaskContext, Terms
 
 
 class Ldam(Method):
-    """The logits are the cosines themselves: the scale belongs to the loss alone."""
-
     paper: ClassVar[str] = (
         "Cao et al., Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss, NeurIPS 2019"
     )

@@ -1,4 +1,7 @@
-"""Random over-sampling: every class is seen as often as any other, by repeating the images of rare ones."""
+"""Random over-sampling: every class is seen as often as any other, by repeating the images of rare ones.
+
+By default an epoch has as many images as without it, so that all systems take the same number of steps.
+"""
 
 from __future__ import annotations
 

@@ -25,6 +25,8 @@ class Head(Growing):
     """M classifiers with a row a class. ``[M, B, D] -> logits [M, B, K]``."""
 
     weight_MKD: nn.Parameter
+    draws = "head"
+    """the name of what new rows are drawn from"""
 
     @property
     def classes(self) -> int:
@@ -34,7 +36,7 @@ class Head(Growing):
     def _append_rows(self, width: int, classes: int, seeds: Sequence[int], task: int, bound: float) -> Tensor:
         """``[M, c, width]``, uniform in +-bound."""
         rows = [
-            torch.empty(classes, width).uniform_(-bound, bound, generator=stream(seed, "init", "head", task))
+            torch.empty(classes, width).uniform_(-bound, bound, generator=stream(seed, "init", self.draws, task))
             for seed in seeds
         ]
         return torch.stack(rows).to(self.weight_MKD)
@@ -55,9 +57,11 @@ class LinearHead(Head):
         classes: int = 0,
         bias_init: Callable[[int], float] | None = None,
         deviation: float | None = None,
+        draws: str = "head",
     ) -> None:
         """``bias_init``: new biases, from the number of all classes then seen; ``deviation``: of new rows."""
         super().__init__()
+        self.draws = draws
         self._bias_init = bias_init
         self._bound = 1 / math.sqrt(features) if deviation is None else math.sqrt(3) * deviation
         self.weight_MKD = nn.Parameter(torch.empty(members, classes, features))

@@ -1,0 +1,146 @@
+"""A table or figure of the paper, run and set beside the paper's numbers: ``python -m benchmarks.paper table1``.
+
+What the results folder holds is not trained again, so a table that was stopped goes on where it was. ``--data``,
+``--columns``, ``--only``, ``--seeds``, ``--epochs-scale`` and ``--set`` make a small version; it says so in its header.
+``table1 --tuned`` searches each system's own space first, all with the same number of trials.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from benchmarks.paper import layout, tuned
+from benchmarks.paper.cells import Cell, Choice, cells, departures
+from benchmarks.paper.measure import Measured, fingerprints, measure, unstored
+from benchmarks.paper.report import Report, Section
+from benchmarks.paper.tables import TABLES, Table
+from sweeper.files import Folder
+from sweeper.space import Resources
+from sweeper.store import Store
+from trainer.errors import exit_code
+
+T = TypeVar("T")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = _parser().parse_args(argv)
+    table = TABLES[arguments.table]
+    choice = Choice(
+        data=arguments.data,
+        only=arguments.only,
+        columns=arguments.columns,
+        seeds=arguments.seeds,
+        epochs_scale=arguments.epochs_scale,
+        sets=tuple(arguments.set),
+    )
+    store = Store(Folder.at(arguments.results), f"paper-{arguments.table}")
+    resources = Resources(cpu=arguments.cpu, gpu=arguments.gpu)
+    name = arguments.name or arguments.table + ("-tuned" if arguments.tuned else "")
+    command = shlex.join(["python", "-m", "benchmarks.paper", *(sys.argv[1:] if argv is None else argv)])
+    out = Path(arguments.out)
+    if arguments.tuned:
+        search = tuned.Search(table, choice, store, resources, arguments.address, arguments.trials, out / "spaces")
+        if arguments.dry_run:
+            return search.plan()
+        report, measured = search.report(name, command)
+    else:
+        found = cells(table, choice)
+        if arguments.dry_run:
+            return _plan(table, found, store, choice)
+        measured = measure(found, store, resources, arguments.address, _say)
+        report = _report(name, arguments.table, table, choice, measured, command)
+    report.show()
+    for file in report.write(out, measured):
+        print(file)
+    return 0 if all(one.runs for one in measured) else 1
+
+
+def _report(name: str, key: str, table: Table, choice: Choice, measured: Sequence[Measured], command: str) -> Report:
+    less = departures(table, choice)
+    entries = layout.entries(table, key, measured, reduced=bool(less))
+    data = list(dict.fromkeys(one.cell.data for one in measured))
+    return Report(
+        name=name,
+        table=table,
+        departures=less,
+        command=command,
+        sections=[Section(one, *layout.grid(table, entries, one)) for one in data],
+        notes=[line for one in data for line in layout.orders(table, entries, one)],
+        entries=entries,
+        stepwise=layout.steps(table, measured),
+    )
+
+
+def _plan(table: Table, found: Sequence[Cell], store: Store, choice: Choice) -> int:
+    """Say what would be run, and start nothing."""
+    missing = {cell.label for cell in unstored(found, store, fingerprints(found))}
+    _say(f"{table.title}: {len(found)} cells x {len(choice.seeds)} seeds; results in {store.folder}")
+    less = departures(table, choice)
+    if less:
+        _say(f"REDUCED, not the paper's table: {'; '.join(less)}")
+    for cell in found:
+        optim = cell.configs[0].optim
+        _say(f"  {'to train' if cell.label in missing else 'stored  '}  {cell.label} ({optim.epochs} epochs a task)")
+    return 0
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _listed(kind: Callable[[str], T]) -> Callable[[str], tuple[T, ...]]:
+    def parse(text: str) -> tuple[T, ...]:
+        return tuple(kind(part.strip()) for part in text.split(",") if part.strip())
+
+    parse.__name__ = f"list of {kind.__name__}"
+    return parse
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 100:
+        raise argparse.ArgumentTypeError(f"{text}: above 0, at most 100")
+    return value
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    seeds = _listed(int)(text)
+    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise argparse.ArgumentTypeError(f"{text}: different whole numbers from 0 on, such as 0,1,2")
+    return seeds
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.paper", description="A table or figure of the paper, beside the paper's numbers."
+    )
+    parser.add_argument("table", choices=TABLES)
+    names: dict[str, Any] = {"default": (), "type": _listed(str)}
+    parser.add_argument(
+        "--data", metavar="SET,...", help="such as imagenet32_lt,digits (default: the paper's)", **names
+    )
+    parser.add_argument("--columns", metavar="COLUMN,...", help="such as lfs10 (default: all)", **names)
+    parser.add_argument("--only", metavar="ROW,...", help="rows by their label (default: all)", **names)
+    parser.add_argument("--seeds", default=(0, 1, 2), type=_seeds, help="default: 0,1,2")
+    parser.add_argument("--epochs-scale", default=1.0, type=_positive, metavar="X", help="of every stage's epochs")
+    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="a field of every run")
+    parser.add_argument("--tuned", action="store_true", help="search each system's own space first")
+    parser.add_argument("--trials", type=int, help="of each search (default: as in search_spaces/methods)")
+    parser.add_argument("--cpu", type=float, default=1, help="of one training (default: 1)")
+    parser.add_argument("--gpu", type=float, default=0, help="of one training, 0.25 puts four on one (default: 0)")
+    parser.add_argument("--results", default=os.environ.get("CIL_RESULTS", "results"), help="default: results")
+    parser.add_argument("--out", default="out/paper", metavar="DIR", help="for the files (default: out/paper)")
+    parser.add_argument("--name", help="of the files (default: the table's)")
+    parser.add_argument("--address", help="of a Ray cluster (default: $RAY_ADDRESS, else one is started here)")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be run, and start nothing")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(main))

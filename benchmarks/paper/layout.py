@@ -1,0 +1,284 @@
+"""What was measured as entries, and entries as a table beside the paper's: on a terminal, as Markdown, as Parquet."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import Any
+
+import pyarrow as pa
+from scipy import stats
+
+from benchmarks.paper.cells import paper_numbers
+from benchmarks.paper.measure import Measured
+from benchmarks.paper.tables import Table
+
+STAND_INS = ("cifar100_lt", "imagenet_subset_lt", "food101_lt")
+"""whose numbers stand beside those of a data set that the paper does not have: for the order of the rows alone"""
+INSIDE, LEVEL = "≈", "*"
+LEGEND = (
+    f"mean ± standard deviation (n seeds). {LEVEL}: no further from the column's best than both spreads together. "
+    f"{INSIDE}: the paper's number lies inside our spread."
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One number of a table, with its seeds."""
+
+    data: str
+    column: str
+    row: str
+    seeds: tuple[int, ...]
+    values: tuple[float, ...]
+    """one a seed that finished"""
+    step: int | None = None
+    """task (0-based) in figures that go step by step; None for the table's own number"""
+    position: int | None = None
+    """of the class in the order of learning, in figures of classes"""
+    paper: float | None = None
+    paper_of: str | None = None
+    """the data set that the paper's number is of"""
+    note: str = ""
+    config_id: str | None = None
+    params_json: str | None = None
+    """what a search has chosen, by field, as JSON; None where nothing was searched"""
+    comparable: bool = False
+    """whether ours and the paper's are of the same data set and protocol"""
+
+    @property
+    def mean(self) -> float | None:
+        return fmean(self.values) if self.values else None
+
+    @property
+    def std(self) -> float | None:
+        return stdev(self.values) if len(self.values) > 1 else None
+
+    @property
+    def inside(self) -> bool:
+        """Whether the paper's number lies inside the spread of ours; never said of what does not compare."""
+        if not self.comparable or self.paper is None or self.mean is None or self.std is None:
+            return False
+        return abs(self.paper - self.mean) <= self.std
+
+    @property
+    def ours(self) -> str:
+        """``31.20 ± 0.40 (3)``, and what became of runs that did not finish."""
+        if self.mean is None:
+            return self.note or "-"
+        spread = "" if self.std is None else f" ± {_short(self.std)}"
+        return f"{_short(self.mean)}{spread} ({len(self.values)})" + (f", {self.note}" if self.note else "")
+
+
+def entries(table: Table, name: str, measured: Sequence[Measured], *, reduced: bool) -> list[Entry]:
+    """The table's own numbers, a cell each, and behind them those of classifiers that come with a method."""
+    found = []
+    for one in measured:
+        found.append(_entry(name, one, one.cell.row.label, _own(table), reduced=reduced))
+        if table.drawn == "bars":
+            others = {key for run in one.runs for task in run["tasks"] for key in task["phase_acc_others_pct"] or {}}
+            for other in sorted(others):
+                found.append(_entry(name, one, f"{one.cell.row.label}, {other}", _by_other(other), reduced=True))
+    return found
+
+
+def steps(table: Table, measured: Sequence[Measured]) -> list[Entry]:
+    """What a figure draws: a number a task, or a task and class."""
+    table_of = {"steps": "tasks", "classes": "classes"}.get(table.drawn)
+    found = []
+    for one in measured:
+        by_place: dict[tuple[int, int | None], list[float]] = {}
+        for run in one.runs:
+            for row in run[table_of] if table_of else ():
+                if row[table.metric] is not None:
+                    by_place.setdefault((row["task"], row.get("position")), []).append(row[table.metric])
+        for (step, position), values in sorted(by_place.items(), key=lambda item: (item[0][0], item[0][1] or 0)):
+            found.append(
+                Entry(
+                    one.cell.data,
+                    one.cell.column.label,
+                    one.cell.row.label,
+                    _seeds(one),
+                    tuple(values),
+                    step,
+                    position,
+                    config_id=one.cell.configs[0].config_id,
+                )
+            )
+    return found
+
+
+# -- the table as people read it ---------------------------------------------------------------------
+
+
+def grid(table: Table, found: Sequence[Entry], data: str) -> tuple[list[str], list[list[str]]]:
+    """Headers and rows of one data set: a column of ours and, where there is one, of the paper's."""
+    own = [entry for entry in found if entry.data == data]
+    columns, rows = _in_order(e.column for e in own), _in_order(e.row for e in own)
+    headers, lines = ["system"], [[row] for row in rows]
+    for column in columns:
+        here = {entry.row: entry for entry in own if entry.column == column}
+        source = next((e.paper_of for e in here.values() if e.paper_of), None)
+        best = _best(table, here.values())
+        headers += [column, *([f"paper ({source})"] if source else [])]
+        for line, row in zip(lines, rows, strict=True):
+            entry = here.get(row)
+            line.append("" if entry is None else entry.ours + (f" {LEVEL}" if best and _level(entry, best) else ""))
+            if source:
+                line.append(_paper(entry))
+    return headers, lines
+
+
+def orders(table: Table, found: Sequence[Entry], data: str) -> list[str]:
+    """For each column of a data set, how far our order of the rows is the paper's."""
+    lines = []
+    for column in _in_order(e.column for e in found if e.data == data):
+        both = [e for e in found if (e.data, e.column) == (data, column) and e.paper is not None and e.mean is not None]
+        if len(both) < 3:
+            continue
+        tau = float(stats.kendalltau([e.mean for e in both], [e.paper for e in both]).statistic)
+        if math.isfinite(tau):
+            lines.append(
+                f"{data} {column}: the order of {len(both)} rows against the paper's ({both[0].paper_of}): "
+                f"Kendall's tau {tau:+.2f}"
+            )
+    return lines
+
+
+def markdown(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [headers, ["---"] * len(headers), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def parquet_rows(name: str, found: Iterable[Entry], unit: str, departures: Sequence[str]) -> pa.Table:
+    """Every entry, with its seeds, as a table of Arrow."""
+    rows = [
+        {
+            "table": name,
+            "data": e.data,
+            "column": e.column,
+            "row": e.row,
+            "task": e.step,
+            "position": e.position,
+            "unit": unit,
+            "mean": e.mean,
+            "std": e.std,
+            "n": len(e.values),
+            "seeds": list(e.seeds),
+            "values": list(e.values),
+            "paper": e.paper,
+            "paper_of": e.paper_of,
+            "inside_spread": e.inside,
+            "note": e.note,
+            "config_id": e.config_id,
+            "params_json": e.params_json,
+            "departures": list(departures),
+        }
+        for e in found
+    ]
+    return pa.Table.from_pylist(rows, SCHEMA)
+
+
+SCHEMA = pa.schema(
+    {
+        **dict.fromkeys(("table", "data", "column", "row"), pa.string()),
+        **dict.fromkeys(("task", "position"), pa.int64()),
+        "unit": pa.string(),
+        **dict.fromkeys(("mean", "std"), pa.float64()),
+        "n": pa.int64(),
+        "seeds": pa.list_(pa.int64()),
+        "values": pa.list_(pa.float64()),
+        "paper": pa.float64(),
+        "paper_of": pa.string(),
+        "inside_spread": pa.bool_(),
+        **dict.fromkeys(("note", "config_id", "params_json"), pa.string()),
+        "departures": pa.list_(pa.string()),
+    }
+)
+"""of the Parquet file of a table"""
+
+
+# -- one cell ------------------------------------------------------------------------------------------
+
+Value = Callable[[dict[str, Any]], float | None]
+"""a number of one run"""
+
+
+def _own(table: Table) -> Value:
+    """What the table says of a run: the metric itself, after the last task where it goes step by step."""
+    if table.drawn == "bars":
+        return lambda run: run["row"][table.metric]
+    if table.drawn == "steps":
+        return lambda run: max(run["tasks"], key=lambda row: row["task"])[table.metric]
+    return lambda run: _largest_over_smallest(run["classes"], table.metric)
+
+
+def _largest_over_smallest(classes: Sequence[dict[str, Any]], metric: str) -> float | None:
+    """Of the classes after the last task."""
+    last = max(row["task"] for row in classes)
+    values = [row[metric] for row in classes if row["task"] == last]
+    return max(values) / min(values) if min(values) > 0 else None
+
+
+def _by_other(name: str) -> Value:
+    """Average accuracy of a classifier that comes with the method."""
+    return lambda run: fmean(task["phase_acc_others_pct"][name] for task in run["tasks"])
+
+
+def _entry(name: str, one: Measured, row: str, value: Value, *, reduced: bool) -> Entry:
+    cell = one.cell
+    numbers = paper_numbers().get(name, {})
+    sources = [cell.data, *STAND_INS]
+    source = next((data for data in sources if (data, cell.column.label, row) in numbers), None)
+    values = [value(run) for run in one.runs]
+    return Entry(
+        cell.data,
+        cell.column.label,
+        row,
+        _seeds(one),
+        tuple(v for v in values if v is not None),
+        paper=None if source is None else numbers[source, cell.column.label, row],
+        paper_of=source,
+        note=one.note,
+        config_id=cell.configs[0].config_id,
+        comparable=source == cell.data and not reduced,
+    )
+
+
+def _seeds(one: Measured) -> tuple[int, ...]:
+    return tuple(run["row"]["seed"] for run in one.runs)
+
+
+def _best(table: Table, here: Iterable[Entry]) -> Entry | None:
+    """The best of a column, where there is a best."""
+    measured = [entry for entry in here if entry.mean is not None]
+    if table.higher_is_better is None or len(measured) < 2:
+        return None
+    return (max if table.higher_is_better else min)(measured, key=lambda e: e.mean or 0.0)
+
+
+def _level(entry: Entry, best: Entry) -> bool:
+    """Whether an entry is the best, or no further from it than both spreads together."""
+    if entry is best:
+        return True
+    if entry.mean is None or best.mean is None or entry.std is None or best.std is None:
+        return False
+    return abs(entry.mean - best.mean) <= math.hypot(entry.std, best.std)
+
+
+def _paper(entry: Entry | None) -> str:
+    if entry is None or entry.paper is None:
+        return ""
+    return f"{entry.paper:.2f}" + (f" {INSIDE}" if entry.inside else "")
+
+
+def _short(value: float) -> str:
+    """Percent to two digits; small numbers to three that count."""
+    return f"{value:.2f}" if value == 0 or abs(value) >= 1 else f"{value:.3g}"
+
+
+def _in_order(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(names))

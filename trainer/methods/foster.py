@@ -1,0 +1,190 @@
+"""FOSTER: a new backbone beside the old one is boosted with what the old one gets wrong, then both become one.
+
+Boosting: the old network stands still; a classifier on the features of both, and an auxiliary one on the new features,
+learn, the former by logits divided by class weights, so that rare classes must reach larger ones. Compression: a
+student that starts as the old network learns the boosted network's answers, reweighted towards rare classes. The
+student is what classifies and goes on; the boosted network's accuracy is reported beside it, and exemplars are chosen
+by its features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from trainer.distill.kd import kd
+from trainer.losses.class_weights import effective_number_weights
+from trainer.losses.cross_entropy import cross_entropy
+from trainer.methods.base import Method, hyper
+from trainer.nets.correction import align_new_rows
+from trainer.nets.heads import LinearHead
+from trainer.nets.member import assign
+from trainer.nets.network import Network, Outputs
+from trainer.stages import TEACHER, Networks, Stage, Step, TaskContext, TaskImages, Terms, rescheduled
+
+if TYPE_CHECKING:
+    from trainer.state import State
+
+OLD, BOOSTED = "old", "boosted"
+"""frozen networks: the last task's student; this task's new backbone with the classifier on both's features"""
+
+
+class Foster(Method):
+    paper: ClassVar[str] = (
+        "Wang et al., FOSTER: Feature Boosting and Compression for Class-Incremental Learning, ECCV 2022"
+    )
+    needs_teacher: ClassVar[bool] = True
+
+    lambda_: float = hyper(
+        1.0, "weight of the distillation while boosting", alias="lambda", fusable=True, acts_from=1, ge=0, le=100
+    )
+    temperature: float = hyper(2.0, "softens teachers and students", fusable=True, acts_from=1, gt=0, le=100)
+    beta_boost: float = hyper(
+        0.96, "of the effective numbers that logits are divided by", fusable=True, acts_from=1, ge=0, lt=1
+    )
+    beta_compress: float = hyper(
+        0.97, "of the effective numbers that reweight the boosted answers", fusable=True, acts_from=1, ge=0, lt=1
+    )
+    compress_epochs: float = hyper(
+        0.8125, "epochs of the compression, as a part of those of a task (130 of 160)", acts_from=1, gt=0, le=10
+    )
+    new_on_old: bool = hyper(
+        True, "new classes' logits depend on the old backbone's features too; else these weights stay 0", acts_from=1
+    )
+    align: float | None = hyper(
+        None,
+        "after boosting, new rows are scaled to the old ones' mean norm, times this to the power of old classes over "
+        "new ones; null: they are not",
+        acts_from=1,
+        gt=0,
+        le=10,
+    )
+
+    # -- hooks ------------------------------------------------------------------------------------
+
+    def parts(self, members: int, features: int) -> dict[str, nn.Module]:
+        return {**super().parts(members, features), "aux": LinearHead(members, features, draws="aux")}
+
+    def plan(self, task: TaskContext, carried: dict[str, Tensor]) -> tuple[Stage, ...]:
+        if task.old == 0:
+            return (Stage("train", task.optim, self.loss, trains=("net.", "head.")),)
+        # A class of which nothing is left counts as one image: its weight divides logits.
+        counts_K = task.kept_K.clamp_min(1)
+        boost_MK, compress_MK = (
+            effective_number_weights(counts_K, task.hyper[f"beta_{stage}"]).to(task.dtype)
+            for stage in ("boost", "compress")
+        )
+        boost = Stage(
+            "boost",
+            task.optim,
+            partial(self.boosting_loss, weights_MK=boost_MK),
+            None if self.new_on_old else _only_new_features,
+            forward=self._boosting,
+            trains=("net.", "head.", "aux."),
+            prepare=partial(_widen, task, self.new_on_old),
+        )
+        compress = Stage(
+            "compress",
+            rescheduled(task.optim, self.compress_epochs, schedule="cosine", weight_decay=0.0),
+            partial(self.compression_loss, weights_MK=compress_MK),
+            forward=self._compressing,
+            trains=("net.", "head."),
+            prepare=partial(_start_from_old, task),
+        )
+        return (boost, compress)
+
+    def after_stage(self, stage: Stage, state: State, images: TaskImages) -> None:
+        if stage.name == "boost" and self.align is not None:
+            head = state.network.classifier
+            align_new_rows(head, images.old, self.align ** (images.old / (head.classes - images.old)))
+
+    def evaluate(self, networks: Networks, images: Tensor) -> Outputs:
+        out = self.outputs(networks.student, images)
+        # Nobody asks for the boosted network's answers while a student trains.
+        if BOOSTED not in networks.frozen or networks.student.training:
+            return out
+        boosted = self._boosted(networks.frozen, images)
+        return out._replace(features_MBD=boosted.features_MBD, extra={BOOSTED: boosted.logits_MBK}, weight_MKD=None)
+
+    def others(self, out: Outputs, carried: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return dict(out.extra)
+
+    # -- losses -----------------------------------------------------------------------------------
+
+    def loss(self, step: Step) -> Terms:
+        return {"ce": cross_entropy(step.logits_MBK, step.labels_MB)}
+
+    def boosting_loss(self, step: Step, weights_MK: Tensor) -> Terms:
+        assert step.teacher_MBK is not None
+        kd_M = kd(step.logits_MBK[..., : step.task.old], step.teacher_MBK, step.task.hyper["temperature"])
+        return {
+            "ce": cross_entropy(step.logits_MBK / weights_MK.unsqueeze(1), step.labels_MB),
+            "aux": cross_entropy(step.out.extra["aux"], step.labels_MB),
+            "kd": step.task.hyper["lambda"] * kd_M,
+        }
+
+    def compression_loss(self, step: Step, weights_MK: Tensor) -> Terms:
+        """The boosted network's softened answers, times the weights, scaled to sum to 1, are the target."""
+        assert step.teacher_MBK is not None
+        T_M = step.task.hyper["temperature"]
+        target_MBK = step.teacher_MBK + T_M[:, None, None] * weights_MK.log().unsqueeze(1)
+        return {"kd": kd(step.logits_MBK, target_MBK, T_M)}
+
+    # -- networks ---------------------------------------------------------------------------------
+
+    def _boosting(self, networks: Networks, images: Tensor) -> Outputs:
+        with torch.no_grad():
+            old = self.outputs(networks.frozen[OLD], images)
+        return _side_by_side(networks.student, old, images)
+
+    def _compressing(self, networks: Networks, images: Tensor) -> Outputs:
+        return self.outputs(networks.student, images)._replace(teacher=self._boosted(networks.frozen, images))
+
+    @torch.no_grad()
+    def _boosted(self, frozen: Mapping[str, Network], images: Tensor) -> Outputs:
+        return _side_by_side(frozen[BOOSTED], self.outputs(frozen[OLD], images), images)
+
+
+def _side_by_side(new: Network, old: Outputs, images: Tensor) -> Outputs:
+    """What the classifiers make of old features and new ones, with the old network as teacher."""
+    maps = new.embed(images)
+    with torch.autocast(images.device.type, enabled=False):
+        both_MBD = torch.cat([old.features_MBD, maps.features_MBD], dim=2)
+        aux_MBK = new.get_submodule("aux")(maps.features_MBD)
+        return Outputs(both_MBD, new.classifier(both_MBD), maps, old, {"aux": aux_MBK})
+
+
+@torch.no_grad()
+def _widen(task: TaskContext, new_on_old: bool, state: State) -> None:
+    """Begin boosting: a fresh auxiliary classifier, and one on both backbones that has the old one in its corner."""
+    old = state.frozen[OLD] = state.frozen[TEACHER]
+    features = old.net.features
+    head, aux = LinearHead(state.members, 2 * features), LinearHead(state.members, features, draws="aux")
+    for part in (head, aux):
+        part.to(state.device, state.dtype)
+        part.grow(task.seen, state.seeds, task.index)
+    head.weight_MKD[:, : task.old, :features] = old.classifier.weight_MKD
+    head.bias_MK[:, : task.old] = old.get_parameter("head.bias_MK")
+    if not new_on_old:
+        head.weight_MKD[:, task.old :, :features] = 0
+    # Into the parts that are there, which will grow as wide as a single backbone again.
+    assign(state.network.classifier, head.state_dict())
+    assign(state.network.get_submodule("aux"), aux.state_dict())
+
+
+def _start_from_old(task: TaskContext, state: State) -> None:
+    """Begin compression: keep the boosted network, and start from the old one, with fresh rows for new classes."""
+    state.frozen[BOOSTED] = state.network.frozen()
+    state.network.take(state.frozen[OLD])
+    state.network.grow(task.new, state.seeds, task.index)
+
+
+def _only_new_features(step: Step) -> None:
+    """Keep new classes' weights on old features, the first half, as they are."""
+    grad_MKD = step.head.weight_MKD.grad
+    assert grad_MKD is not None
+    grad_MKD[:, step.task.old :, : grad_MKD.shape[2] // 2] = 0

@@ -1,0 +1,179 @@
+"""MAF-DRC: the model adapts to the new classes alone, then old and adapted model are fused; two branches share a head.
+
+On the backbone's last map stand two affine branches, an old one that does not learn and a new one; the logits are the
+sum of what the shared classifier makes of either. When a task begins, the old branch takes in the new one. Where the
+released code does what its paper does not ask for, or has two forms, a switch chooses.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from trainer.distill.features import pooled_distance
+from trainer.distill.kd import kd
+from trainer.losses.cross_entropy import cross_entropy, image_cross_entropy
+from trainer.methods.base import Method, hyper
+from trainer.nets.member import MemberBatchNorm2d, member_pool
+from trainer.nets.network import Network, Outputs
+from trainer.stages import TEACHER, Networks, Stage, Step, TaskContext, Terms, new_only, rescheduled
+
+if TYPE_CHECKING:
+    from trainer.state import State
+
+ADAPTED = "adapted"
+"""the frozen network that has adapted to the new classes"""
+_LEARNS = ("net.", "head.", "branch_new.")
+
+
+class MafDrc(Method):
+    paper: ClassVar[str] = (
+        "Chen & Chang, Dynamic Residual Classifier for Class Incremental Learning (with model adaptation and fusion), "
+        "ICCV 2023"
+    )
+    needs_teacher: ClassVar[bool] = True
+
+    alpha: float = hyper(
+        0.2, "part of the branches' own cross-entropy in the fusion's", fusable=True, acts_from=1, ge=0, le=1
+    )
+    beta_old: float = hyper(4.0, "weight of the distillation of the old model", fusable=True, acts_from=1, ge=0, le=100)
+    beta_new: float = hyper(
+        1.0, "weight of the distillation of the adapted model", fusable=True, acts_from=1, ge=0, le=100
+    )
+    temperature: float = hyper(2.0, "softens teachers and student", fusable=True, acts_from=1, gt=0, le=100)
+    tau: float = hyper(
+        1.2, "power of the class frequencies whose log is added to the logits", fusable=True, acts_from=1, ge=0, le=10
+    )
+    adapt_epochs: float = hyper(
+        0.4375, "epochs of the adaptation, as a part of those of a task (70 of 160)", acts_from=1, gt=0, le=10
+    )
+    fuse_epochs: float = hyper(
+        0.8125, "epochs of the fusion, as a part of those of a task (130 of 160)", acts_from=1, gt=0, le=10
+    )
+    start: Literal["adapted", "old"] = hyper(
+        "adapted", "whose backbone and classifier the fusion starts from (CIFAR, ImageNet)", acts_from=1
+    )
+    first_teacher: Literal["sum", "new"] = hyper(
+        "sum",
+        "what the model of the first task teaches: both branches as the code does, though the old one never learnt, or "
+        "the new one alone, by which it classifies",
+        acts_from=1,
+    )
+    maps: float = hyper(
+        0.0,
+        "weight of the distance to the old model's pooled maps, times sqrt(classes / new classes); the code has 5 "
+        "where half of the classes come first",
+        acts_from=1,
+        ge=0,
+        le=100,
+    )
+
+    # -- hooks ------------------------------------------------------------------------------------
+
+    def parts(self, members: int, features: int) -> dict[str, nn.Module]:
+        branches = {name: MemberBatchNorm2d(members, features) for name in ("branch_old", "branch_new")}
+        return {**super().parts(members, features), **branches}
+
+    def outputs(self, network: Network, images: Tensor) -> Outputs:
+        maps = network.embed(images)
+        with torch.autocast(images.device.type, enabled=False):
+            last = maps.last.to(maps.features_MBD.dtype)
+            old_MBK, new_MBK = (
+                network.classifier(member_pool(network.get_submodule(branch)(last), network.members))
+                for branch in ("branch_old", "branch_new")
+            )
+        return Outputs(maps.features_MBD, old_MBK + new_MBK, maps, extra={"old": old_MBK, "new": new_MBK})
+
+    def evaluate(self, networks: Networks, images: Tensor) -> Outputs:
+        out = self.outputs(networks.student, images)
+        return out if ADAPTED in networks.frozen else _new_alone(out)
+
+    def plan(self, task: TaskContext, carried: dict[str, Tensor]) -> tuple[Stage, ...]:
+        if task.old == 0:
+            return (Stage("train", task.optim, self.loss, forward=self.evaluate, trains=_LEARNS),)
+        adapt = Stage(
+            "adapt",
+            rescheduled(task.optim, self.adapt_epochs, schedule="cosine"),
+            _adaptation_loss,
+            forward=lambda networks, images: self.outputs(networks.student, images),
+            pool=new_only,
+            trains=_LEARNS,
+            prepare=partial(_merge_branches, task),
+        )
+        share_K = task.kept_K / task.kept_K.sum()
+        prior_MK = (share_K ** task.hyper["tau"][:, None] + 1e-12).log().to(task.dtype)
+        fuse = Stage(
+            "fuse",
+            rescheduled(task.optim, self.fuse_epochs, schedule="cosine", weight_decay=0.0),
+            partial(self.fusion_loss, prior_MK=prior_MK),
+            forward=partial(self._fusing, task),
+            trains=_LEARNS,
+            prepare=partial(self._start_fusion, task),
+        )
+        return (adapt, fuse)
+
+    # -- losses -----------------------------------------------------------------------------------
+
+    def loss(self, step: Step) -> Terms:
+        return {"ce": cross_entropy(step.logits_MBK, step.labels_MB)}
+
+    def fusion_loss(self, step: Step, prior_MK: Tensor) -> Terms:
+        """All but the branches' own cross-entropy see the logits with the prior."""
+        assert step.teacher_MBK is not None
+        m, extra, hyper = step.task.old, step.out.extra, step.task.hyper
+        alpha_M, T_M = hyper["alpha"], hyper["temperature"]
+        z_MBK = step.logits_MBK + prior_MK.unsqueeze(1)
+        terms = {
+            "ce": (1 - alpha_M) * cross_entropy(z_MBK, step.labels_MB),
+            "branches": alpha_M * branch_cross_entropy(extra["old"], extra["new"], step.labels_MB, m),
+            "kd_old": hyper["beta_old"] * kd(z_MBK[..., :m], step.teacher_MBK, T_M),
+            "kd_new": hyper["beta_new"] * kd(z_MBK[..., m:], extra[ADAPTED][..., m:], T_M),
+        }
+        if self.maps > 0:
+            assert step.out.teacher is not None
+            weight = self.maps * (step.task.seen / step.task.new) ** 0.5
+            terms["maps"] = weight * pooled_distance(step.out.maps.taps, step.out.teacher.maps.taps, step.task.members)
+        return terms
+
+    # -- networks ---------------------------------------------------------------------------------
+
+    def _fusing(self, task: TaskContext, networks: Networks, images: Tensor) -> Outputs:
+        with torch.no_grad():
+            old, adapted = (self.outputs(networks.frozen[name], images) for name in (TEACHER, ADAPTED))
+        if task.index == 1 and self.first_teacher == "new":
+            old = _new_alone(old)
+        out = self.outputs(networks.student, images)
+        return out._replace(teacher=old, extra={**out.extra, ADAPTED: adapted.logits_MBK})
+
+    def _start_fusion(self, task: TaskContext, state: State) -> None:
+        state.frozen[ADAPTED] = state.network.frozen()
+        if self.start == "old":
+            state.network.take(state.frozen[TEACHER], "net", "head")
+            state.network.classifier.grow(task.new, state.seeds, task.index)
+
+
+def branch_cross_entropy(old_MBK: Tensor, new_MBK: Tensor, labels_MB: Tensor, old: int) -> Tensor:
+    """Cross-entropy of the old branch on images of old classes and of the new one on all; mean over both: ``[M]``."""
+    old_MB = (labels_MB < old).to(old_MBK)
+    total_M = (old_MB * image_cross_entropy(old_MBK, labels_MB) + image_cross_entropy(new_MBK, labels_MB)).sum(1)
+    return total_M / (old_MB.sum(1) + labels_MB.shape[1])
+
+
+def _adaptation_loss(step: Step) -> Terms:
+    """Among new classes alone."""
+    return {"ce": cross_entropy(step.logits_MBK[..., step.task.old :], step.labels_MB - step.task.old)}
+
+
+@torch.no_grad()
+def _merge_branches(task: TaskContext, state: State) -> None:
+    """The old branch becomes the mean of both, but for running statistics; at first the new one, as it never learnt."""
+    old, new = (state.network.get_submodule(name) for name in ("branch_old", "branch_new"))
+    for own, other in zip(old.parameters(), new.parameters(), strict=True):
+        own.copy_(other if task.index == 1 else (own + other) / 2)
+
+
+def _new_alone(out: Outputs) -> Outputs:
+    return out._replace(logits_MBK=out.extra["new"])
