@@ -22,8 +22,10 @@ from sweeper.cluster import ClusterError, connected, find_address, fits, in_one_
 from sweeper.driver import Driver, Watch
 from sweeper.files import Folder
 from sweeper.lease import Lease
+from sweeper.ledger import Ledger
 from sweeper.mailbox import open_mailbox
 from sweeper.preflight import benchmark_of
+from sweeper.query import open_results
 from sweeper.search import Asked
 from sweeper.space import Space, load_space
 from sweeper.store import Store
@@ -216,7 +218,7 @@ def _summary(driver: Driver) -> None:
     leaderboard.print_top(store, driver.space.spec.objective)
     _say(
         f"{status.done} of {status.total} configurations: {status.pruned} pruned, {status.diverged} diverged, "
-        f"{status.failed} failed; {status.device_s:.0f} device seconds spent, {status.saved_s:.0f} saved"
+        f"{status.failed} failed; {Ledger.of(open_results(store.folder.parent, store.sweep), store.sweep)}"
     )
     where = "" if str(store.folder.parent) == "results" else f" --results {store.folder.parent}"
     _say(f'next: python -m sweeper.query "SELECT * FROM best"{where}')

@@ -18,6 +18,8 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from sweeper import show
 from sweeper.files import Folder
 from sweeper.lease import holder
+from sweeper.ledger import Ledger
+from sweeper.query import open_results
 from sweeper.store import sweeps
 from trainer.errors import StoreError, exit_code, nearest
 
@@ -137,7 +139,7 @@ def _details(name: str, folder: Folder) -> None:
         print(f"time left: {_duration(status.eta_s) or 'not known yet'}")
         if status.waiting:
             print(f"waiting: {status.waiting}")
-    print(f"device time: {_duration(status.device_s)} spent, {_duration(status.saved_s)} saved by shared first tasks")
+    print(f"ledger: {Ledger.of(open_results(folder.parent, name), name)}")
     print(f"last change: {_duration(max(0.0, time.time() - status.updated_at))} ago")
     if status.running and state == "running":
         rows = [

@@ -74,7 +74,9 @@ class MemberBatchNorm2d(_Membered):
         weight, bias, mean, var = self._shown or (
             t.view(-1) for t in (self.weight, self.bias, self.running_mean, self.running_var)
         )
-        return F.batch_norm(x, mean, var, weight, bias, training=self.training)
+        # One value a channel has no spread: the last image alone, in a map of one pixel.
+        training = self.training and x[:, 0].numel() > 1
+        return F.batch_norm(x, mean, var, weight, bias, training=training)
 
 
 def better_alone(x: Tensor, members: int) -> bool:
