@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeper import show
-from sweeper.evidence import Interval
+from sweeper.evidence import Interval, check_comparable
 from sweeper.files import Folder
 from sweeper.leaderboard import spread
 from sweeper.leaderboard import values as shown
@@ -88,7 +88,7 @@ def measure(sweep: SweepFile, rival: Rival, store: Store, *, top: int, n: int) -
     metric = str(sweep.objective["metric"])
     query, candidates, searched = _candidates(sweep, store.folder.parent, metric, top)
     for c in candidates:
-        _check_comparable(sweep.config(c.params, 0, "test"), rival)
+        check_comparable(sweep.config(c.params, 0, "test"), rival.config, file=rival.name, beside="the sweep")
     fingerprint = build(absolute_path(rival.config).data, rival.config.protocol).fingerprint
 
     def say(line: str) -> None:
@@ -158,27 +158,6 @@ def rival_of(file: Path, sweep: SweepFile) -> Rival:
             "a run file to compare with is measured on test", file=str(file), field="data.evaluation.split"
         )
     return Rival(str(file), config, content)
-
-
-def _check_comparable(candidate: RunConfig, rival: Rival) -> None:
-    """Raises ConfigError where the two do not learn the same classes of the same images."""
-    ours, theirs = (_benchmark(config) for config in (candidate, rival.config))
-    for field, value in ours.items():
-        if theirs[field] != value:
-            raise ConfigError(
-                f"is {theirs[field]}, and {value} in the sweep: accuracies on other tasks do not compare",
-                file=rival.name,
-                field=field,
-            )
-
-
-def _benchmark(config: RunConfig) -> dict[str, Any]:
-    data, imbalance = config.data, config.data.imbalance
-    return {
-        "data.source": data.source,
-        **{f"data.imbalance.{name}": value for name, value in imbalance.model_dump(mode="json").items()},
-        **{f"protocol.{name}": value for name, value in config.protocol.model_dump(mode="json").items()},
-    }
 
 
 def _fresh_seeds(sweep: SweepFile, first: int, n: int) -> tuple[int, ...]:
