@@ -6,8 +6,10 @@ import contextlib
 import logging
 import math
 import os
+import socket
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import ray
 
@@ -16,6 +18,8 @@ from sweeper.space import Resources
 from trainer.errors import UserError
 
 _EXCLUDES = [".git", ".venv", "results", "out", "data", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis"]
+
+_CONNECT_S = 10
 
 
 class ClusterError(UserError):
@@ -44,6 +48,7 @@ def connected(address: str | None) -> Iterator[None]:
     else:
         if "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ:  # a job's code is on the nodes already
             options["runtime_env"] = {"working_dir": ".", "excludes": _EXCLUDES}
+        _check_reachable(address)
         try:
             context = ray.init(address=address, **options)
         except (ConnectionError, RuntimeError, ValueError) as error:
@@ -51,13 +56,39 @@ def connected(address: str | None) -> Iterator[None]:
             raise ClusterError(f"no Ray cluster at {address}: {first}") from None
         warning = exposed(context.dashboard_url)
         if warning:
-            print(f"warning: {warning}", flush=True)
+            print(warning, flush=True)
     # Its tracebacks of trials that are tried again: the driver says so in a line.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Raises ClusterError where nothing listens: Ray would try for minutes, and say so on every line."""
+    if address in ("auto", "local"):
+        return
+    try:
+        url = urlsplit(address if "://" in address else f"//{address}")
+        host, port = url.hostname, url.port
+    except ValueError:
+        host = port = None
+    if host is None or port is None:
+        raise ClusterError(f"not the address of a Ray cluster: {address!r}; allowed: HOST:PORT, ray://HOST:PORT, auto")
+    try:
+        socket.create_connection((host, port), timeout=_CONNECT_S).close()
+    except OSError as error:
+        raise ClusterError(f"no Ray cluster at {address}: {error.strerror or error}") from None
+
+
+def in_one_line(error: ray.exceptions.RayError) -> UserError:
+    """What a remote function died of: the UserError that it raised, or the last line of what Ray says."""
+    cause = getattr(error, "cause", None)
+    if isinstance(cause, UserError):
+        return cause
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return ClusterError(lines[-1] if lines else type(error).__name__)
 
 
 def fits(resources: Resources) -> int:

@@ -76,10 +76,12 @@ class Driver(Searcher):
         return {"pack": [{"number": a.number, "params": a.params} for a in pack.values()]}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """A trial has finished a task, or all of them."""
+        """A trial has finished a task, or all of them, or was refused what it needs."""
         report = json.loads(result["report"])
         if "ended" in report:
             self._end(trial_id, report)
+        elif "refused" in report:
+            self.fail(trial_id, report["refused"])
         else:
             self._step(report)
         self._write_status()
@@ -268,6 +270,7 @@ class Watch(Callback):
         """``check_stop`` raises when the sweep is to stop; ``why_waiting`` says what trials wait for."""
         self._driver, self._check_stop, self._why_waiting = driver, check_stop, why_waiting
         self._next_s, self._said = time.monotonic() + 10, ""
+        self._waited = False
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -278,8 +281,12 @@ class Watch(Callback):
             return
         self._next_s = time.monotonic() + 10
         waits = any(t.status == "PENDING" for t in trials) and not any(t.status == "RUNNING" for t in trials)
-        why = self._why_waiting() if waits else None
-        self._driver.status.waiting = why
+        # Seen once it may be a trial's process that is being started.
+        why = self._why_waiting() if waits and self._waited else None
+        self._waited = waits
+        if why != self._driver.status.waiting:
+            self._driver.status.waiting = why
+            self._driver._write_status()
         if why and why != self._said:
             self._driver._say(f"waiting: {why}")
         self._said = why or ""

@@ -18,17 +18,18 @@ import ray
 from ray import tune
 
 from sweeper import leaderboard, plan
-from sweeper.cluster import ClusterError, connected, find_address, fits, why_waiting
+from sweeper.cluster import ClusterError, connected, find_address, fits, in_one_line, why_waiting
 from sweeper.driver import Driver, Watch
 from sweeper.files import Folder
 from sweeper.lease import Lease
 from sweeper.mailbox import open_mailbox
+from sweeper.preflight import benchmark_of
 from sweeper.search import Asked
 from sweeper.space import Space, load_space
 from sweeper.store import Store
 from sweeper.sweep_file import absolute_path, check_unchanged
 from sweeper.trial import Job, train_first_task, train_pack
-from trainer.data.tasks import Benchmark, build
+from trainer.data.tasks import Benchmark
 from trainer.errors import exit_code
 
 
@@ -61,7 +62,7 @@ class StopSignal:
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     sets = list(arguments.set)
-    if arguments.trials:
+    if arguments.trials is not None:
         sets.append(f"trials={arguments.trials}")
     if arguments.name:
         sets.append(f"name={arguments.name}")
@@ -70,8 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     space = Space(space.file, space.spec, absolute_path(space.base))
     results = Folder.at(arguments.results or space.spec.results or os.environ.get("CIL_RESULTS", "results"))
     store = Store(results, space.name)
-    # Loaded here first: bad or missing images are found before anything starts.
-    benchmark = build(space.configs({})[0].data, space.base.protocol)
+    benchmark = benchmark_of(space)
     if arguments.dry_run:
         print("\n".join(plan.lines(space, store, benchmark)))
         return 0
@@ -114,10 +114,13 @@ def _sweep(space: Space, store: Store, benchmark: Benchmark, stop: StopSignal, *
         except Stopped:
             driver.end("stopped")
             raise
-    driver.end("finished" if driver.status.done >= space.spec.trials else "stopped")
+    ended = driver.status.done >= space.spec.trials
+    driver.end("finished" if ended else "stopped")
     del box
+    if not ended:  # nothing else keeps the driver from asking for all
+        _say(f"the budget is spent ({_budget(space)}); with a larger one the same command goes on")
     _summary(space, store, driver)
-    return 0
+    return 1 if driver.status.failed == driver.status.done else 0
 
 
 def _fit(job: Job, driver: Driver, concurrency: int, stop: StopSignal) -> None:
@@ -161,7 +164,10 @@ def _first_task(job: Job, driver: Driver, stop: StopSignal) -> None:
     )
     while not ray.wait([running], timeout=0.5)[0]:
         stop.check()
-    spent_s = ray.get(running)
+    try:
+        spent_s = ray.get(running)
+    except ray.exceptions.RayError as error:
+        raise in_one_line(error) from None
     _say(f"first task trained: {spent_s:.1f} device seconds, saved in every other configuration")
 
 
@@ -199,6 +205,10 @@ def _summary(space: Space, store: Store, driver: Driver) -> None:
     where = "" if str(store.folder.parent) == "results" else f" --results {store.folder.parent}"
     _say(f'next: python -m sweeper.query "SELECT * FROM best"{where}')
     _say(f"      python -m sweeper.promote {store.sweep}{where}")
+
+
+def _budget(space: Space) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in space.spec.budget if value is not None)
 
 
 def _say(line: str) -> None:

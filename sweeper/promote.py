@@ -17,6 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
+
 from sweeper.cluster import connected, fits, why_waiting
 from sweeper.contest import Verdict, measure, rival_of
 from sweeper.evidence import Decision, Interval, decide
@@ -43,8 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not fits(sweep.resources):
             print(f"waiting: {why_waiting(sweep.resources)}", flush=True)
         verdict = measure(sweep, rival, store, top=arguments.top, n=arguments.seeds)
-        done = len(store.finished_trials())
-        Status(total=done, done=done, state="finished").write(store.folder)
+        _status(store).write(store.folder)
     return settle(sweep, verdict, file, Store(results, sweep.name), force=arguments.force)
 
 
@@ -67,6 +68,12 @@ def settle(sweep: SweepFile, verdict: Verdict, file: Path, store: Store, *, forc
     print(f"{'promoted' if decision.promoted else 'forced'}: {file}: {decision.reason}")
     print(f"next: python -m trainer.run {file} --verify")
     return 0
+
+
+def _status(store: Store) -> Status:
+    rows = store.read("trials", ["trial", "device_s"])
+    done = len(set(rows["trial"].to_pylist()))
+    return Status(total=done, done=done, state="finished", device_s=pc.sum(rows["device_s"]).as_py() or 0.0)
 
 
 def _provenance(verdict: Verdict, sweep: str, *, forced: bool) -> dict[str, Any]:

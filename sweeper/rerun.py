@@ -9,6 +9,7 @@ from typing import Any
 import ray
 import torch
 
+from sweeper.cluster import in_one_line
 from sweeper.files import Folder
 from sweeper.space import Resources
 from sweeper.store import Store
@@ -38,7 +39,8 @@ def rerun(
     """The ``trials`` rows of each group's configurations, of runs that diverged too.
 
     The configurations of a group are trained together, the groups side by side. What has ended is stored at once,
-    and where it finished it will not be trained again. Raises RerunError if a process dies again and again.
+    and where it finished it will not be trained again. Raises UserError for what a run lacks, ClusterError if a process
+    dies again and again.
     """
     held = Store.find_finished(store.folder.parent, _ids(groups), fingerprint)
     rows = {run_id: result["row"] for run_id, result in held.items()}
@@ -55,7 +57,7 @@ def rerun(
         try:
             results = results_of({"results": ray.get(ready)})
         except ray.exceptions.RayError as error:
-            raise RerunError(str(error).strip().splitlines()[-1]) from None
+            raise in_one_line(error) from None
         number = max(store.finished_trials(), default=-1) + 1
         store.finish_trial(number, uuid.uuid4().hex[:8], results, pack=key)
         store.folder.child("checkpoints", key).remove()

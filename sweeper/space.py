@@ -179,6 +179,8 @@ def load_space(path: str | Path, sets: tuple[str, ...] = ()) -> Space:
     """Read and check a search-space file. ``sets`` override its own fields. Raises ConfigError."""
     file = str(path)
     content = load_yaml(path)
+    if {"data", "method"} <= content.keys():
+        raise ConfigError(f"is a run file, not a search space: python -m trainer.run {file} trains it", file=file)
     for item in sets:
         dotted, value = parse_set(item)
         set_field(content, dotted, value)

@@ -21,6 +21,7 @@ from ray import tune
 from sweeper.files import Folder
 from sweeper.space import Params, Space
 from trainer.config import RunConfig, content_hash
+from trainer.errors import UserError
 from trainer.precision import Options
 from trainer.records import RunResult
 from trainer.run import Observer, TaskReport, run, train_base
@@ -106,7 +107,11 @@ def train_pack(config: Mapping[str, Any], job: Job) -> None:
     slot = AttemptSlot(Folder.at(job.folder).child("checkpoints", pack_key(configs)), attempt)
     observer = _Reporter(job, owners, pack_key(configs))
     base = job.base if job.space.shares_first_task() else None
-    results = run(configs, job.options, checkpoint=slot, base=base, observer=observer)
+    try:
+        results = run(configs, job.options, checkpoint=slot, base=base, observer=observer)
+    except UserError as error:  # another try would end the same: Ray Tune is not to make one
+        tune.report({"report": json.dumps({"refused": str(error)})})
+        return
     ended = [
         {"number": number, "results": [plain(r) for r, owner in zip(results, owners, strict=True) if owner == number]}
         for number in by_number

@@ -19,7 +19,7 @@ from torch import Tensor
 from trainer.errors import CheckpointError
 from trainer.state import Cursor, History, State
 
-FORMAT = 1
+FORMAT = 2
 
 
 class Slot(Protocol):
@@ -100,7 +100,7 @@ def restore(fresh: State, content: dict[str, Any], run_ids: list[str], where: ob
     if content["run_ids"] != run_ids:
         raise CheckpointError(f"{where}: holds runs {', '.join(content['run_ids'])}, not {', '.join(run_ids)}")
     state = fresh if content["positions"] == fresh.positions else fresh.subset(content["positions"])
-    state.load_tensors(content["tensors"], state.configs[0].optim)
+    state.load_tensors(content["tensors"])
     state.cursor = Cursor(**content["cursor"])
     state.elapsed_s = content["elapsed_s"]
     state.histories = [History(**history) for history in content["histories"]]

@@ -124,6 +124,9 @@ class NetConfig(Section):
         "resnet32",
         description="resnet32: 32 px, 64 features; resnet18: 224 px, 512 features; small: digits, 64 features",
     )
+    shortcut: Literal["conv", "pad"] = Field(
+        "conv", description="where the shape changes: 1x1 convolution with batch norm, or zero-padded channels"
+    )
 
 
 class MemoryConfig(Section):
@@ -134,10 +137,13 @@ class MemoryConfig(Section):
 
 
 class OptimConfig(Section):
-    """SGD and its schedule, started afresh in every task."""
+    """SGD and its schedule, started afresh in every stage."""
 
     epochs: int = Field(160, ge=1, le=10_000, description="epochs of each task")
     lr: float = Field(0.1, gt=0, le=100, description="learning rate")
+    schedule: Literal["milestones", "cosine"] = Field(
+        "milestones", description="the learning rate falls at milestones, or along half a cosine to 0"
+    )
     milestones: tuple[int, ...] = Field(
         (80, 120), description="epochs after which the learning rate is multiplied by gamma"
     )
@@ -160,6 +166,15 @@ class OptimConfig(Section):
         return self
 
 
+class Stage2(Section):
+    """A second stage that balances the classifier (Liu et al., Long-Tailed CIL, ECCV 2022), after any method's own."""
+
+    epochs: int = Field(30, ge=1, le=10_000)
+    lr: float = Field(0.1, gt=0, le=100, description="learning rate of the new rows of the head, falling as a cosine")
+    scale_lr_factor: float = Field(0.1, gt=0, le=10, description="of the learning rate of the factors on the logits")
+    run: int = Field(4, ge=1, description="images of a class in a row on the class-aware sampler")
+
+
 class RunConfig(Section):
     """One run: one configuration and one seed."""
 
@@ -169,6 +184,7 @@ class RunConfig(Section):
     method: SerializeAsAny[Method]
     memory: MemoryConfig = MemoryConfig()
     optim: OptimConfig = OptimConfig()
+    stage2: Stage2 | None = Field(None, description="null: none")
     seed: int = Field(
         0, ge=0, le=2**31 - 1, description="of initial weights, shuffles, augmentation and random exemplars"
     )

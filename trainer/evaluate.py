@@ -1,4 +1,4 @@
-"""Forward passes without learning: features of training images, accuracies on evaluation images."""
+"""Forward passes without learning: what a network makes of images, and accuracies."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from trainer import stage2
 from trainer.data.augment import centre
 from trainer.data.tasks import Benchmark
-from trainer.nets.member import repeat_images
+from trainer.nets.member import repeat_images, side_by_side
+from trainer.nets.network import Outputs
+from trainer.stages import Seen
 from trainer.state import State
 
 _IMAGES = 4096
@@ -17,31 +20,45 @@ _IMAGES = 4096
 
 
 @torch.no_grad()
-def forward(state: State, pixels_NCHW: Tensor, index_N: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """Features ``[M, B, D]`` and logits ``[M, B, K]`` of the same images for every member, a batch at a time."""
+def forward(state: State, pixels_NCHW: Tensor, index: Tensor) -> Iterator[tuple[slice, Outputs]]:
+    """What every member makes of the same images ``[N]``, or each of its own ``[M, N]``, a batch at a time."""
     state.network.eval()
+    method = state.configs[0].method
+    images = index.shape[-1]
     size = max(32, _IMAGES // state.members)
-    for start in range(0, len(index_N), size):
-        part = slice(start, min(start + size, len(index_N)))
-        images = centre(pixels_NCHW, index_N[part], state.configs[0].data, state.dtype)
+    for start in range(0, images, size):
+        part = slice(start, min(start + size, images))
         with state.autocast():
-            features_MBD, logits_MBK = state.network(repeat_images(images, state.members))
-        yield part, features_MBD, logits_MBK
+            out = method.evaluate(state.networks, _images(state, pixels_NCHW, index[..., part]))
+        yield part, stage2.scaled(state.network, out)
 
 
-def features(state: State, pixels_NCHW: Tensor, index_N: Tensor) -> Tensor:
-    """``[M, N, D]``, with evaluation transforms."""
-    return torch.cat([f for _, f, _ in forward(state, pixels_NCHW, index_N)], dim=1)
+def see(state: State, pixels_NCHW: Tensor, index: Tensor) -> Seen:
+    """Features and logits of all of the images together, with evaluation transforms."""
+    parts = [out for _, out in forward(state, pixels_NCHW, index)]
+    return Seen(torch.cat([out.features_MBD for out in parts], 1), torch.cat([out.logits_MBK for out in parts], 1))
 
 
-def correct_by_class(state: State, benchmark: Benchmark, classes: int) -> Tensor:
-    """How many evaluation images of each of the first ``classes`` classes are classified right, ``[M, K]``."""
+def correct_by_class(state: State, benchmark: Benchmark, classes: int) -> dict[str, Tensor]:
+    """How many evaluation images of each of the first ``classes`` classes are classified right, ``[M, K]``.
+
+    By the method's own classifier under the empty name, and by its others under theirs.
+    """
     method = state.configs[0].method
     labels_N = benchmark.eval_labels_N
     index_N = torch.nonzero(labels_N < classes).squeeze(1)
-    correct_MK = torch.zeros(state.members, classes, dtype=torch.int64, device=state.device)
-    for part, features_MBD, logits_MBK in forward(state, benchmark.eval_pixels_NCHW, index_N):
+    correct: dict[str, Tensor] = {}
+    for part, out in forward(state, benchmark.eval_pixels_NCHW, index_N):
         labels_B = labels_N[index_N[part]]
-        hits_MB = method.classify(logits_MBK, features_MBD, state).argmax(2) == labels_B
-        correct_MK.index_add_(1, labels_B, hits_MB.to(torch.int64))
-    return correct_MK
+        scores = {"": method.classify(out, state.carried), **method.others(out, state.carried)}
+        for name, scores_MBK in scores.items():
+            hits_MB = (scores_MBK.argmax(2) == labels_B).to(torch.int64)
+            empty_MK = torch.zeros(state.members, classes, dtype=torch.int64, device=state.device)
+            correct.setdefault(name, empty_MK).index_add_(1, labels_B, hits_MB)
+    return correct
+
+
+def _images(state: State, pixels_NCHW: Tensor, index: Tensor) -> Tensor:
+    """``[B, M*C, H, W]``"""
+    images = centre(pixels_NCHW, index.reshape(-1), state.configs[0].data, state.dtype)
+    return repeat_images(images, state.members) if index.dim() == 1 else side_by_side(images, state.members)

@@ -6,16 +6,25 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
 
 from trainer.config import OptimConfig
-from trainer.data.augment import augment, draws
+from trainer.data.augment import augment
+from trainer.data.augment import draws as augmentation_draws
 from trainer.data.tasks import Benchmark
-from trainer.rng import stream
-from trainer.stages import Stage, Step, TaskContext, Terms
-from trainer.state import State
+from trainer.methods.base import Method
+from trainer.nets.heads import LinearHead
+from trainer.nets.network import Outputs
+from trainer.rng import Draws
+from trainer.stages import Networks, Stage, Step, TaskContext, TaskImages, Terms
+from trainer.state import TEACHER, State
+
+HEAD_GRAD = "head_grad_MK"
+"""buffer of the sums over steps of the gradient norms of the head's rows"""
 
 
 @dataclass(frozen=True)
@@ -40,8 +49,10 @@ class EpochReport:
 
 
 def learning_rate(optim: OptimConfig, epoch: int) -> float:
-    """Of a 0-based epoch: linear warm-up, then divided at each milestone that is past."""
+    """Of a 0-based epoch: linear warm-up, then divided at each milestone that is past, or along half a cosine."""
     rise = min(1.0, (epoch + 1) / optim.warmup_epochs) if optim.warmup_epochs else 1.0
+    if optim.schedule == "cosine":
+        return optim.lr * rise * (1 + math.cos(math.pi * epoch / optim.epochs)) / 2
     return float(optim.lr * rise * optim.gamma ** sum(milestone <= epoch for milestone in optim.milestones))
 
 
@@ -49,30 +60,55 @@ def train_stage(
     state: State,
     stage: Stage,
     task: TaskContext,
+    images: TaskImages,
     benchmark: Benchmark,
     after_epoch: Callable[[EpochReport], bool],
 ) -> None:
     """Train one stage from where the cursor stands. ``after_epoch`` returns False to stop."""
-    if state.optimiser is None:
-        state.start_optimiser(stage.optim)
-    if state.cursor.epoch == 0:
-        state.buffers = {**stage.buffers, "head_grad_MK": torch.zeros_like(state.network.head.bias_MK)}
-    epoch_loop = _EpochLoop(state, stage, task, benchmark)
-    for epoch in range(state.cursor.epoch, stage.optim.epochs):
+    begins = state.cursor.epoch == 0
+    if begins and stage.prepare is not None:
+        stage.prepare(state)
+    state.start_optimiser(stage)
+    if begins:
+        grads_MK = task.zeros_MK() if state.cursor.stage == 0 else state.buffers[HEAD_GRAD]
+        state.buffers = {**stage.buffers, HEAD_GRAD: grads_MK}
+    else:
+        state.restore_momenta()
+    epoch_loop = _EpochLoop(state, stage, task, images, benchmark)
+    epochs = stage.optim.epochs if epoch_loop.pool_MN.shape[1] else 0
+    for epoch in range(state.cursor.epoch, epochs):
         report = epoch_loop.run(epoch)
         state.cursor.epoch = epoch + 1
         if not after_epoch(report):
             break
     state.optimiser = None
+    state.network.requires_grad_(True)
+
+
+class _Batch(NamedTuple):
+    """Images and draws of one step, every member's own."""
+
+    index_MB: Tensor
+    labels_MB: Tensor
+    uniforms_MBU: Tensor
+
+    def cut(self, span: slice) -> _Batch:
+        """Some of the images."""
+        return _Batch(self.index_MB[:, span], self.labels_MB[:, span], self.uniforms_MBU[:, span])
 
 
 class _EpochLoop:
     """The images and draws of a stage's epochs."""
 
-    def __init__(self, state: State, stage: Stage, task: TaskContext, benchmark: Benchmark) -> None:
+    def __init__(self, state: State, stage: Stage, task: TaskContext, images: TaskImages, benchmark: Benchmark) -> None:
         self.state, self.stage, self.task, self.benchmark = state, stage, task, benchmark
-        new_N = benchmark.tasks[task.index].train_N
-        self.pool_MN = torch.cat([new_N.expand(state.members, -1), state.exemplars_ME], dim=1)
+        self.pool_MN = stage.pool(images)
+        self.labels_MN = benchmark.train_labels_N[self.pool_MN].cpu()
+        self.forward = stage.forward or partial(_with_teacher, state.configs[0].method)
+        self.head = state.network.classifier
+        self.kept_MRD = self.head.weight_MKD.detach()[:, : stage.frozen_rows].clone()
+        bias_MK = getattr(self.head, "bias_MK", None)
+        self.kept_MR = None if bias_MK is None else bias_MK.detach()[:, : stage.frozen_rows].clone()
 
     def run(self, epoch: int) -> EpochReport:
         state, optim = self.state, self.stage.optim
@@ -80,17 +116,22 @@ class _EpochLoop:
         lr = learning_rate(optim, epoch)
         assert state.optimiser is not None
         for group in state.optimiser.param_groups:
-            group["lr"] = lr
-        order_MN, uniforms_MNU = self._draw(epoch)
-        labels_MN = self.benchmark.train_labels_N[order_MN]
+            group["lr"] = lr * group["lr_factor"]
         state.network.train()
+        for part in self.stage.evaluates:
+            getattr(state.network, part).eval()
+        draws = Draws(tuple(state.seeds), (self.task.index, self.stage.name, epoch))
+        epoch_images = self._draw(self.stage.sampler(self.labels_MN, draws), draws, "augment")
+        mixed = self._mixed(draws, epoch)
         sums: Terms = {}
         hits_M = torch.zeros(state.members, dtype=torch.int64, device=state.device)
-        images = order_MN.shape[1]
-        for start in range(0, images, optim.batch_size):
-            part = slice(start, start + optim.batch_size)
-            terms, hits_now_M = self._step(order_MN[:, part], labels_MN[:, part], uniforms_MNU[:, part])
-            share = labels_MN[:, part].shape[1] / images
+        images = epoch_images.index_MB.shape[1]
+        steps = math.ceil(images / optim.batch_size)
+        for number in range(steps):
+            span = slice(number * optim.batch_size, (number + 1) * optim.batch_size)
+            batch = epoch_images.cut(span)
+            terms, hits_now_M = self._step(batch, epoch, None if mixed is None else mixed(span, number))
+            share = batch.labels_MB.shape[1] / images
             for name, value_M in terms.items():
                 sums[name] = sums.get(name, 0) + value_M.detach() * share
             hits_M += hits_now_M
@@ -100,49 +141,83 @@ class _EpochLoop:
             stage=self.stage.name,
             epoch=epoch,
             epochs=optim.epochs,
-            steps=math.ceil(images / optim.batch_size),
+            steps=steps,
             lr=lr,
             terms=terms_M,
             train_acc_pct=(hits_M * (100 / images)).tolist(),
             wall_s=time.perf_counter() - started,
         )
 
-    def _draw(self, epoch: int) -> tuple[Tensor, Tensor]:
-        """Each member's shuffle and augmentation for the whole epoch: ``[M, N]`` image indices, ``[M, N, U]``."""
-        images = self.pool_MN.shape[1]
-        where = (self.task.index, self.stage.name, epoch)
-        seeds = self.state.seeds
-        order_MN = torch.stack([torch.randperm(images, generator=stream(s, "shuffle", *where)) for s in seeds])
-        width = draws(self.state.configs[0].data)
-        uniforms_MNU = torch.stack([torch.rand(images, width, generator=stream(s, "augment", *where)) for s in seeds])
+    def _draw(self, order_MN: Tensor, draws: Draws, use: str) -> _Batch:
+        """The images of a whole epoch, in their order, and what their augmentation is drawn from."""
+        uniforms_MNU = draws.uniform(use, order_MN.shape[1], augmentation_draws(self.state.configs[0].data))
         device = self.state.device
-        return self.pool_MN.gather(1, order_MN.to(device)), uniforms_MNU.to(device)
+        order_MN = order_MN.to(device)
+        return _Batch(
+            self.pool_MN.gather(1, order_MN),
+            self.labels_MN.to(device).gather(1, order_MN),
+            uniforms_MNU.to(device),
+        )
 
-    def _step(self, index_MB: Tensor, labels_MB: Tensor, uniforms_MBU: Tensor) -> tuple[Terms, Tensor]:
+    def _mixed(self, draws: Draws, epoch: int) -> Callable[[slice, int], tuple[_Batch, Tensor]] | None:
+        """Partners and boxes by batch, where the stage mixes images in this epoch."""
+        mix = self.stage.mix
+        if mix is None or not mix.active(epoch):
+            return None
+        partners = self._draw(mix.partners(self.labels_MN, draws), draws, "augment-partner")
+        batches = math.ceil(self.labels_MN.shape[1] / self.stage.optim.batch_size)
+        boxes_MS4 = mix.uniforms(draws, batches).to(self.state.device)
+        return lambda span, number: (partners.cut(span), boxes_MS4[:, number])
+
+    def _images(self, batch: _Batch) -> Tensor:
+        state = self.state
+        pixels, data = self.benchmark.train_pixels_NCHW, state.configs[0].data
+        return augment(pixels, batch.index_MB, batch.uniforms_MBU, data, state.dtype)
+
+    def _step(self, batch: _Batch, epoch: int, mixed: tuple[_Batch, Tensor] | None) -> tuple[Terms, Tensor]:
         """One optimiser step of every member. Returns the terms and the hits, each ``[M]``."""
         state, stage = self.state, self.stage
         assert state.optimiser is not None
-        images = augment(self.benchmark.train_pixels_NCHW, index_MB, uniforms_MBU, state.configs[0].data, state.dtype)
-        teacher_MBK = None
+        images = self._images(batch)
+        partner_MB = share_M = None
+        if mixed is not None and stage.mix is not None:
+            partner, boxes_M4 = mixed
+            images, share_M = stage.mix.paste(images, self._images(partner), boxes_M4)
+            partner_MB, share_M = partner.labels_MB, share_M.to(state.dtype)
         with state.autocast():
-            if state.teacher is not None:
-                with torch.no_grad():
-                    _, teacher_MBK = state.teacher(images)
-            features_MBD, logits_MBK = state.network(images)
-        head = state.network.head
-        step = Step(features_MBD, logits_MBK, labels_MB, teacher_MBK, self.task, state.buffers, head)
+            out = self.forward(state.networks, images)
+        step = Step(out, batch.labels_MB, self.task, state.buffers, state.network, epoch, partner_MB, share_M)
         terms = stage.loss(step)
         state.optimiser.zero_grad(set_to_none=True)
         # The sum over members gives each of them exactly its own gradient.
         torch.stack([value_M.sum() for value_M in terms.values()]).sum().backward()
         if stage.adjust_grads is not None:
             stage.adjust_grads(step)
-        assert head.weight_MKD.grad is not None
-        state.buffers["head_grad_MK"].add_(head.weight_MKD.grad.norm(dim=2))
+        if self.head.weight_MKD.grad is not None:
+            state.buffers[HEAD_GRAD].add_(self.head.weight_MKD.grad.norm(dim=2))
         if stage.optim.clip_norm is not None:
             clip_by_member(list(state.network.parameters()), stage.optim.clip_norm)
         state.optimiser.step()
-        return terms, (logits_MBK.detach().argmax(2) == labels_MB).sum(1)
+        if stage.frozen_rows:
+            self._restore_rows()
+        return terms, (out.logits_MBK.detach().argmax(2) == batch.labels_MB).sum(1)
+
+    @torch.no_grad()
+    def _restore_rows(self) -> None:
+        """Undo what the step did to the frozen rows: weight decay and momentum act without a gradient too."""
+        rows = self.stage.frozen_rows
+        self.head.weight_MKD[:, :rows] = self.kept_MRD
+        if self.kept_MR is not None:
+            cast(LinearHead, self.head).bias_MK[:, :rows] = self.kept_MR
+
+
+def _with_teacher(method: Method, networks: Networks, images: Tensor) -> Outputs:
+    """The student's outputs, and its teacher's if there is one."""
+    teacher = None
+    if TEACHER in networks.frozen:
+        with torch.no_grad():
+            teacher = method.outputs(networks.frozen[TEACHER], images)
+    return method.outputs(networks.student, images)._replace(teacher=teacher)
 
 
 @torch.no_grad()

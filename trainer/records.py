@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -86,19 +86,17 @@ def task_row(
     benchmark: Benchmark,
     task: int,
     history: History,
-    correct_K: Sequence[int],
+    correct_K: Mapping[str, Sequence[int]],
     classes: Sequence[Row],
     exemplars_before: int,
     wall_s: float,
     device_s: float,
 ) -> Row:
-    """The row of one task; appends its accuracies to the history's matrix."""
-    seen = benchmark.tasks[: task + 1]
-    by_task = []
-    for part in seen:
-        positions = range(part.first, part.first + part.classes)
-        total = sum(benchmark.eval_counts_C[p] for p in positions)
-        by_task.append(100 * sum(correct_K[p] for p in positions) / total)
+    """The row of one task; appends its accuracies to the history's matrix.
+
+    ``correct_K``: evaluation images classified right, by the method's own classifier under the empty name.
+    """
+    by_task, *others = (_by_task(benchmark, task, found_K) for found_K in correct_K.values())
     history.accuracy_pct.append(by_task)
     sizes = [part.classes for part in benchmark.tasks]
     matrix = history.accuracy_pct
@@ -107,15 +105,18 @@ def task_row(
     mean = sum(norms) / len(norms)
     return {
         "task": task,
-        "classes_new": seen[-1].classes,
+        "classes_new": sizes[task],
         "classes_seen": len(classes),
-        "images_new": len(seen[-1].train_N),
+        "images_new": len(benchmark.tasks[task].train_N),
         "images_memory": exemplars_before,
         "acc_task_mean_pct": metrics.average_task_mean(matrix),
         "acc_class_weighted_pct": metrics.average_class_weighted(matrix, sizes),
         "phase_acc_task_mean_pct": metrics.phase_task_mean(by_task),
         "phase_acc_class_weighted_pct": metrics.phase_class_weighted(by_task, sizes),
         "acc_by_task_pct": by_task,
+        "phase_acc_others_pct": {
+            name: metrics.phase_task_mean(found) for name, found in zip(list(correct_K)[1:], others, strict=True)
+        },
         "forgetting_pct": metrics.forgetting(matrix),
         **{f"acc_{name}_pct": value for name, value in by_shot.items()},
         "head_norm_mean": mean,
@@ -124,6 +125,16 @@ def task_row(
         "device_s": device_s,
         "saved_s": 0.0,
     }
+
+
+def _by_task(benchmark: Benchmark, task: int, correct_K: Sequence[int]) -> list[float]:
+    """Accuracy on each task seen after ``task``, in %."""
+    found = []
+    for part in benchmark.tasks[: task + 1]:
+        positions = range(part.first, part.first + part.classes)
+        total = sum(benchmark.eval_counts_C[p] for p in positions)
+        found.append(100 * sum(correct_K[p] for p in positions) / total)
+    return found
 
 
 def result(config: RunConfig, history: History, benchmark: Benchmark, state: State, members: int) -> RunResult:

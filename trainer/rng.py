@@ -8,8 +8,10 @@ same shuffles, crops and initial weights.
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 
 def stream(seed: int, *where: str | int) -> torch.Generator:
@@ -17,3 +19,24 @@ def stream(seed: int, *where: str | int) -> torch.Generator:
     name = "/".join(str(part) for part in (seed, *where))
     digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The draws of M members at one place of a run, such as an epoch. All on the CPU."""
+
+    seeds: tuple[int, ...]
+    """of the members"""
+    where: tuple[str | int, ...]
+
+    def generators(self, use: str) -> list[torch.Generator]:
+        """One a member, for one use."""
+        return [stream(seed, use, *self.where) for seed in self.seeds]
+
+    def uniform(self, use: str, *shape: int) -> Tensor:
+        """``[M, *shape]`` in [0, 1)."""
+        return torch.stack([torch.rand(*shape, generator=generator) for generator in self.generators(use)])
+
+    def permutation(self, use: str, n: int) -> Tensor:
+        """A shuffle of ``0 .. n-1`` for every member, ``[M, n]``."""
+        return torch.stack([torch.randperm(n, generator=generator) for generator in self.generators(use)])

@@ -13,18 +13,19 @@ from datetime import UTC, datetime
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from trainer import checkpoint as ckpt
+from trainer import stage2
 from trainer.config import RunConfig
 from trainer.data.tasks import Benchmark, build
 from trainer.errors import ConfigError
-from trainer.evaluate import correct_by_class, features
-from trainer.loop import EpochReport, train_stage
+from trainer.evaluate import correct_by_class, see
+from trainer.loop import HEAD_GRAD, EpochReport, train_stage
 from trainer.memory import Candidates, herding, kept_only, random
 from trainer.precision import Options, deterministic
 from trainer.records import RunResult, class_rows, epoch_row, result, task_row
-from trainer.stages import TaskContext
+from trainer.rng import Draws
+from trainer.stages import Stage, TaskContext, TaskImages
 from trainer.state import Cursor, History, State
 
 BaseSlots = Callable[[str], ckpt.Slot]
@@ -141,26 +142,44 @@ class _Session:
             state.elapsed_s = before_s + time.perf_counter() - started
             return state.elapsed_s
 
-        if state.network.head.bias_MK.shape[1] == task.first:
-            state.network.head.grow(task.classes, state.seeds, task.index)
+        if state.network.classifier.classes == task.first:
+            state.network.grow(task.classes, state.seeds, task.index)
         if self.compiled:
             state.network.net.compile(dynamic=True)
-        context = self._context(task.index)
+        context, images = self._context(task.index), self._images(task.index)
         method = state.configs[0].method
-        for index, stage in enumerate(method.plan(context, state.buffers)):
+        for index, stage in enumerate(self._plan(context)):
             if index >= state.cursor.stage:
-                train_stage(state, stage, context, benchmark, lambda report: self._after_epoch(report, clock))
-                method.after_stage(stage, state, context)
+                train_stage(state, stage, context, images, benchmark, lambda report: self._after_epoch(report, clock))
+                method.after_stage(stage, state, images)
                 state.cursor.stage, state.cursor.epoch = index + 1, 0
+        state.carried |= {name: buffer for name, buffer in state.buffers.items() if name != HEAD_GRAD}
         exemplars_before = state.exemplars_ME.shape[1]
-        self._remember(task.index)
+        self._remember(task.index, images)
         if method.needs_teacher and task.index + 1 < self.tasks:
             state.freeze_teacher()
-        method.after_task(state, context)
+        method.after_task(state, self._images(task.index))
         self._measure(task.index, exemplars_before, clock)
+        state.buffers = {}
         state.cursor, state.elapsed_s = Cursor(task=task.index + 1), 0.0
 
     # -- within a task ------------------------------------------------------------------------------
+
+    def _plan(self, context: TaskContext) -> tuple[Stage, ...]:
+        config = self.state.configs[0]
+        stages = config.method.plan(context, self.state.carried)
+        return stages if config.stage2 is None else (*stages, stage2.stage(config.stage2, context, config.method))
+
+    def _images(self, index: int) -> TaskImages:
+        state, benchmark = self.state, self.benchmark
+        return TaskImages(
+            new_N=benchmark.tasks[index].train_N,
+            exemplars_ME=state.exemplars_ME,
+            labels_A=benchmark.train_labels_N,
+            old=benchmark.tasks[index].first,
+            draws=Draws(tuple(state.seeds), (index,)),
+            see=lambda index: see(state, benchmark.train_pixels_NCHW, index),
+        )
 
     def _context(self, index: int) -> TaskContext:
         state, task = self.state, self.benchmark.tasks[index]
@@ -174,6 +193,7 @@ class _Session:
             index=index,
             old=task.first,
             new=task.classes,
+            sizes=tuple(t.classes for t in self.benchmark.tasks[: index + 1]),
             members=state.members,
             counts_K=counts_K,
             kept_K=kept_K,
@@ -199,32 +219,33 @@ class _Session:
             self._save()
         return True
 
-    def _remember(self, index: int) -> None:
+    def _remember(self, index: int, images: TaskImages) -> None:
         """Choose exemplars of the task's classes and put them behind those of the old ones."""
-        state, task, memory = self.state, self.benchmark.tasks[index], self.state.configs[0].memory
-        if memory.per_class == 0:
+        state, task, config = self.state, self.benchmark.tasks[index], self.state.configs[0]
+        keep = config.method.exemplars(config.memory.per_class) if config.memory.per_class else 0
+        if keep <= 0:
             return
-        candidates = Candidates.of(self.benchmark.train_labels_N[task.train_N], task.first, task.classes)
-        if memory.selection == "random":
-            picks = random(candidates, memory.per_class, state.seeds, index)
+        index_n = config.method.memorable(images)
+        candidates = Candidates.of(self.benchmark.train_labels_N[index_n], task.first, task.classes)
+        if config.memory.selection == "random":
+            picks = random(candidates, keep, state.seeds, index)
         else:
-            found_MND = features(state, self.benchmark.train_pixels_NCHW, task.train_N)
-            picks = herding(found_MND, candidates, memory.per_class)
-        chosen_ME = task.train_N[kept_only(picks, candidates)]
+            picks = herding(images.see(index_n).features_MND, candidates, keep)
+        chosen_ME = index_n[kept_only(picks, candidates)]
         state.exemplars_ME = torch.cat([state.exemplars_ME, chosen_ME], dim=1)
 
     def _measure(self, index: int, exemplars_before: int, clock: Callable[[], float]) -> None:
         state, benchmark = self.state, self.benchmark
         seen = benchmark.tasks[index].first + benchmark.tasks[index].classes
-        correct_MK: Tensor = correct_by_class(state, benchmark, seen)
-        head_norm_MK = state.network.head.weight_MKD.detach().norm(dim=2)
+        correct = {name: found_MK.tolist() for name, found_MK in correct_by_class(state, benchmark, seen).items()}
+        head_norm_MK = state.network.classifier.weight_MKD.detach().norm(dim=2).tolist()
         steps = max(1, sum(row["steps"] for row in state.histories[state.positions[0]].epochs if row["task"] == index))
-        grad_norm_MK = state.buffers["head_grad_MK"] / steps
+        grad_norm_MK = (state.buffers[HEAD_GRAD] / steps).tolist()
         wall_s = clock()
-        measured = zip(state.positions, correct_MK.tolist(), head_norm_MK.tolist(), grad_norm_MK.tolist(), strict=True)
-        for position, correct_K, head_norm_K, grad_norm_K in measured:
+        for member, position in enumerate(state.positions):
             history, config = state.histories[position], self.configs[position]
-            rows = class_rows(benchmark, config, index, correct_K, head_norm_K, grad_norm_K)
+            correct_K = {name: found_MK[member] for name, found_MK in correct.items()}
+            rows = class_rows(benchmark, config, index, correct_K[""], head_norm_MK[member], grad_norm_MK[member])
             history.classes += rows
             history.tasks.append(
                 task_row(benchmark, index, history, correct_K, rows, exemplars_before, wall_s, wall_s / state.members)
@@ -287,9 +308,7 @@ class _Session:
                     row["saved_s"], row["device_s"], row["wall_s"] = row["device_s"], 0.0, 0.0
             history.started_at = self.state.histories[position].started_at
             self.state.histories[position] = history
-        self.state.load_tensors(ckpt.concat(parts), self.configs[0].optim)
-        if not self.configs[0].method.needs_teacher:
-            self.state.teacher = None
+        self.state.load_tensors(ckpt.concat(parts))
         self.state.cursor = Cursor(task=1)
         self._report()
         self._drop(())

@@ -47,6 +47,8 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
     except FileNotFoundError:
         siblings = [p.name for p in Path(path).parent.glob("*.yaml")]
         raise ConfigError("no such file", file=file, nearest=nearest(Path(path).name, siblings)) from None
+    except IsADirectoryError:
+        raise ConfigError("is a folder, not a file", file=file) from None
     except (OSError, UnicodeDecodeError, ValueError) as error:
         raise ConfigError(f"cannot be read: {error}", file=file) from None
     try:
@@ -65,6 +67,8 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
 def load_run(path: str | Path, sets: Sequence[str] = ()) -> RunFile:
     """Read and check a run file, with ``--set`` overrides like ``method.alpha=0.5`` applied."""
     content = load_yaml(path)
+    if {"base", "vary"} <= content.keys():
+        raise ConfigError("is a search space, not a run file", file=str(path))
     provenance = content.pop("provenance", None)
     if provenance is not None and not isinstance(provenance, dict):
         raise ConfigError("must be a mapping", file=str(path), field="provenance")

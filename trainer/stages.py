@@ -1,4 +1,4 @@
-"""What the loop and the methods hand to each other: a task, a stage, a step, the terms of a loss."""
+"""What the loop and the methods hand to each other: a task, its images, a stage, a step, the terms of a loss."""
 
 from __future__ import annotations
 
@@ -9,9 +9,15 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from trainer.data.mix import BoxMix
+from trainer.data.samplers import Sampler, shuffled
+from trainer.nets.heads import Head
+from trainer.nets.network import Network, Outputs
+from trainer.rng import Draws
+
 if TYPE_CHECKING:
     from trainer.config import OptimConfig
-    from trainer.nets.heads import LinearHead
+    from trainer.state import State
 
 Terms = dict[str, Tensor]
 """The named losses of a step, each ``[M]``; what is minimised is the sum of all."""
@@ -26,6 +32,8 @@ class TaskContext:
     """m: classes of earlier tasks"""
     new: int
     """c: classes of this task"""
+    sizes: tuple[int, ...]
+    """classes of every task so far, this one's last"""
     members: int
     counts_K: Tensor
     """training images of each class when it was first seen, float64, on the device"""
@@ -42,19 +50,96 @@ class TaskContext:
         """K = m + c"""
         return self.old + self.new
 
+    def zeros_MK(self) -> Tensor:
+        """A buffer with a number a member and class seen."""
+        return torch.zeros(self.members, self.seen, device=self.counts_K.device, dtype=self.dtype)
 
-class Step(NamedTuple):
+
+class Seen(NamedTuple):
+    """What a network makes of N images."""
+
+    features_MND: Tensor
+    logits_MNK: Tensor
+
+
+@dataclass(frozen=True)
+class TaskImages:
+    """The images of one task. Indices are into all training images, and on the device."""
+
+    new_N: Tensor
+    """images of the task's classes"""
+    exemplars_ME: Tensor
+    """each member's exemplars; of the old classes, and once the task is trained of its own as well"""
+    labels_A: Tensor
+    """of all training images, rising"""
+    old: int
+    """classes of earlier tasks"""
+    draws: Draws
+    """of this task"""
+    see: Callable[[Tensor], Seen]
+    """what the network, as it is, makes of images ``[N]``, or each member's own ``[M, N]``; evaluation transforms"""
+
+    def rank_A(self) -> Tensor:
+        """The place of every training image within its class, from 0."""
+        counts_C = torch.bincount(self.labels_A)
+        starts_C = counts_C.cumsum(0) - counts_C
+        return torch.arange(len(self.labels_A), device=self.labels_A.device) - starts_C[self.labels_A]
+
+
+def replay(images: TaskImages) -> Tensor:
+    """The pool of a stage: new images and exemplars, ``[M, N]``."""
+    return torch.cat([images.new_N.expand(len(images.exemplars_ME), -1), images.exemplars_ME], dim=1)
+
+
+def new_only(images: TaskImages) -> Tensor:
+    """The pool without exemplars, ``[M, N]``."""
+    return images.new_N.expand(len(images.exemplars_ME), -1)
+
+
+@dataclass(frozen=True)
+class Step:
     """What a loss sees of one step."""
 
-    features_MBD: Tensor
-    logits_MBK: Tensor
+    out: Outputs
     labels_MB: Tensor
-    teacher_MBK: Tensor | None
-    """logits of the frozen network of the last task, over the old classes; None in the first task"""
     task: TaskContext
     buffers: dict[str, Tensor]
     """the stage's buffers, each ``[M, ...]``; a method may update them in place"""
-    head: LinearHead
+    network: Network
+    """the one that is trained"""
+    epoch: int = 0
+    partner_MB: Tensor | None = None
+    """labels of what was pasted into the images; None where nothing was"""
+    share_M: Tensor | None = None
+    """of the images that still is theirs"""
+
+    @property
+    def features_MBD(self) -> Tensor:
+        return self.out.features_MBD
+
+    @property
+    def logits_MBK(self) -> Tensor:
+        return self.out.logits_MBK
+
+    @property
+    def teacher_MBK(self) -> Tensor | None:
+        """Logits of the frozen network of the last task, over the old classes; None in the first task."""
+        return None if self.out.teacher is None else self.out.teacher.logits_MBK
+
+    @property
+    def head(self) -> Head:
+        return self.network.classifier
+
+
+class Networks(NamedTuple):
+    """The networks of a run: the one that is trained, and frozen ones by name."""
+
+    student: Network
+    frozen: Mapping[str, Network]
+
+
+Forward = Callable[[Networks, Tensor], Outputs]
+"""``(networks, images [B, M*C, H, W]) -> Outputs`` of the student, with its teacher's"""
 
 
 @dataclass(frozen=True)
@@ -67,4 +152,22 @@ class Stage:
     adjust_grads: Callable[[Step], None] | None = None
     """called after the backward pass, before the optimiser"""
     buffers: dict[str, Tensor] = field(default_factory=dict)
-    """what the stage's buffers start as, each ``[M, ...]``"""
+    """what the stage's buffers start as, each ``[M, ...]``; when it ends they are among what the method carries"""
+    forward: Forward | None = None
+    """None: the method's ``outputs`` of student and teacher"""
+    pool: Callable[[TaskImages], Tensor] = replay
+    """the images that are trained on, ``[M, N]``"""
+    sampler: Sampler = shuffled
+    mix: BoxMix | None = None
+    trains: tuple[str, ...] = ("",)
+    """parameters that learn, by the beginnings of their names, such as ``head.``; the rest stays as it is"""
+    evaluates: tuple[str, ...] = ()
+    """parts of the network that stay in evaluation mode"""
+    frozen_rows: int = 0
+    """first rows of the head that do not learn"""
+    lr_factor: Mapping[str, float] = field(default_factory=dict)
+    """of the learning rate, by the beginnings of parameters' names"""
+    no_decay: tuple[str, ...] = ()
+    """parameters without weight decay, likewise"""
+    prepare: Callable[[State], None] | None = None
+    """called when the stage begins, to put networks in place"""

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from trainer.config import OptimConfig, RunConfig
+from trainer import stage2
+from trainer.config import RunConfig
 from trainer.nets import resnet
-from trainer.nets.heads import LinearHead
+from trainer.nets.heads import ClassScale
+from trainer.nets.member import assign
+from trainer.nets.network import Network
+from trainer.stages import Networks, Stage
+
+TEACHER = "teacher"
+"""the frozen network that a method distils from: as it stood after the last task"""
 
 
 @dataclass
@@ -37,26 +43,10 @@ class History:
     classes: list[dict[str, Any]] = field(default_factory=list)
 
 
-class Network(nn.Module):
-    """Backbone and head of M members. ``[B, M*C, H, W] -> (features [M, B, D], logits [M, B, K])``."""
-
-    def __init__(self, net: resnet.ResNet, head: LinearHead) -> None:
-        super().__init__()
-        self.net, self.head = net, head
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        # The head and everything after it are computed in the head's own precision, whatever autocast does to the
-        # convolutions: the reweighting divides by gradient norms.
-        features_MBD = self.net(images)
-        with torch.autocast(images.device.type, enabled=False):
-            features_MBD = features_MBD.to(self.head.weight_MKD.dtype)
-            return features_MBD, self.head(features_MBD)
-
-
 class State:
     """M live members. ``positions[m]`` says which of the run's configurations member m is.
 
-    ``tensors`` and ``State.from_tensors`` turn all of it into named tensors ``[M, ...]`` and back: taking members
+    ``tensors`` and ``load_tensors`` turn all of it into named tensors ``[M, ...]`` and back: taking members
     out, putting them side by side and saving are then one operation each on plain tensors.
     """
 
@@ -65,12 +55,16 @@ class State:
         self.configs = list(configs)
         self.positions = list(range(len(configs)))
         self.channels, self.device, self.precision = channels, device, precision
-        net = resnet.build(configs[0].net.name, channels, self.seeds)
-        self.network = Network(net, LinearHead(self.members, net.features)).to(device, self.dtype)
-        self.teacher: Network | None = None
+        self.network = self._new_network()
+        self.frozen: dict[str, Network] = {}
+        """networks that learn no more, by name"""
         self.exemplars_ME = torch.empty(self.members, 0, dtype=torch.int64, device=device)
         self.optimiser: torch.optim.SGD | None = None
+        self._waiting: dict[str, Tensor] = {}
         self.buffers: dict[str, Tensor] = {}
+        """of the stage under way"""
+        self.carried: dict[str, Tensor] = {}
+        """what the method keeps from task to task"""
         self.cursor = Cursor()
         self.elapsed_s = 0.0
         """spent on the task under way"""
@@ -90,72 +84,99 @@ class State:
         """Of parameters, features and logits."""
         return torch.float64 if self.precision == "float64" else torch.float32
 
+    @property
+    def networks(self) -> Networks:
+        return Networks(self.network, self.frozen)
+
     def autocast(self) -> torch.autocast:
         """Convolutions in bfloat16 where the precision says so; parameters stay as they are."""
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16")
 
-    def start_optimiser(self, optim: OptimConfig) -> None:
-        """A fresh SGD over all parameters, as every stage begins with."""
-        parameters = list(self.network.parameters())
+    def start_optimiser(self, stage: Stage) -> None:
+        """A fresh SGD over what the stage trains; all else is frozen."""
+        groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
+        for name, parameter in self.network.named_parameters():
+            parameter.requires_grad_(name.startswith(stage.trains))
+            if parameter.requires_grad:
+                decay = 0.0 if stage.no_decay and name.startswith(stage.no_decay) else stage.optim.weight_decay
+                factor = next((f for prefix, f in stage.lr_factor.items() if name.startswith(prefix)), 1.0)
+                groups.setdefault((factor, decay), []).append(parameter)
+        on_gpu = self.device.type == "cuda"
         self.optimiser = torch.optim.SGD(
-            parameters,
-            lr=optim.lr,
-            momentum=optim.momentum,
-            weight_decay=optim.weight_decay,
-            fused=self.device.type == "cuda",
-            foreach=self.device.type != "cuda",
+            [{"params": p, "weight_decay": decay, "lr_factor": factor} for (factor, decay), p in groups.items()],
+            lr=stage.optim.lr,
+            momentum=stage.optim.momentum,
+            fused=on_gpu,
+            foreach=not on_gpu,
         )
 
     def freeze_teacher(self) -> None:
         """Keep the network as it stands now, to distil from."""
-        self.teacher = copy.deepcopy(self.network).eval().requires_grad_(False)
+        self.frozen[TEACHER] = self.network.frozen()
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor by name, each ``[M, ...]``."""
         found = {f"network/{k}": v for k, v in self.network.state_dict().items()}
-        if self.teacher is not None:
-            found |= {f"teacher/{k}": v for k, v in self.teacher.state_dict().items()}
+        for name, network in self.frozen.items():
+            found |= {f"frozen/{name}/{k}": v for k, v in network.state_dict().items()}
         found |= {f"buffer/{k}": v for k, v in self.buffers.items()}
+        found |= {f"carried/{k}": v for k, v in self.carried.items()}
         found["exemplars_ME"] = self.exemplars_ME
-        if self.optimiser is not None:
-            for index, parameter in enumerate(self.network.parameters()):
-                momentum = self.optimiser.state[parameter].get("momentum_buffer")
-                if momentum is not None:
-                    found[f"momentum/{index}"] = momentum
-        return found
+        return found | {f"momentum/{k}": v for k, v in self._momenta().items()}
 
-    def load_tensors(self, tensors: dict[str, Tensor], optim: OptimConfig) -> None:
-        """Take over what ``tensors`` returned, of as many members as there are configurations."""
-        self.network.head = self._empty_head(tensors["network/head.bias_MK"].shape[1])
-        self.network.load_state_dict(_under(tensors, "network/"))
-        self.teacher = None
-        if "teacher/head.bias_MK" in tensors:
-            self.freeze_teacher()
-            assert self.teacher is not None
-            self.teacher.head = self._empty_head(tensors["teacher/head.bias_MK"].shape[1]).requires_grad_(False)
-            self.teacher.load_state_dict(_under(tensors, "teacher/"))
-        self.buffers = {k: v.to(self.device) for k, v in _under(tensors, "buffer/").items()}
-        self.exemplars_ME = tensors["exemplars_ME"].to(self.device)
-        self.optimiser = None
-        momenta = _under(tensors, "momentum/")
-        if momenta:
-            self.start_optimiser(optim)
-            assert self.optimiser is not None
-            for index, parameter in enumerate(self.network.parameters()):
-                self.optimiser.state[parameter]["momentum_buffer"] = momenta[str(index)].to(self.device)
+    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Take over what ``tensors`` returned, of as many members as there are configurations.
+
+        Momenta wait for the stage that they belong to: see ``restore_momenta``.
+        """
+        tensors = {name: tensor.to(self.device) for name, tensor in tensors.items()}
+        assign(self.network, _under(tensors, "network/"))
+        of_frozen = _under(tensors, "frozen/")
+        self.frozen = {}
+        for name in dict.fromkeys(key.partition("/")[0] for key in of_frozen):
+            network = self._new_network()
+            assign(network, _under(of_frozen, f"{name}/"))
+            self.frozen[name] = network.eval().requires_grad_(False)
+        self.buffers, self.carried = _under(tensors, "buffer/"), _under(tensors, "carried/")
+        self.exemplars_ME = tensors["exemplars_ME"]
+        self.optimiser, self._waiting = None, _under(tensors, "momentum/")
+
+    def restore_momenta(self) -> None:
+        """Put the momenta of a checkpoint taken within a stage into the optimiser just started for that stage."""
+        assert self.optimiser is not None
+        for name, parameter in self.network.named_parameters():
+            if name in self._waiting:
+                self.optimiser.state[parameter]["momentum_buffer"] = self._waiting[name]
+        self._waiting = {}
 
     def subset(self, members: Sequence[int]) -> State:
         """A state of these members alone, in this order; the same one may come more than once."""
         rows = torch.tensor(members, device=self.device)
         part = State([self.configs[m] for m in members], self.channels, self.device, self.precision)
-        tensors = {name: tensor.index_select(0, rows) for name, tensor in self.tensors().items()}
-        part.load_tensors(tensors, self.configs[0].optim)
+        part.load_tensors({name: tensor.index_select(0, rows) for name, tensor in self.tensors().items()})
         part.positions = [self.positions[m] for m in members]
         part.cursor, part.elapsed_s, part.histories = self.cursor, self.elapsed_s, self.histories
         return part
 
-    def _empty_head(self, classes: int) -> LinearHead:
-        return LinearHead(self.members, self.network.net.features, classes).to(self.device, self.dtype)
+    def _momenta(self) -> dict[str, Tensor]:
+        if self.optimiser is None:
+            return self._waiting
+        buffers = {n: self.optimiser.state[p].get("momentum_buffer") for n, p in self.network.named_parameters()}
+        return {name: buffer for name, buffer in buffers.items() if buffer is not None}
+
+    def _new_network(self) -> Network:
+        config = self.configs[0]
+        net = resnet.build(
+            config.net.name,
+            self.channels,
+            self.seeds,
+            shortcut=config.net.shortcut,
+            last_relu=config.method.last_relu,
+        )
+        parts = config.method.parts(self.members, net.features)
+        if config.stage2 is not None:
+            parts[stage2.PART] = ClassScale(self.members)
+        return Network(net, parts).to(self.device, self.dtype)
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -62,6 +62,11 @@ TASKS = (
     Column("phase_acc_class_weighted_pct", pa.float64(), "accuracy after this task: tasks weighted by their classes"),
     Column("acc_by_task_pct", pa.list_(pa.float64()), "accuracy after this task on each task seen"),
     Column(
+        "phase_acc_others_pct",
+        pa.map_(pa.string(), pa.float64()),
+        "phase_acc_task_mean_pct of other classifiers that come with the method, by name",
+    ),
+    Column(
         "forgetting_pct",
         pa.float64(),
         "mean over earlier tasks of best earlier accuracy minus accuracy now; null in the first task",
@@ -148,7 +153,8 @@ def config_row(config: RunConfig) -> dict[str, Any]:
             else:
                 row[prefix + key] = value
 
-    walk({k: v for k, v in config.as_dict().items() if k != "seed"}, "")
+    walk({k: v for k, v in config.as_dict().items() if k not in ("seed", "stage2")}, "")
+    walk({"stage2": {} if config.stage2 is None else config.stage2.model_dump(mode="json")}, "")
     return row
 
 
@@ -172,12 +178,19 @@ def _flatten(model: type[BaseModel], prefix: str, skip: set[str]) -> list[Column
         name = info.alias or key
         if name in skip:
             continue
-        annotation = info.annotation
+        annotation = _inner(info.annotation)
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             columns += _flatten(annotation, f"{prefix}{name}_", skip=set())
         else:
             columns.append(Column(prefix + name, _arrow_type(annotation), info.description or ""))
     return columns
+
+
+def _inner(annotation: Any) -> Any:
+    """``T`` of ``T | None``."""
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        (annotation,) = [a for a in typing.get_args(annotation) if a is not type(None)]
+    return annotation
 
 
 def _arrow_type(annotation: Any) -> pa.DataType:
@@ -190,8 +203,7 @@ def _arrow_type(annotation: Any) -> pa.DataType:
     if origin is tuple:
         return pa.list_(_arrow_type(args[0]))
     if origin in (typing.Union, types.UnionType):
-        (inner,) = [a for a in args if a is not type(None)]
-        return _arrow_type(inner)
+        return _arrow_type(_inner(annotation))
     if origin is typing.Annotated:
         return _arrow_type(args[0])
     raise TypeError(f"no column type for {annotation}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import types
 import typing
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -19,12 +20,12 @@ def explain(
 ) -> ConfigError:
     """The first finding as a ConfigError: field, what was given, what is allowed, the nearest name."""
     first = error.errors()[0]
-    where = [str(part) for part in first["loc"] if not _is_tag(part)]
+    where = _in_file(model, first["loc"])
     field = prefix + ".".join(where)
     given = first.get("input")
     kind = first["type"]
     if kind == "extra_forbidden":
-        known = _fields_at(model, where[:-1])
+        known = _fields_at(model, first["loc"][:-1])
         return ConfigError(
             f"no such field{_of(prefix, where)}",
             file=file,
@@ -65,24 +66,57 @@ def _of(prefix: str, where: list[str]) -> str:
     return f" of {parent}" if parent else ""
 
 
-def _is_tag(part: Any) -> bool:
-    """Pydantic names the branch of a union in the path; files have no such level."""
-    return isinstance(part, str) and ("[" in part or "(" in part)
+def _in_file(model: type[BaseModel], loc: Sequence[str | int]) -> list[str]:
+    """The path without the levels that files lack: pydantic names the branches of unions in it."""
+    return [str(part) for part, (_, in_file) in zip(loc, _walk(model, loc), strict=True) if in_file]
 
 
-def _fields_at(model: type[BaseModel], path: list[str]) -> list[str]:
+def _fields_at(model: type[BaseModel], loc: Sequence[str | int]) -> list[str]:
+    *_, last = [model, *(found for found, _ in _walk(model, loc))]
+    return [info.alias or name for name, info in last.model_fields.items()] if _is_model(last) else []
+
+
+def _walk(model: type[BaseModel], loc: Sequence[str | int]) -> Iterator[tuple[Any, bool]]:
+    """For each part of a path: what it leads to, and whether files have that level."""
     current: Any = model
-    for part in path:
-        if not (isinstance(current, type) and issubclass(current, BaseModel)):
-            return []
-        info = current.model_fields.get(part)
-        current = None if info is None else _model_of(info.annotation)
-    if not (isinstance(current, type) and issubclass(current, BaseModel)):
-        return []
-    return [info.alias or name for name, info in current.model_fields.items()]
+    for part in loc:
+        branch = _branch(current, part)
+        if branch is not None:
+            current = branch
+            yield current, False
+        elif isinstance(part, str) and ("[" in part or "(" in part):  # of a union of plain types
+            yield current, False
+        else:
+            current = _below(current, part)
+            yield current, True
 
 
-def _model_of(annotation: Any) -> Any:
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        return next((a for a in typing.get_args(annotation) if a is not type(None)), None)
-    return annotation
+def _branch(annotation: Any, tag: str | int) -> Any:
+    """The part of a union that pydantic calls so: a model by its ``type``, a plain type by its name."""
+    union = _bare(annotation)
+    if typing.get_origin(union) not in (typing.Union, types.UnionType):
+        return None
+    for option in typing.get_args(union):
+        info = option.model_fields.get("type") if _is_model(option) else None
+        if tag in typing.get_args(info.annotation) if info else tag == getattr(option, "__name__", None):
+            return option
+    return None
+
+
+def _below(annotation: Any, part: str | int) -> Any:
+    bare = _bare(annotation)
+    if typing.get_origin(bare) in (typing.Union, types.UnionType):
+        bare = next((a for a in typing.get_args(bare) if a is not type(None)), None)
+    if _is_model(bare):
+        info = bare.model_fields.get(part)
+        return None if info is None else info.annotation
+    inside = {dict: 1, tuple: 0}.get(typing.get_origin(bare))
+    return None if inside is None else typing.get_args(bare)[inside]
+
+
+def _bare(annotation: Any) -> Any:
+    return typing.get_args(annotation)[0] if typing.get_origin(annotation) is typing.Annotated else annotation
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)

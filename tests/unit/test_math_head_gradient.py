@@ -19,7 +19,10 @@ from torch import Tensor
 
 from trainer.config import OptimConfig
 from trainer.methods.gradient_reweighting import GradientReweighting
+from trainer.nets import resnet
 from trainer.nets.heads import LinearHead
+from trainer.nets.network import Network, Outputs
+from trainer.nets.resnet import Maps
 from trainer.stages import Step, TaskContext
 
 B, D = 6, 4
@@ -39,6 +42,7 @@ def context(old: int = OLD, counts: list[float] = COUNTS, exemplars: int = EXEMP
         index=int(old > 0),
         old=old,
         new=len(counts) - old,
+        sizes=(old, len(counts) - old) if old else (len(counts),),
         members=len(MEMBERS),
         counts_K=float64(counts),
         kept_K=float64(kept),
@@ -84,6 +88,13 @@ class Trained:
     feature_grad_MBD: Tensor
 
 
+NET = resnet.build("small", 1, [0] * len(MEMBERS))
+
+
+def outputs(features_MBD: Tensor, logits_MBK: Tensor) -> Outputs:
+    return Outputs(features_MBD, logits_MBK, Maps(features_MBD, features_MBD, ()))
+
+
 @dataclass
 class Training:
     """The method's own hooks, called as the loop calls them."""
@@ -101,7 +112,9 @@ class Training:
         head.load_state_dict({"weight_MKD": batch.weight_MKD, "bias_MK": batch.bias_MK})
         features_MBD = batch.features_MBD.clone().requires_grad_()
         logits_MBK = head(features_MBD)
-        step = Step(features_MBD, logits_MBK, batch.labels_MB, batch.teacher_MBm, self.task, self.buffers, head)
+        teacher = None if batch.teacher_MBm is None else outputs(features_MBD, batch.teacher_MBm)
+        out = outputs(features_MBD, logits_MBK)._replace(teacher=teacher)
+        step = Step(out, batch.labels_MB, self.task, self.buffers, Network(NET, {"head": head}))
         terms = self.stage.loss(step)
         sum(value_M.sum() for value_M in terms.values()).backward()  # type: ignore[union-attr]
         if self.stage.adjust_grads is not None:

@@ -12,6 +12,7 @@ import yaml
 from sweeper.editor_schema import files as schema_files
 from sweeper.space import load_space
 from trainer.errors import ConfigError
+from trainer.runfile import load_run
 
 ROOT = Path(__file__).parent.parent.parent
 SHIPPED = sorted((ROOT / "search_spaces").glob("*.yaml"))
@@ -62,7 +63,16 @@ def test_shipped_spaces_load(file: Path) -> None:
         (dimension("method.alpha", type="float", low=2.0, high=1.0), "low 2 must be below high 1"),
         (dimension("method.alpha", type="float", low=0.0, high=1.0, log=True), "above 0 on a log scale"),
         (dimension("method.alpha", type="flaot", low=0.0, high=1.0), "flaot"),
-        (dimension("method.alpha", type="float", low="1e-3", high=1.0), "YAML reads 1e-3 as text"),
+        (
+            dimension("method.alpha", type="float", low="1e-3", high=1.0),
+            "vary.method.alpha.low: '1e-3' is text, not a number (YAML reads 1e-3 as text",
+        ),
+        (
+            dimension("method.alpha", type="float", low=0.1, high=1.0, setp=0.1),
+            "vary.method.alpha.setp: no such field of vary.method.alpha; allowed: when, type, low, high, log, step; "
+            "did you mean 'step'?",
+        ),
+        (dimension("method.kd", type="categorical", choices=[None]), "vary.method.kd.choices.0: None"),
         (dimension("method.kd", type="categorical", choices=["dakd", "kdd"]), "did you mean"),
         (dimension("seed", type="int", low=0, high=3), "is no dimension: give seeds"),
         (dimension("data.evaluation.split", type="categorical", choices=["test"]), "is no dimension: give objective"),
@@ -102,6 +112,16 @@ def test_bad_fields_are_named(tmp_path: Path, changes: dict[str, Any], said: str
     assert said in line
     assert line.startswith(str(file))
     assert "\n" not in line
+
+
+def test_another_kind_of_file_is_told_apart(tmp_path: Path) -> None:
+    run = ROOT / "runs" / "digits_lfs5.yaml"
+    with pytest.raises(ConfigError, match=r"is a run file, not a search space: python -m trainer\.run"):
+        load_space(run)
+    with pytest.raises(ConfigError, match="is a search space, not a run file"):
+        load_run(SHIPPED[0])
+    with pytest.raises(ConfigError, match="is a folder, not a file"):
+        load_space(tmp_path)
 
 
 def test_conditions_and_sharing(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a method is: hyper-parameters as typed fields, and at most six hooks.
+"""What a method is: hyper-parameters as typed fields, and hooks.
 
 A method is one file of this folder that defines one subclass of Method. Nothing registers it and
 nothing else names it: a run file's ``method.name`` is the file's name.
@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
+from torch import Tensor, nn
 
 import trainer.methods
 from trainer.errors import ConfigError, nearest
-from trainer.stages import Stage, Step, TaskContext, Terms
+from trainer.nets.heads import LinearHead
+from trainer.nets.network import Network, Outputs
+from trainer.stages import Networks, Stage, Step, TaskContext, TaskImages, Terms
 
 if TYPE_CHECKING:
     from trainer.state import State
@@ -44,7 +47,10 @@ def hyper(
 
 
 class Method(BaseModel):
-    """Base of every method: plain finetuning's plan and classifier, and no loss."""
+    """Base of every method: a linear head, one stage over new images and exemplars, argmax of the logits; no loss.
+
+    All hooks are optional; those that a method overrides are what it is.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True, allow_inf_nan=False)
 
@@ -52,16 +58,28 @@ class Method(BaseModel):
     """where the method was published"""
     needs_teacher: ClassVar[bool] = False
     """whether the network as it stood after the last task is kept and asked in every step"""
+    last_relu: ClassVar[bool] = True
+    """whether features are what is left after the network's last ReLU"""
 
     @property
     def name(self) -> str:
         """The name of the file that defines the method."""
         return type(self).__module__.rpartition(".")[2]
 
-    # -- hooks ------------------------------------------------------------------------------------
+    # -- hooks: the network -------------------------------------------------------------------------
+
+    def parts(self, members: int, features: int) -> dict[str, nn.Module]:
+        """What stands behind the backbone, by name; ``head`` is the classifier. Called for every network made."""
+        return {"head": LinearHead(members, features)}
+
+    def outputs(self, network: Network, images: Tensor) -> Outputs:
+        """Features and logits of ``images [B, M*C, H, W]``, of a student or a teacher."""
+        return cast(Outputs, network(images))
+
+    # -- hooks: training ----------------------------------------------------------------------------
 
     def plan(self, task: TaskContext, carried: dict[str, Tensor]) -> tuple[Stage, ...]:
-        """The stages of one task, in order. ``carried``: the buffers that the last task's stage ended with."""
+        """The stages of one task, in order. ``carried``: what was carried over from earlier tasks."""
         return (Stage("train", task.optim, self.loss, self.adjust_grads),)
 
     def loss(self, step: Step) -> Terms:
@@ -71,15 +89,35 @@ class Method(BaseModel):
     def adjust_grads(self, step: Step) -> None:
         """Change ``.grad`` of the head after the backward pass."""
 
-    def after_stage(self, stage: Stage, state: State, task: TaskContext) -> None:
-        """Called when a stage has been trained."""
+    def after_stage(self, stage: Stage, state: State, images: TaskImages) -> None:
+        """Called when a stage has been trained. What later tasks need goes into ``state.carried``."""
 
-    def after_task(self, state: State, task: TaskContext) -> None:
+    # -- hooks: memory ------------------------------------------------------------------------------
+
+    def memorable(self, images: TaskImages) -> Tensor:
+        """Which of the new images may become exemplars, ``[n]``."""
+        return images.new_N
+
+    def exemplars(self, per_class: int) -> int:
+        """How many exemplars a class has, of the ``per_class`` images of it that may be kept."""
+        return per_class
+
+    def after_task(self, state: State, images: TaskImages) -> None:
         """Called when exemplars are chosen, before the accuracies are measured."""
 
-    def classify(self, logits_MNK: Tensor, features_MND: Tensor, state: State) -> Tensor:
+    # -- hooks: inference ---------------------------------------------------------------------------
+
+    def evaluate(self, networks: Networks, images: Tensor) -> Outputs:
+        """Like ``outputs``, of the student, with whatever ``classify`` and ``others`` need."""
+        return self.outputs(networks.student, images)
+
+    def classify(self, out: Outputs, carried: Mapping[str, Tensor]) -> Tensor:
         """Scores ``[M, N, K]`` whose largest is the predicted class."""
-        return logits_MNK
+        return out.logits_MBK
+
+    def others(self, out: Outputs, carried: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Scores of other classifiers that come with the method, by name; their accuracies are reported too."""
+        return {}
 
     # -- what the fields declare ------------------------------------------------------------------
 

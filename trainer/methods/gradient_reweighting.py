@@ -105,7 +105,7 @@ class GradientReweighting(Method):
 
     def plan(self, task: TaskContext, carried: dict[str, Tensor]) -> tuple[Stage, ...]:
         constants = self.constants(task)
-        phi_MK = torch.zeros(task.members, task.seen, device=task.counts_K.device, dtype=task.dtype)
+        phi_MK = task.zeros_MK()
         if not self.phi_reset and "phi_MK" in carried:
             phi_MK[:, : task.old] = carried["phi_MK"][:, : task.old]
         loss: Callable[[Step], Terms] = partial(self.terms, constants=constants)

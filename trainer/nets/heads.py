@@ -1,22 +1,55 @@
-"""The classifier on top of the features. It grows with every task."""
+"""Classifiers on top of the features. They grow with every task; rows follow the class order."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainer.nets.member import member_linear
 from trainer.rng import stream
 
 
-class LinearHead(nn.Module):
-    """M linear classifiers with bias over all classes seen so far. ``[M, B, D] -> [M, B, K]``."""
+class Growing(nn.Module):
+    """A part of a network that holds something for every class seen so far."""
 
-    def __init__(self, members: int, features: int, classes: int = 0) -> None:
+    def grow(self, classes: int, seeds: Sequence[int], task: int) -> None:
+        """Append what ``classes`` new classes need; member m draws from ``seeds[m]``."""
+        raise NotImplementedError
+
+
+class Head(Growing):
+    """M classifiers with a row a class. ``[M, B, D] -> logits [M, B, K]``."""
+
+    weight_MKD: nn.Parameter
+
+    @property
+    def classes(self) -> int:
+        """K"""
+        return self.weight_MKD.shape[1]
+
+    def _append_rows(self, width: int, classes: int, seeds: Sequence[int], task: int, fan_in: int) -> Tensor:
+        """``[M, c, width]``, uniform in +-1/sqrt(fan_in)."""
+        bound = 1 / math.sqrt(fan_in)
+        rows = [
+            torch.empty(classes, width).uniform_(-bound, bound, generator=stream(seed, "init", "head", task))
+            for seed in seeds
+        ]
+        return torch.stack(rows).to(self.weight_MKD)
+
+
+class LinearHead(Head):
+    """Linear with bias. New rows, and biases unless ``bias_init`` gives them, are uniform in +-1/sqrt(D)."""
+
+    def __init__(
+        self, members: int, features: int, classes: int = 0, bias_init: Callable[[int], float] | None = None
+    ) -> None:
+        """``bias_init``: the new biases, from the number of all classes then seen."""
         super().__init__()
+        self._bias_init = bias_init
         self.weight_MKD = nn.Parameter(torch.empty(members, classes, features))
         self.bias_MK = nn.Parameter(torch.empty(members, classes))
 
@@ -24,13 +57,59 @@ class LinearHead(nn.Module):
         return member_linear(x_MBD, self.weight_MKD, self.bias_MK)
 
     def grow(self, classes: int, seeds: Sequence[int], task: int) -> None:
-        """Append rows for new classes: uniform in +-1/sqrt(D), member m drawn from ``seeds[m]``."""
         features = self.weight_MKD.shape[2]
-        bound = 1 / math.sqrt(features)
-        rows = [
-            torch.empty(classes, features + 1).uniform_(-bound, bound, generator=stream(seed, "init", "head", task))
-            for seed in seeds
-        ]
-        new = torch.stack(rows).to(self.weight_MKD)
+        new = self._append_rows(features + 1, classes, seeds, task, features)
+        bias = new[:, :, -1]
+        if self._bias_init is not None:
+            bias = torch.full_like(bias, self._bias_init(self.classes + classes))
         self.weight_MKD = nn.Parameter(torch.cat([self.weight_MKD.data, new[:, :, :-1]], dim=1))
-        self.bias_MK = nn.Parameter(torch.cat([self.bias_MK.data, new[:, :, -1]], dim=1))
+        self.bias_MK = nn.Parameter(torch.cat([self.bias_MK.data, bias], dim=1))
+
+
+class CosineHead(Head):
+    """Scaled cosine between features and rows, without bias.
+
+    A class may have several proxies: its similarity is then their mean, weighted by their softmax (PODNet). The
+    scale is a parameter that starts at 1 (LUCIR, PODNet), or fixed (LDAM).
+    """
+
+    def __init__(
+        self, members: int, features: int, classes: int = 0, *, proxies: int = 1, scale: float | None = None
+    ) -> None:
+        """``scale``: fixed; None: learnt, one a member."""
+        super().__init__()
+        self.proxies, self.features = proxies, features
+        self.weight_MKD = nn.Parameter(torch.empty(members, classes, proxies * features))
+        scale_M = torch.full((members,), 1.0 if scale is None else scale)
+        if scale is None:
+            self.scale_M: Tensor = nn.Parameter(scale_M)
+        else:
+            self.register_buffer("scale_M", scale_M)
+
+    def similarities(self, x_MBD: Tensor) -> Tensor:
+        """Without the scale, in [-1, 1]: ``[M, B, K]``."""
+        rows_MRD = F.normalize(self.weight_MKD.unflatten(2, (self.proxies, -1)).flatten(1, 2), dim=2)
+        cosine_MBKP = (F.normalize(x_MBD, dim=2) @ rows_MRD.transpose(1, 2)).unflatten(2, (-1, self.proxies))
+        return (cosine_MBKP.softmax(3) * cosine_MBKP).sum(3)
+
+    def forward(self, x_MBD: Tensor) -> Tensor:
+        return self.scale_M[:, None, None] * self.similarities(x_MBD)
+
+    def grow(self, classes: int, seeds: Sequence[int], task: int) -> None:
+        new = self._append_rows(self.weight_MKD.shape[2], classes, seeds, task, self.features)
+        self.weight_MKD = nn.Parameter(torch.cat([self.weight_MKD.data, new], dim=1))
+
+
+class ClassScale(Growing):
+    """A learnt factor on each class's logit, 1 at first. ``[M, B, K] -> [M, B, K]``."""
+
+    def __init__(self, members: int, classes: int = 0) -> None:
+        super().__init__()
+        self.scale_MK = nn.Parameter(torch.ones(members, classes))
+
+    def forward(self, logits_MBK: Tensor) -> Tensor:
+        return logits_MBK * self.scale_MK.unsqueeze(1)
+
+    def grow(self, classes: int, seeds: Sequence[int], task: int) -> None:
+        new = torch.ones(len(seeds), classes).to(self.scale_MK)
+        self.scale_MK = nn.Parameter(torch.cat([self.scale_MK.data, new], dim=1))

@@ -9,7 +9,7 @@ indexing alone. One network is M = 1.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -70,9 +70,42 @@ def split_features(x: Tensor, members: int) -> Tensor:
     return x.unflatten(1, (members, -1)).transpose(0, 1)
 
 
+def member_pool(x: Tensor, members: int) -> Tensor:
+    """Global average pool ``[B, M*D, h, w] -> [M, B, D]``."""
+    return split_features(x.mean((2, 3)), members)
+
+
+def by_member(x: Tensor, members: int) -> Tensor:
+    """A map ``[B, M*C, H, W] -> [M, B, C, H, W]``."""
+    return x.unflatten(1, (members, -1)).transpose(0, 1)
+
+
+def pad_channels(x: Tensor, members: int, pad: int) -> Tensor:
+    """``pad`` channels of zeros on both sides of each member's: ``[B, M*C, H, W] -> [B, M*(C + 2 pad), H, W]``."""
+    return F.pad(x.unflatten(1, (members, -1)), (0, 0, 0, 0, pad, pad)).flatten(1, 2)
+
+
 def repeat_images(x_BCHW: Tensor, members: int) -> Tensor:
     """The same images for every member: ``[B, C, H, W] -> [B, M*C, H, W]``."""
     return x_BCHW.repeat(1, members, 1, 1)
+
+
+def side_by_side(x_NCHW: Tensor, members: int) -> Tensor:
+    """Images of member after member: ``[M*B, C, H, W] -> [B, M*C, H, W]``."""
+    return x_NCHW.unflatten(0, (members, -1)).transpose(0, 1).flatten(1, 2)
+
+
+def assign(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Make these the parameters and buffers of ``module``, by name, whatever their shapes were.
+
+    Raises KeyError if one is missing.
+    """
+    for path, part in module.named_modules():
+        prefix = f"{path}." if path else ""
+        for name in list(part._parameters):
+            part._parameters[name] = nn.Parameter(tensors[prefix + name])
+        for name in list(part._buffers):
+            part._buffers[name] = tensors[prefix + name]
 
 
 def initialise(net: nn.Module, seeds: Sequence[int]) -> None:

@@ -3,17 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer.nets.member import MemberBatchNorm2d, MemberConv2d, initialise, split_features
+from trainer.nets.member import MemberBatchNorm2d, MemberConv2d, initialise, member_pool, pad_channels
+
+
+class Maps(NamedTuple):
+    """What a network makes of images ``[B, M*C, H, W]``."""
+
+    features_MBD: Tensor
+    """the last map, pooled"""
+    last: Tensor
+    """``[B, M*D, h, w]``"""
+    taps: tuple[Tensor, ...]
+    """outputs of the stages before their last ReLU, ``[B, M*C_s, h_s, w_s]``"""
+
+
+class PadShortcut(nn.Module):
+    """Every second pixel, channels padded with zeros: the shortcut without parameters (option A of the paper)."""
+
+    def __init__(self, members: int, c_in: int, c_out: int, stride: int) -> None:
+        super().__init__()
+        self.members, self.pad, self.stride = members, (c_out - c_in) // 2, stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        return pad_channels(x[:, :, :: self.stride, :: self.stride], self.members, self.pad)
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions and a shortcut, 1x1 convolution with batch norm where the shape changes."""
+    """Two 3x3 convolutions and a shortcut, without the last ReLU."""
 
-    def __init__(self, members: int, c_in: int, c_out: int, stride: int) -> None:
+    def __init__(self, members: int, c_in: int, c_out: int, stride: int, shortcut: str) -> None:
         super().__init__()
         self.conv1 = MemberConv2d(members, c_in, c_out, 3, stride)
         self.bn1 = MemberBatchNorm2d(members, c_out)
@@ -21,48 +44,74 @@ class Block(nn.Module):
         self.bn2 = MemberBatchNorm2d(members, c_out)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or c_in != c_out:
-            self.shortcut = nn.Sequential(
-                MemberConv2d(members, c_in, c_out, 1, stride), MemberBatchNorm2d(members, c_out)
+            self.shortcut = (
+                PadShortcut(members, c_in, c_out, stride)
+                if shortcut == "pad"
+                else nn.Sequential(MemberConv2d(members, c_in, c_out, 1, stride), MemberBatchNorm2d(members, c_out))
             )
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(self.bn1(self.conv1(x)))
-        return F.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
+        return self.bn2(self.conv2(y)) + self.shortcut(x)
 
 
 class ResNet(nn.Module):
-    """Stem, stages of blocks, global average pool. ``[B, M*C, H, W] -> features [M, B, D]``."""
+    """Stem, stages of blocks, global average pool. ``[B, M*C, H, W] -> Maps``."""
 
     def __init__(
-        self, members: int, channels: int, widths: Sequence[int], blocks: int, *, large_stem: bool = False
+        self,
+        members: int,
+        channels: int,
+        widths: Sequence[int],
+        blocks: int,
+        *,
+        large_stem: bool = False,
+        shortcut: str = "conv",
+        last_relu: bool = True,
     ) -> None:
         super().__init__()
-        self.members, self.features, self.large_stem = members, widths[-1], large_stem
+        self.members, self.features, self.large_stem, self.last_relu = members, widths[-1], large_stem, last_relu
         self.stem = MemberConv2d(members, channels, widths[0], *((7, 2) if large_stem else (3, 1)))
         self.bn = MemberBatchNorm2d(members, widths[0])
         stages: list[nn.Module] = []
         c_in = widths[0]
         for stage, width in enumerate(widths):
             for block in range(blocks):
-                stages.append(Block(members, c_in, width, 2 if stage > 0 and block == 0 else 1))
+                stages.append(Block(members, c_in, width, 2 if stage > 0 and block == 0 else 1, shortcut))
                 c_in = width
         self.blocks = nn.Sequential(*stages)
+        self.blocks_a_stage = blocks
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Maps:
         x = F.relu(self.bn(self.stem(x)))
         if self.large_stem:
             x = F.max_pool2d(x, 3, 2, 1)
-        return split_features(self.blocks(x).mean((2, 3)), self.members)
+        taps = []
+        for number, block in enumerate(self.blocks, 1):
+            y = block(x)
+            if number % self.blocks_a_stage == 0:
+                taps.append(y)
+            x = F.relu(y) if self.last_relu or number < len(self.blocks) else y
+        return Maps(member_pool(x, self.members), x, tuple(taps))
 
 
-def build(name: str, channels: int, seeds: Sequence[int]) -> ResNet:
-    """A network of ``len(seeds)`` members for images of ``channels`` channels; member m is drawn from ``seeds[m]``."""
-    members = len(seeds)
-    makers = {
-        "resnet32": lambda: ResNet(members, channels, (16, 32, 64), 5),
-        "resnet18": lambda: ResNet(members, channels, (64, 128, 256, 512), 2, large_stem=True),
-        "small": lambda: ResNet(members, channels, (16, 32, 64), 1),
-    }
-    net = makers[name]()
+def build(
+    name: str,
+    channels: int,
+    seeds: Sequence[int],
+    *,
+    shortcut: Literal["conv", "pad"] = "conv",
+    last_relu: bool = True,
+) -> ResNet:
+    """A network of ``len(seeds)`` members for images of ``channels`` channels; member m is drawn from ``seeds[m]``.
+
+    ``shortcut``: 1x1 convolution with batch norm where the shape changes, or padding. ``last_relu``: whether
+    features are what is left after the last ReLU.
+    """
+    shapes = {"resnet32": ((16, 32, 64), 5), "resnet18": ((64, 128, 256, 512), 2), "small": ((16, 32, 64), 1)}
+    widths, blocks = shapes[name]
+    net = ResNet(
+        len(seeds), channels, widths, blocks, large_stem=len(widths) == 4, shortcut=shortcut, last_relu=last_relu
+    )
     initialise(net, seeds)
     return net

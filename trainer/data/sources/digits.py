@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import functools
+from typing import Any
+
 import numpy as np
 import torch
 from sklearn.datasets import load_digits
@@ -19,7 +22,7 @@ _TEST_PER_CLASS = 35
 
 def read(config: DataConfig) -> Source:
     """``pixels [N, 8, 8, 1]``, grey levels 0..16 spread over 0..255, resized if asked."""
-    bunch = load_digits()
+    bunch = _digits()
     labels_N = bunch.target.astype(np.int64)
     pixels_NHWC = np.rint(bunch.images * (255 / 16)).astype(np.uint8)[..., None]
     pixels_NHWC = resized(pixels_NHWC, config.resize)
@@ -33,3 +36,8 @@ def read(config: DataConfig) -> Source:
         test=ImageSet.of(pixels_NHWC[test_N], labels_N[test_N]),
         class_names=tuple(str(label) for label in range(10)),
     )
+
+
+@functools.cache  # parsing its text takes longer than a small run's whole training
+def _digits() -> Any:
+    return load_digits()

@@ -1,0 +1,28 @@
+"""Whether the images are there, and enough for every end of what a search varies: found before anything starts."""
+
+from __future__ import annotations
+
+from sweeper.space import Space
+from trainer.data.tasks import Benchmark, build
+from trainer.errors import ConfigError, DataError
+
+_ON_IMAGES = ("data.", "protocol.")
+
+
+def benchmark_of(space: Space) -> Benchmark:
+    """What the base is trained on. Raises ConfigError for a dimension with an end that the images do not allow.
+
+    Raises DataError for images that are missing or damaged.
+    """
+    base = space.configs({})[0]
+    benchmark = build(base.data, base.protocol)
+    for name, dimension in space.spec.vary.items():
+        if not name.startswith(_ON_IMAGES):
+            continue
+        for value in dimension.corners():
+            config = space.configs({name: value})[0]
+            try:
+                build(config.data, config.protocol)
+            except (ConfigError, DataError) as error:
+                raise ConfigError(f"{value!r}: {error}", file=space.file, field=f"vary.{name}") from None
+    return benchmark

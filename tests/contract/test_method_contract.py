@@ -1,0 +1,290 @@
+"""What every method promises. A file that is put beside the others is held to all of it before a test is written."""
+
+from __future__ import annotations
+
+import functools
+import math
+import random
+from collections.abc import Collection, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from support.methods import others, together
+from support.runs import FEW_IMAGES, accuracies, losses, timeless, tiny_run
+from trainer.checkpoint import unpack
+from trainer.config import RunConfig
+from trainer.loop import EpochReport
+from trainer.methods.base import find, names
+from trainer.precision import Options
+from trainer.records import RunResult
+from trainer.run import Observer, TaskReport, run
+from trainer.runfile import dump_run, load_run
+
+every_method = pytest.mark.parametrize("name", names())
+CPU = Options(device="cpu")
+EXACT = Options(device="cpu", precision="float64")
+
+
+def config(name: str, hyper: dict[str, Any] | None = None, **changes: Any) -> RunConfig:
+    return tiny_run(name, hyper, **{"data": FEW_IMAGES, **changes})
+
+
+class Kept:
+    """A checkpoint in memory that remembers all it was given."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+
+    def read(self) -> bytes | None:
+        return self.written[-1] if self.written else None
+
+    def write(self, content: bytes) -> None:
+        self.written.append(content)
+
+
+@functools.cache
+def alone(name: str) -> RunResult:
+    """The method's defaults, undisturbed."""
+    return run([config(name)], CPU)[0]
+
+
+# -- it trains -------------------------------------------------------------------------------------------
+
+CASES: dict[str, dict[str, Any]] = {
+    "defaults": {},
+    "batches without some classes": {"optim": {"batch_size": 3, "epochs": 1}},
+    "first task alone": {"protocol": {"tasks": 1}, "optim": {"epochs": 1}},
+    "tasks of one class": {"protocol": {"tasks": 10}, "optim": {"epochs": 1}},
+    "tasks smaller than a batch": {"optim": {"batch_size": 256}},
+    "one exemplar a class": {"memory": {"per_class": 1}},
+    "no exemplars": {"memory": {"per_class": 0}},
+    "more places than images": {"memory": {"per_class": 50}},
+    "balanced, half of the classes first": {
+        "data": {**FEW_IMAGES, "imbalance": {"order": "balanced", "max_per_class": 4}},
+        "protocol": {"kind": "lfh", "tasks": 2},
+        "optim": {"epochs": 1},
+    },
+    "random exemplars, clipped, warmed up": {
+        "memory": {"selection": "random"},
+        "optim": {"clip_norm": 1.0, "warmup_epochs": 2, "milestones": [1]},
+    },
+}
+
+
+def numbers(value: Any) -> Iterator[float]:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for inner in value:
+            yield from numbers(inner)
+    elif isinstance(value, int | float):
+        yield value
+
+
+@every_method
+@pytest.mark.parametrize("case", CASES)
+def test_everything_measured_is_finite(name: str, case: str) -> None:
+    wanted = config(name, **CASES[case])
+    result = alone(name) if case == "defaults" else run([wanted], CPU)[0]
+    phases = wanted.protocol.tasks + (wanted.protocol.kind == "lfh")
+    assert (result.status, result.row["tasks_done"]) == ("finished", phases)
+    assert all(math.isfinite(number) for number in numbers(timeless(result)))
+    assert all(0 <= accuracy <= 100 for row in result.tasks for accuracy in row["acc_by_task_pct"])
+    assert all(row["terms"] for row in result.epochs)
+
+
+@every_method
+def test_the_process_keeps_its_random_state(name: str) -> None:
+    before = torch.get_rng_state(), np.random.get_state(legacy=False), random.getstate()
+    run([config(name, protocol={"tasks": 2}, optim={"epochs": 1})], CPU)
+    assert torch.equal(before[0], torch.get_rng_state())
+    np.testing.assert_equal(np.random.get_state(legacy=False), before[1])
+    assert random.getstate() == before[2]
+
+
+@every_method
+def test_the_teacher_does_not_learn(name: str) -> None:
+    checkpoint = Kept()
+    run([config(name)], Options(device="cpu", checkpoint_every_epochs=1), checkpoint=checkpoint)
+    seen = [unpack(content, "memory") for content in checkpoint.written]
+    compared = 0
+    for earlier, later in pairwise(seen):
+        teachers = [{k: v for k, v in c["tensors"].items() if k.startswith("teacher/")} for c in (earlier, later)]
+        if earlier["cursor"]["task"] == later["cursor"]["task"] and teachers[0]:
+            torch.testing.assert_close(teachers[1], teachers[0], rtol=0, atol=0)
+            compared += 1
+    assert bool(compared) == find(name).needs_teacher
+
+
+# -- members ---------------------------------------------------------------------------------------------
+
+
+def members(name: str) -> list[RunConfig]:
+    """Differing in the seed and in every field that members may differ in."""
+    fusable = find(name).fusable_fields()
+    first, last = together(name, fusable), together(name, fusable, which=-1)
+    assert first.keys() == last.keys() == fusable
+    return [config(name, optim={"epochs": 1}), *(config(name, h, seed=1, optim={"epochs": 1}) for h in (first, last))]
+
+
+@functools.cache
+def fused(name: str) -> list[RunResult]:
+    return run(members(name), EXACT)
+
+
+def assert_same_numbers(found: list[RunResult], expected: list[RunResult]) -> None:
+    assert accuracies(found) == accuracies(expected)
+    for one, other in zip(losses(found), losses(expected), strict=True):
+        for terms, wanted in zip(one, other, strict=True):
+            assert terms == pytest.approx(wanted, rel=0, abs=1e-9)
+
+
+@every_method
+def test_fused_equals_alone(name: str) -> None:
+    singles = [run([member], EXACT)[0] for member in members(name)]
+    assert_same_numbers(fused(name), singles)
+    assert [result.row["members"] for result in fused(name)] == [3, 3, 3]
+
+
+@every_method
+def test_a_pruned_member_leaves_the_others_as_they_are(name: str) -> None:
+    class PruneFirst(Observer):
+        def on_task(self, report: TaskReport) -> Collection[int]:
+            return [0] if report.task == 0 else []
+
+    pruned, *others_ = run(members(name), EXACT, observer=PruneFirst())
+    assert (pruned.status, len(pruned.tasks)) == ("pruned", 1)
+    assert_same_numbers(others_, fused(name)[1:])
+
+
+# -- stopped and continued -------------------------------------------------------------------------------
+
+
+class Killed(Exception):
+    pass
+
+
+class KillAtEpoch(Observer):
+    """Goes down when it hears the ``calls``-th epoch."""
+
+    def __init__(self, calls: int) -> None:
+        self.calls = calls
+
+    def on_epoch(self, report: EpochReport) -> None:
+        self.calls -= 1
+        if self.calls == 0:
+            raise Killed
+
+
+class KillInTask(Observer):
+    def __init__(self, task: int) -> None:
+        self.task = task
+
+    def on_epoch(self, report: EpochReport) -> None:
+        if report.task == self.task:
+            raise Killed
+
+
+def resumed(configs: list[RunConfig], options: Options, killers: Iterator[Observer]) -> tuple[list[RunResult], int]:
+    """The results of a run that is killed again and again, and how often it was."""
+    checkpoint = Kept()
+    for kills, killer in enumerate(killers):
+        try:
+            return run(configs, options, checkpoint=checkpoint, observer=killer), kills
+        except Killed:
+            continue
+    return run(configs, options, checkpoint=checkpoint), kills + 1
+
+
+@functools.cache
+def two_seeds(name: str) -> tuple[list[RunConfig], list[RunResult]]:
+    configs = [config(name, seed=seed) for seed in (0, 1)]
+    return configs, run(configs, CPU)
+
+
+@every_method
+def test_resumed_after_a_task_equals_uninterrupted(name: str) -> None:
+    configs, whole = two_seeds(name)
+    found, kills = resumed(configs, CPU, iter([KillInTask(1), KillInTask(2)]))
+    assert kills == 2
+    assert [timeless(r) for r in found] == [timeless(r) for r in whole]
+
+
+@every_method
+def test_resumed_within_a_task_equals_uninterrupted(name: str) -> None:
+    configs, whole = two_seeds(name)
+    options = Options(device="cpu", checkpoint_every_epochs=1)
+    # One epoch later each time, so that every attempt gets further, through however many stages.
+    found, kills = resumed(configs, options, (KillAtEpoch(calls) for calls in range(2, 100)))
+    assert kills >= 2
+    assert [timeless(r) for r in found] == [timeless(r) for r in whole]
+
+
+# -- what the fields declare -----------------------------------------------------------------------------
+
+
+def acts_from(name: str, field: str) -> int:
+    return max(task for task in range(3) if field in find(name).fields_from_task(task))
+
+
+class StopAfter(Observer):
+    def __init__(self, tasks: int) -> None:
+        self.tasks = tasks
+
+    def on_task(self, report: TaskReport) -> Collection[int]:
+        return range(len(report.members)) if report.task + 1 == self.tasks else ()
+
+
+@every_method
+def test_fields_change_nothing_before_the_task_they_act_from(name: str) -> None:
+    for field, values in others(name).items():
+        tasks = acts_from(name, field)
+        if tasks:
+            (found,) = run([config(name, {field: values[0]})], CPU, observer=StopAfter(tasks))
+            assert len(found.tasks) == tasks
+            for table in ("tasks", "epochs", "classes"):
+                own = [{**row, "run_id": None, "config_id": None} for row in timeless(found)[table]]
+                plain = [{**row, "run_id": None, "config_id": None} for row in timeless(alone(name))[table]]
+                assert own == [row for row in plain if row["task"] < tasks], field
+
+
+@every_method
+def test_a_shared_first_task_equals_an_unshared_one(name: str) -> None:
+    slots: dict[str, Kept] = {}
+
+    def base(base_id: str) -> Kept:
+        return slots.setdefault(base_id, Kept())
+
+    other = config(name, together(name, find(name).fields_from_task(1)))
+    (first,) = run([config(name)], CPU, base=base)
+    (second,) = run([other], CPU, base=base)
+    assert timeless(first) == timeless(alone(name))
+    assert timeless(second) == timeless(run([other], CPU)[0])
+    assert [len(slot.written) for slot in slots.values()] == [1]
+    if other != config(name):
+        assert second.row["saved_s"] > 0
+
+
+@every_method
+def test_a_run_file_holds_every_field(name: str, tmp_path: Path) -> None:
+    for field, values in others(name).items():
+        for value in values:
+            wanted = config(name, {field: value})
+            (tmp_path / "run.yaml").write_text(dump_run(wanted))
+            found = load_run(tmp_path / "run.yaml").config
+            assert found == wanted
+            assert found.run_id == wanted.run_id != config(name).run_id
+
+
+@every_method
+def test_the_method_and_its_fields_are_described(name: str) -> None:
+    method = find(name)
+    assert method.paper
+    undescribed = [field for field, info in method.model_fields.items() if not info.description]
+    assert not undescribed
+    assert method.fusable_fields() <= set(others(name))

@@ -1,0 +1,54 @@
+"""Connecting to a cluster that is not there, and what a remote function's end reads like."""
+
+from __future__ import annotations
+
+import socket
+import time
+
+import pytest
+import ray
+
+from sweeper.cluster import ClusterError, connected, in_one_line
+from trainer.errors import DataError
+
+
+def closed_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+        return port
+
+
+@pytest.mark.parametrize("form", ["127.0.0.1:{}", "ray://127.0.0.1:{}"])
+def test_where_nothing_listens_is_told_at_once(form: str) -> None:
+    address = form.format(closed_port())
+    started = time.monotonic()
+    with pytest.raises(ClusterError, match=f"no Ray cluster at {address}: Connection refused"), connected(address):
+        pass
+    assert time.monotonic() - started < 5
+
+
+def test_the_environments_address_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{closed_port()}")
+    with pytest.raises(ClusterError, match="no Ray cluster at 127"), connected(None):
+        pass
+
+
+@pytest.mark.parametrize("address", ["nowhere", "127.0.0.1", "127.0.0.1:x", "http://"])
+def test_what_is_no_address_is_told_apart(address: str) -> None:
+    with pytest.raises(ClusterError, match=f"not the address of a Ray cluster: '{address}'"), connected(address):
+        pass
+
+
+def test_a_remote_users_error_is_that_error() -> None:
+    lacking = DataError("/data: no such folder")
+    assert (
+        in_one_line(ray.exceptions.RayTaskError("train", "Traceback ...\n  File ...\nDataError: x", lacking)) is lacking
+    )
+
+
+def test_any_other_remote_error_is_its_last_line() -> None:
+    text = "ray::train()\n  File ...\nRuntimeError: no memory\n"
+    told = in_one_line(ray.exceptions.RayTaskError("train", text, RuntimeError("no memory")))
+    assert isinstance(told, ClusterError)
+    assert str(told) == "RuntimeError: no memory"

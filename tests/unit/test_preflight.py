@@ -1,0 +1,58 @@
+"""What the images do not allow is refused before anything starts, as the command prints it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from sweeper import launch
+from sweeper.preflight import benchmark_of
+from sweeper.space import load_space
+from trainer.errors import exit_code
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def space_file(folder: Path, vary: dict[str, Any], **changes: Any) -> Path:
+    file = folder / "space.yaml"
+    base = str(ROOT / "runs" / "digits_lfs5.yaml")
+    file.write_text(yaml.safe_dump({"base": base, "vary": vary, "trials": 2, **changes}))
+    return file
+
+
+@pytest.mark.parametrize(
+    ("vary", "said"),
+    [
+        (
+            {"protocol.tasks": {"type": "int", "low": 2, "high": 50}},
+            "vary.protocol.tasks: 50: protocol.tasks: more tasks (50) than 10 classes make; allowed: 1 to 10",
+        ),
+        (
+            {"data.imbalance.ratio": {"type": "float", "low": 1.0, "high": 5000.0}},
+            "vary.data.imbalance.ratio: 5000.0: data.imbalance",
+        ),
+    ],
+)
+def test_both_ends_fit_the_images(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], vary: dict[str, Any], said: str
+) -> None:
+    file = space_file(tmp_path, vary)
+    assert exit_code(lambda: launch.main([str(file), "--results", str(tmp_path / "results")])) == 2
+    line = capsys.readouterr().err
+    assert line.startswith(f"error: {file}: {said}")
+    assert line.count("\n") == 1
+    assert not (tmp_path / "results").exists()
+
+
+def test_what_fits_gives_the_bases_benchmark(tmp_path: Path) -> None:
+    vary = {"protocol.tasks": {"type": "int", "low": 2, "high": 10}}
+    assert len(benchmark_of(load_space(space_file(tmp_path, vary))).tasks) == 5
+
+
+def test_no_trials_are_not_taken_for_the_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = space_file(tmp_path, {"method.alpha": {"type": "float", "low": 0.1, "high": 1.0}})
+    assert exit_code(lambda: launch.main([str(file), "--trials", "0"])) == 2
+    assert "trials: 0 is not allowed" in capsys.readouterr().err

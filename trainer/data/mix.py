@@ -1,0 +1,63 @@
+"""Pasting a box of one image into another, for every member on its own box.
+
+CMO (Park et al., "The Majority Can Help the Minority", CVPR 2022): the background is an ordinary batch, the patch an
+image drawn with probability ~ 1 / n_y**power, so that rare objects meet many backgrounds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trainer.data.samplers import oversampled
+from trainer.rng import Draws
+
+
+@dataclass(frozen=True)
+class BoxMix:
+    """When and how often batches are mixed."""
+
+    probability: float
+    """that a batch is mixed"""
+    first_epoch: int
+    stop_epoch: int
+    """mixed are the epochs ``first_epoch .. stop_epoch - 1``"""
+    power: float = 1.0
+
+    def active(self, epoch: int) -> bool:
+        return self.first_epoch <= epoch < self.stop_epoch
+
+    def partners(self, labels_MN: Tensor, draws: Draws) -> Tensor:
+        """Which image goes into which: positions ``[M, N]``."""
+        return oversampled(labels_MN, draws, power=self.power, use="partner")
+
+    def uniforms(self, draws: Draws, batches: int) -> Tensor:
+        """What the boxes of an epoch's batches are drawn from, ``[M, batches, 4]``."""
+        return draws.uniform("box", batches, 4)
+
+    def paste(self, images: Tensor, partners: Tensor, uniforms_M4: Tensor) -> tuple[Tensor, Tensor]:
+        """``[B, M*C, H, W]`` with one box a member pasted from ``partners``, and the share ``[M]`` that is left.
+
+        The box has the area 1 - l with l uniform, its centre is a pixel; what lies outside of the image is cut off, and
+        the share is that of the pixels.
+        """
+        height, width = images.shape[2:]
+        coin_M, area_M, y_M, x_M = uniforms_M4.unbind(1)
+        side_M = (1 - area_M).sqrt() * (coin_M < self.probability)
+        inside_MH = _span(y_M, side_M, height)
+        inside_MW = _span(x_M, side_M, width)
+        box_MHW = inside_MH[:, :, None] & inside_MW[:, None, :]
+        members = len(box_MHW)
+        box = box_MHW.repeat_interleave(images.shape[1] // members, 0)
+        share_M = 1 - box_MHW.flatten(1).to(torch.float64).mean(1)
+        return torch.where(box, partners, images), share_M
+
+
+def _span(centre_M: Tensor, side_M: Tensor, pixels: int) -> Tensor:
+    """Which pixels of an axis lie in the box, ``[M, pixels]``."""
+    half_M = (pixels * side_M).floor().to(torch.int64) // 2
+    centre_M = (centre_M * pixels).floor().to(torch.int64)
+    pixel = torch.arange(pixels, device=centre_M.device)
+    return (pixel >= (centre_M - half_M)[:, None]) & (pixel < (centre_M + half_M)[:, None])

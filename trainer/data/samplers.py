@@ -1,0 +1,106 @@
+"""In which order an epoch visits the images of a pool: positions in the pool, on the CPU, member by member.
+
+``labels_MN``: of the pool's images, on the CPU. The loop cuts what comes back into batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from trainer.rng import Draws
+
+Sampler = Callable[[Tensor, Draws], Tensor]
+"""``(labels_MN, draws) -> positions [M, N']``"""
+
+
+def shuffled(labels_MN: Tensor, draws: Draws) -> Tensor:
+    """Every image once."""
+    return draws.permutation("shuffle", labels_MN.shape[1])
+
+
+def oversampled(labels_MN: Tensor, draws: Draws, *, power: float = 1.0, use: str = "shuffle") -> Tensor:
+    """As many draws as images, with replacement, an image of class k with probability ~ 1 / n_k**power.
+
+    Power 1: every class as often as any other (random over-sampling, Van Hulse et al., ICML 2007).
+    """
+    return torch.stack(
+        [
+            torch.multinomial(_inverse_frequency(labels_N, power), len(labels_N), replacement=True, generator=generator)
+            for labels_N, generator in zip(labels_MN, draws.generators(use), strict=True)
+        ]
+    )
+
+
+def class_aware(labels_MN: Tensor, draws: Draws, *, run: int = 4) -> Tensor:
+    """Take the next class of a shuffled cycle, and of its images, cycled too, the next ``run``; as many as images.
+
+    Liu et al., "Long-Tailed Class-Incremental Learning", ECCV 2022, stage 2.
+    """
+    return torch.stack(
+        [
+            _class_aware(labels_N, run, generator)
+            for labels_N, generator in zip(labels_MN, draws.generators("shuffle"), strict=True)
+        ]
+    )
+
+
+def mixed(labels_MN: Tensor, draws: Draws, *, old: int, new_a_batch: int, old_a_batch: int) -> Tensor:
+    """Batches of ``new_a_batch`` new images, then ``old_a_batch`` exemplars: every new image once, exemplars cycled.
+
+    The last batch keeps the proportion. ``old``: classes of earlier tasks. (SS-IL, Ahn et al., ICCV 2021.)
+    """
+    return torch.stack(
+        [
+            _mixed(labels_N < old, new_a_batch, old_a_batch, generator)
+            for labels_N, generator in zip(labels_MN, draws.generators("shuffle"), strict=True)
+        ]
+    )
+
+
+def oversampling(power: float) -> Sampler:
+    """``oversampled`` with a power."""
+    return partial(oversampled, power=power)
+
+
+def _inverse_frequency(labels_N: Tensor, power: float) -> Tensor:
+    counts_C = torch.bincount(labels_N).double()
+    return counts_C[labels_N] ** -power
+
+
+def _class_aware(labels_N: Tensor, run: int, generator: torch.Generator) -> Tensor:
+    images = len(labels_N)
+    # A stable sort by class of a shuffle: each class's images side by side, shuffled.
+    order_N = torch.randperm(images, generator=generator)
+    order_N = order_N[torch.argsort(labels_N[order_N], stable=True)]
+    _, counts_C = torch.unique(labels_N, return_counts=True)
+    starts_C = counts_C.cumsum(0) - counts_C
+    classes = len(counts_C)
+    visits = -(-images // (run * classes))
+    cycle_VC = torch.stack([torch.randperm(classes, generator=generator) for _ in range(visits)])
+    item_VR = torch.arange(visits * run).view(visits, 1, run)
+    offset_VCR = item_VR % counts_C[cycle_VC].unsqueeze(2)
+    return order_N[(starts_C[cycle_VC].unsqueeze(2) + offset_VCR).flatten()[:images]]
+
+
+def _mixed(is_old_N: Tensor, new_a_batch: int, old_a_batch: int, generator: torch.Generator) -> Tensor:
+    new_n, old_n = (~is_old_N).nonzero().squeeze(1), is_old_N.nonzero().squeeze(1)
+    new_n = new_n[torch.randperm(len(new_n), generator=generator)]
+    if not len(old_n):
+        return new_n
+    whole, rest = divmod(len(new_n), new_a_batch)
+    wanted = whole * old_a_batch + -(-rest * old_a_batch // new_a_batch)
+    cycles = -(-wanted // len(old_n))
+    shuffles = [old_n[torch.randperm(len(old_n), generator=generator)] for _ in range(cycles)]
+    old_n = torch.cat([*shuffles, old_n[:0]])[:wanted]
+    full = torch.cat(
+        [
+            new_n[: whole * new_a_batch].view(whole, new_a_batch),
+            old_n[: whole * old_a_batch].view(whole, old_a_batch),
+        ],
+        dim=1,
+    )
+    return torch.cat([full.flatten(), new_n[whole * new_a_batch :], old_n[whole * old_a_batch :]])
