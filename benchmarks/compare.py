@@ -8,30 +8,26 @@ Markdown. What overrides change of the protocol is said at the head of both.
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import statistics
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmarks.record import record
 from sweeper.evidence import Interval, check_comparable, decide
 from sweeper.leaderboard import short, spread
-from trainer.checkpoint import atomic_write
 from trainer.config import RunConfig
 from trainer.errors import ConfigError, exit_code
 from trainer.precision import Options
-from trainer.provenance import device_name, git_commit, versions
+from trainer.provenance import device_name, git_commit
 from trainer.run import run
 from trainer.runfile import load_run
 
-RESULTS = Path(__file__).parent / "results"
 METRICS = ("acc_task_mean_pct", "last_acc_task_mean_pct", "forgetting_pct")
 ACC = METRICS[0]
 
@@ -157,24 +153,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _record(name: str, content: Mapping[str, Any], report: str, options: Options) -> None:
-    record = {
-        **content,
-        "commit": git_commit(),
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "device": device_name(options.resolve_device()),
-        "cores": os.cpu_count(),
-        "torch_threads": torch.get_num_threads(),
-        "versions": versions(),
-    }
+    device = device_name(options.resolve_device())
+    found = {**content, "commit": git_commit(), "device": device, "torch_threads": torch.get_num_threads()}
     about = (
-        f"Seeds {', '.join(map(str, record['seeds']))}; commit {record['commit']}; {record['at']}; {record['device']}, "
-        f"{record['cores']} cores, torch {record['versions']['torch']} with {record['torch_threads']} threads.\n"
-        "± is the standard deviation over seeds; differences are paired by seed."
+        f"Seeds {', '.join(map(str, found['seeds']))}; commit {found['commit']}; {device}, "
+        f"{found['torch_threads']} threads. ± is the standard deviation over seeds; differences are paired by seed."
     )
-    parts = [f"# {name}", *content["reduced"], about, f"`{record['command']}`", report]
-    RESULTS.mkdir(exist_ok=True)
-    atomic_write(RESULTS / f"{name}.json", (json.dumps(record, indent=1) + "\n").encode())
-    atomic_write(RESULTS / f"{name}.md", ("\n\n".join(parts) + "\n").encode())
+    record(name, found, ["\n".join(found["reduced"]), about, f"`{found['command']}`", report])
 
 
 def _seeds(text: str) -> list[int]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import benchmarks.record
 from benchmarks import compare
 from trainer.errors import exit_code
 from trainer.runfile import load_run
@@ -59,7 +60,7 @@ def test_the_verdict_weighs_the_interval_and_the_spread(first: list[float], seco
 def test_a_comparison_is_recorded_with_all_that_it_needs_to_be_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compare, "RESULTS", tmp_path)
+    monkeypatch.setattr(benchmarks.record, "RESULTS", tmp_path)
     assert compare.main([f"ours={DIGITS}", f"plain={FINETUNE}", *SHORT, "--seeds", "7,8", "--name", "x"]) == 0
     record = json.loads((tmp_path / "x.json").read_text())
     assert [len(row["acc_task_mean_pct"]) for row in record["runs"]] == [2, 2]
