@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,8 +83,19 @@ class Verdict:
         return Interval.paired(self.mine, self.theirs)
 
 
-def measure(sweep: SweepFile, rival: Rival, store: Store, *, top: int, n: int) -> Verdict:
-    """Train the ``top`` of the search and the rival on ``n`` fresh seeds each, as the head of this file says."""
+def measure(
+    sweep: SweepFile,
+    rival: Rival,
+    store: Store,
+    *,
+    top: int,
+    n: int,
+    check_stop: Callable[[], None] = lambda: None,
+) -> Verdict:
+    """Train the ``top`` of the search and the rival on ``n`` fresh seeds each, as the head of this file says.
+
+    ``check_stop`` raises when it is to stop.
+    """
     metric = str(sweep.objective["metric"])
     query, candidates, searched = _candidates(sweep, store.folder.parent, metric, top)
     for c in candidates:
@@ -98,7 +109,8 @@ def measure(sweep: SweepFile, rival: Rival, store: Store, *, top: int, n: int) -
     say(f"the best {len(candidates)} of {searched} again, on validation images: seeds {seeds[0]} to {seeds[-1]}")
     groups = {c.label: sweep.each_seed(c.params, seeds, "validation") for c in candidates}
     again = {
-        label: _values(rows, metric) for label, rows in rerun(groups, store, sweep.resources, fingerprint, say).items()
+        label: _values(rows, metric)
+        for label, rows in rerun(groups, store, sweep.resources, fingerprint, say, check_stop).items()
     }
     leader = leader_of(candidates, again, maximize=sweep.maximize)
 
@@ -110,7 +122,7 @@ def measure(sweep: SweepFile, rival: Rival, store: Store, *, top: int, n: int) -
         rival.name: [rival.config.model_copy(update={"seed": seed}) for seed in seeds],
         BASE: [base.model_copy(update={"seed": seed}) for seed in seeds],
     }
-    rows = rerun(groups, store, sweep.resources, fingerprint, say)
+    rows = rerun(groups, store, sweep.resources, fingerprint, say, check_stop)
     tested = {label: _values(found, metric) for label, found in rows.items()}
     for label in (leader.label, rival.name):
         if tested[label] is None:

@@ -25,6 +25,7 @@ from sweeper.evidence import Decision, Interval, decide
 from sweeper.files import Folder
 from sweeper.lease import Lease
 from sweeper.status import Status
+from sweeper.stop import Stopped, StopSignal
 from sweeper.store import Store
 from sweeper.sweep_file import SweepFile
 from trainer.checkpoint import atomic_write
@@ -44,7 +45,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         store.lease = lease
         if not fits(sweep.resources):
             print(f"waiting: {why_waiting(sweep.resources)}", flush=True)
-        verdict = measure(sweep, rival, store, top=arguments.top, n=arguments.seeds)
+        stop = StopSignal()  # after ray.init, which replaces handlers
+        try:
+            verdict = measure(sweep, rival, store, top=arguments.top, n=arguments.seeds, check_stop=stop.check)
+        except Stopped:
+            print("stopped: what has ended is stored; the same command goes on", flush=True)
+            return stop.exit_code
         _status(store).write(store.folder)
     return settle(sweep, verdict, file, Store(results, sweep.name), force=arguments.force)
 

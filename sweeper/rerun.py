@@ -35,6 +35,7 @@ def rerun(
     resources: Resources,
     fingerprint: str,
     say: Callable[[str], None],
+    check_stop: Callable[[], None] = lambda: None,
 ) -> Rows:
     """The ``trials`` rows of each group's configurations, of runs that diverged too.
 
@@ -52,7 +53,11 @@ def rerun(
             pending[task.remote([absolute_path(config) for config in configs], where, resources)] = key
     total, ended = len(pending), 0
     while pending:
-        (ready,), _ = ray.wait(list(pending), num_returns=1)
+        check_stop()
+        done, _ = ray.wait(list(pending), num_returns=1, timeout=0.5)
+        if not done:
+            continue
+        (ready,) = done
         key = pending.pop(ready)
         try:
             results = results_of({"results": ray.get(ready)})
