@@ -31,7 +31,9 @@ demo: setup
 	@echo; echo "== 1/4 sweep: alpha, lambda and temperature on digits"
 	@$(BIN)/python -m sweeper.launch search_spaces/digits.yaml
 	@echo; echo "== 2/4 leaderboard"
-	@$(BIN)/python -m sweeper.query "SELECT * FROM best LIMIT 5"
+	@$(BIN)/python -m sweeper.query "SELECT trial, method_alpha AS alpha, method_lambda AS lambda, \
+		method_temperature AS temperature, acc_task_mean_pct AS acc_pct, acc_task_mean_std_pct AS std_pct, n \
+		FROM seeds WHERE sweep = 'digits' AND status = 'finished' ORDER BY acc_pct DESC LIMIT 5"
 	@echo; echo "== 3/4 promote: the best few again, on fresh seeds and the test split"
 	@rm -f $(DEMO)/*.yaml && mkdir -p $(DEMO)
 	@$(BIN)/python -m sweeper.promote digits --runs $(DEMO)

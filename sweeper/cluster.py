@@ -103,7 +103,14 @@ def _on_node(has: dict[str, float], resources: Resources) -> int:
     return math.floor(found + 1e-9)
 
 
-def why_waiting(resources: Resources) -> str | None:
+def must_wait(resources: Resources) -> str | None:
+    """In words, what one more trial would wait for; None if nothing."""
+    free = ray.available_resources()
+    room = free.get("CPU", 0.0) >= resources.cpu and free.get("GPU", 0.0) >= resources.gpu
+    return None if room and fits(resources) else why_waiting(resources)
+
+
+def why_waiting(resources: Resources) -> str:
     """In words, why no trial can start now."""
     asked = f"{resources.cpu:g} CPU" + (f" and {resources.gpu:g} GPU" if resources.gpu else "")
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]

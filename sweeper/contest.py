@@ -110,7 +110,7 @@ def measure(
     groups = {c.label: sweep.each_seed(c.params, seeds, "validation") for c in candidates}
     again = {
         label: _values(rows, metric)
-        for label, rows in rerun(groups, store, sweep.resources, fingerprint, say, check_stop).items()
+        for label, rows in rerun(groups, store, sweep.resources, fingerprint, say, check_stop=check_stop).items()
     }
     leader = leader_of(candidates, again, maximize=sweep.maximize)
 
@@ -122,7 +122,7 @@ def measure(
         rival.name: [rival.config.model_copy(update={"seed": seed}) for seed in seeds],
         BASE: [base.model_copy(update={"seed": seed}) for seed in seeds],
     }
-    rows = rerun(groups, store, sweep.resources, fingerprint, say, check_stop)
+    rows = rerun(groups, store, sweep.resources, fingerprint, say, check_stop=check_stop)
     tested = {label: _values(found, metric) for label, found in rows.items()}
     for label in (leader.label, rival.name):
         if tested[label] is None:

@@ -117,6 +117,13 @@ class Driver(Searcher):
         numbers = ", ".join(str(number) for number in self._packs.get(trial_id, {}))
         self._say(f"trial {numbers}: its process was lost; it goes on from its last finished task")
 
+    def waits(self, why: str | None) -> None:
+        """Say what trials wait for, or that they no longer do."""
+        self.status.waiting = why
+        self._write_status()
+        if why:
+            self._say(f"waiting: {why}")
+
     def _step(self, report: Mapping[str, Any]) -> None:
         task = report["task"]
         pruned: list[int] = []
@@ -244,7 +251,7 @@ class Driver(Searcher):
         self._done_before, self._started = self.status.done, time.time()
         self._write_status()
 
-    def end(self, state: Literal["finished", "stopped"]) -> None:
+    def end(self, state: Literal["finished", "stopped", "failed"]) -> None:
         """This launch is over."""
         self._packs.clear()
         self.status.state = state
@@ -269,8 +276,7 @@ class Watch(Callback):
     def __init__(self, driver: Driver, check_stop: Callable[[], None], why_waiting: Callable[[], str | None]) -> None:
         """``check_stop`` raises when the sweep is to stop; ``why_waiting`` says what trials wait for."""
         self._driver, self._check_stop, self._why_waiting = driver, check_stop, why_waiting
-        self._next_s, self._said = time.monotonic() + 10, ""
-        self._waited = False
+        self._next_s, self._waited = time.monotonic() + 10, False
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -285,11 +291,7 @@ class Watch(Callback):
         why = self._why_waiting() if waits and self._waited else None
         self._waited = waits
         if why != self._driver.status.waiting:
-            self._driver.status.waiting = why
-            self._driver._write_status()
-        if why and why != self._said:
-            self._driver._say(f"waiting: {why}")
-        self._said = why or ""
+            self._driver.waits(why)
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self._driver.recovered(trial.trial_id)

@@ -9,14 +9,14 @@ import argparse
 import os
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import ray
 from ray import tune
 
 from sweeper import leaderboard, plan
-from sweeper.cluster import ClusterError, connected, find_address, fits, in_one_line, why_waiting
+from sweeper.cluster import ClusterError, connected, find_address, fits, in_one_line, must_wait, why_waiting
 from sweeper.driver import Driver, Watch
 from sweeper.files import Folder
 from sweeper.lease import Lease
@@ -29,7 +29,7 @@ from sweeper.store import Store
 from sweeper.sweep_file import absolute_path, check_unchanged
 from sweeper.trial import Job, train_first_task, train_pack
 from trainer.data.tasks import Benchmark
-from trainer.errors import exit_code
+from trainer.errors import UserError, exit_code
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -52,6 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     with Lease.acquire(store.folder) as lease:
         store.lease = lease
         check_unchanged(space, store.folder, path)
+        if len(store.finished_trials()) >= space.spec.trials:  # no cluster is needed to say so
+            return _conclude(_driver(space, store, benchmark, None))
         with connected(arguments.address):
             # After ray.init, which replaces handlers; and a signal that a parent ignores would stay ignored.
             stop = StopSignal()
@@ -70,34 +72,46 @@ def _sweep(space: Space, store: Store, benchmark: Benchmark, stop: StopSignal, *
         raise ClusterError(f"{why_waiting(resources)}; this command started its own cluster, on this machine")
     mailbox = f"mailbox-{uuid.uuid4().hex[:8]}" if space.spec.pruning else None
     box = open_mailbox(mailbox) if mailbox else None
-    job = Job(space, store.folder.path if store.folder.local else str(store.folder), mailbox)
-    driver = Driver(job, store, _pack(space), len(benchmark.tasks), _say, _answers(space, store, benchmark))
+    driver = _driver(space, store, benchmark, mailbox)
     concurrency = space.spec.concurrency or max(1, room)
-    already = driver.status.done
     _say(
         f"sweep {space.name}: {space.spec.trials} configurations x {len(space.spec.seeds)} seeds, "
-        f"{already} stored already, {concurrency} at a time; results in {store.folder}"
+        f"{driver.status.done} stored already, {concurrency} at a time; results in {store.folder}"
     )
-    if already < space.spec.trials:
+    try:
         if space.shares_first_task() and len(benchmark.tasks) > 1:
-            _first_task(job, driver, stop)
+            _first_task(driver, stop)
         driver.begin()
-        try:
-            _fit(job, driver, concurrency, stop)
-        except Stopped:
-            driver.end("stopped")
-            raise
-    ended = driver.status.done >= space.spec.trials
-    driver.end("finished" if ended else "stopped")
+        # On a cluster of our own nobody else holds what trials need: one that does not run is being started.
+        _fit(driver, concurrency, stop, lambda: None if own_cluster else why_waiting(resources))
+    except Stopped:
+        driver.end("stopped")
+        raise
+    except UserError:
+        driver.end("failed")
+        raise
     del box
+    return _conclude(driver)
+
+
+def _driver(space: Space, store: Store, benchmark: Benchmark, mailbox: str | None) -> Driver:
+    job = Job(space, store.folder.path if store.folder.local else str(store.folder), mailbox)
+    return Driver(job, store, _pack(space), len(benchmark.tasks), _say, _answers(space, store, benchmark))
+
+
+def _conclude(driver: Driver) -> int:
+    """Say what the sweep came to. Returns the exit code: 1 if every configuration failed."""
+    status, space = driver.status, driver.space
+    ended = status.done >= space.spec.trials
+    driver.end("finished" if ended else "stopped")
     if not ended:  # nothing else keeps the driver from asking for all
         _say(f"the budget is spent ({_budget(space)}); with a larger one the same command goes on")
-    _summary(space, store, driver)
-    return 1 if driver.status.failed == driver.status.done else 0
+    _summary(driver)
+    return 1 if status.done and status.failed == status.done else 0
 
 
-def _fit(job: Job, driver: Driver, concurrency: int, stop: StopSignal) -> None:
-    spec = job.space.spec
+def _fit(driver: Driver, concurrency: int, stop: StopSignal, why: Callable[[], str | None]) -> None:
+    job, spec = driver.job, driver.space.spec
     wants = {"cpu": spec.resources.cpu} | ({"gpu": spec.resources.gpu} if spec.resources.gpu else {})
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(train_pack, job=job), wants),
@@ -113,7 +127,7 @@ def _fit(job: Job, driver: Driver, concurrency: int, stop: StopSignal) -> None:
             storage_path=f"{job.folder}/ray",
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=spec.retries),
-            callbacks=[Watch(driver, stop.check, lambda: why_waiting(spec.resources))],
+            callbacks=[Watch(driver, stop.check, why)],
         ),
     )
     try:
@@ -122,9 +136,9 @@ def _fit(job: Job, driver: Driver, concurrency: int, stop: StopSignal) -> None:
         driver.store.folder.child("ray").remove()
 
 
-def _first_task(job: Job, driver: Driver, stop: StopSignal) -> None:
+def _first_task(driver: Driver, stop: StopSignal) -> None:
     """Train what all trials share before they start, so that none of them waits for another."""
-    first = driver.search.peek()
+    job, first = driver.job, driver.search.peek()
     if first is None:
         return
     missing = [c.base_id for c in job.space.configs(first.params) if job.base(c.base_id).read() is None]
@@ -132,6 +146,7 @@ def _first_task(job: Job, driver: Driver, stop: StopSignal) -> None:
         return
     resources = job.space.spec.resources
     _say(f"training the first task once for all configurations ({len(missing)} seeds)")
+    driver.waits(must_wait(resources))
     running = train_first_task.options(num_cpus=resources.cpu, num_gpus=resources.gpu, max_retries=3).remote(
         job, first.params
     )
@@ -141,6 +156,7 @@ def _first_task(job: Job, driver: Driver, stop: StopSignal) -> None:
         spent_s = ray.get(running)
     except ray.exceptions.RayError as error:
         raise in_one_line(error) from None
+    driver.waits(None)
     _say(f"first task trained: {spent_s:.1f} device seconds, saved in every other configuration")
 
 
@@ -168,9 +184,9 @@ def _pack(space: Space) -> int:
     return 1 if pack == "auto" else pack
 
 
-def _summary(space: Space, store: Store, driver: Driver) -> None:
-    leaderboard.print_top(store, space.spec.objective)
-    status = driver.status
+def _summary(driver: Driver) -> None:
+    store, status = driver.store, driver.status
+    leaderboard.print_top(store, driver.space.spec.objective)
     _say(
         f"{status.done} of {status.total} configurations: {status.pruned} pruned, {status.diverged} diverged, "
         f"{status.failed} failed; {status.device_s:.0f} device seconds spent, {status.saved_s:.0f} saved"

@@ -17,14 +17,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pyarrow.compute as pc
-
-from sweeper.cluster import connected, fits, why_waiting
+from sweeper.cluster import connected, must_wait
 from sweeper.contest import Verdict, measure, rival_of
 from sweeper.evidence import Decision, Interval, decide
 from sweeper.files import Folder
 from sweeper.lease import Lease
-from sweeper.status import Status
+from sweeper.rerun import write_status
 from sweeper.stop import Stopped, StopSignal
 from sweeper.store import Store
 from sweeper.sweep_file import SweepFile
@@ -43,15 +41,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     store = Store(results, f"{arguments.sweep}-promotion")
     with Lease.acquire(store.folder) as lease, connected(arguments.address):
         store.lease = lease
-        if not fits(sweep.resources):
-            print(f"waiting: {why_waiting(sweep.resources)}", flush=True)
+        why = must_wait(sweep.resources)
+        if why:
+            print(f"waiting: {why}", flush=True)
         stop = StopSignal()  # after ray.init, which replaces handlers
         try:
             verdict = measure(sweep, rival, store, top=arguments.top, n=arguments.seeds, check_stop=stop.check)
         except Stopped:
             print("stopped: what has ended is stored; the same command goes on", flush=True)
             return stop.exit_code
-        _status(store).write(store.folder)
+        write_status(store)
     return settle(sweep, verdict, file, Store(results, sweep.name), force=arguments.force)
 
 
@@ -74,12 +73,6 @@ def settle(sweep: SweepFile, verdict: Verdict, file: Path, store: Store, *, forc
     print(f"{'promoted' if decision.promoted else 'forced'}: {file}: {decision.reason}")
     print(f"next: python -m trainer.run {file} --verify")
     return 0
-
-
-def _status(store: Store) -> Status:
-    rows = store.read("trials", ["trial", "device_s"])
-    done = len(set(rows["trial"].to_pylist()))
-    return Status(total=done, done=done, state="finished", device_s=pc.sum(rows["device_s"]).as_py() or 0.0)
 
 
 def _provenance(verdict: Verdict, sweep: str, *, forced: bool) -> dict[str, Any]:

@@ -6,12 +6,14 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import pyarrow.compute as pc
 import ray
 import torch
 
 from sweeper.cluster import in_one_line
 from sweeper.files import Folder
 from sweeper.space import Resources
+from sweeper.status import Status
 from sweeper.store import Store
 from sweeper.sweep_file import absolute_path
 from sweeper.trial import AttemptSlot, pack_key, plain, results_of
@@ -35,22 +37,30 @@ def rerun(
     resources: Resources,
     fingerprint: str,
     say: Callable[[str], None],
+    lost: Callable[[str, UserError], None] | None = None,
     check_stop: Callable[[], None] = lambda: None,
 ) -> Rows:
     """The ``trials`` rows of each group's configurations, of runs that diverged too.
 
     The configurations of a group are trained together, the groups side by side. What has ended is stored at once,
-    and where it finished it will not be trained again. Raises UserError for what a run lacks, ClusterError if a process
-    dies again and again.
+    and where it finished it will not be trained again.
+
+    Raises UserError for what a run lacks, ClusterError if a process dies again and again. With ``lost`` it is told
+    instead, with the group's label, the other groups go on, and the answer lacks that one. ``check_stop`` raises when it
+    is to stop.
     """
     held = Store.find_finished(store.folder.parent, _ids(groups), fingerprint)
     rows = {run_id: result["row"] for run_id, result in held.items()}
     where = store.folder.path if store.folder.local else str(store.folder)
+    labels: dict[str, list[str]] = {}
     pending = {}
-    for key, configs in {pack_key(configs): configs for configs in groups.values()}.items():
-        if any(config.run_id not in rows for config in configs):
+    for label, configs in groups.items():
+        missing = [config for config in configs if config.run_id not in rows]
+        key = pack_key(missing)
+        if missing and key not in labels:
             task = _train.options(num_cpus=resources.cpu, num_gpus=resources.gpu, max_retries=2)
-            pending[task.remote([absolute_path(config) for config in configs], where, resources)] = key
+            pending[task.remote([absolute_path(config) for config in missing], where, resources)] = key
+        labels.setdefault(key, []).append(label)
     total, ended = len(pending), 0
     while pending:
         check_stop()
@@ -59,17 +69,34 @@ def rerun(
             continue
         (ready,) = done
         key = pending.pop(ready)
+        ended += 1
         try:
             results = results_of({"results": ray.get(ready)})
         except ray.exceptions.RayError as error:
-            raise in_one_line(error) from None
+            why = in_one_line(error)
+            if lost is None:
+                raise why from None
+            for label in labels[key]:
+                lost(label, why)
+            continue
         number = max(store.finished_trials(), default=-1) + 1
         store.finish_trial(number, uuid.uuid4().hex[:8], results, pack=key)
         store.folder.child("checkpoints", key).remove()
         rows |= {result["row"]["run_id"]: result["row"] for result in results}
-        ended += 1
-        say(f"  [{ended}/{total}] {', '.join(name for name, configs in groups.items() if pack_key(configs) == key)}")
-    return {label: [rows[config.run_id] for config in configs] for label, configs in groups.items()}
+        say(f"  [{ended}/{total}] {', '.join(labels[key])}")
+    return {
+        label: [rows[config.run_id] for config in configs]
+        for label, configs in groups.items()
+        if all(config.run_id in rows for config in configs)
+    }
+
+
+def write_status(store: Store) -> None:
+    """Say in the store's folder that all of its runs have ended."""
+    rows = store.read("trials", ["trial", "device_s"])
+    done = len(set(rows["trial"].to_pylist()))
+    spent_s = pc.sum(rows["device_s"]).as_py() or 0.0
+    Status(total=done, done=done, state="finished", device_s=spent_s).write(store.folder)
 
 
 @ray.remote

@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from sweeper import samplers
 from sweeper.samplers import Pruning, Search
 from trainer.config import RunConfig, Section
-from trainer.errors import ConfigError, nearest
+from trainer.errors import ConfigError, nearest, shown
 from trainer.runfile import load_run, load_yaml, parse_run, parse_set, set_field
 from trainer.tables import SUMMARY, TASKS
 from trainer.validation import explain
@@ -247,7 +247,7 @@ def _check_dimensions(space: Space) -> None:
             try:
                 space.configs({name: value})
             except ConfigError as error:
-                problem = error.problem if repr(value) in error.problem else f"{value!r}: {error.problem}"
+                problem = error.problem if shown(value) in error.problem else f"{shown(value)}: {error.problem}"
                 raise ConfigError(
                     problem, file=space.file, field=f"vary.{name}", allowed=error.allowed, nearest=error.nearest
                 ) from None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import socket
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,12 +20,16 @@ import torch
 from ray import tune
 
 from sweeper.files import Folder
-from sweeper.space import Params, Space
+from sweeper.space import Params, Resources, Space
 from trainer.config import RunConfig, content_hash
 from trainer.errors import UserError
 from trainer.precision import Options
 from trainer.records import RunResult
 from trainer.run import Observer, TaskReport, run, train_base
+
+
+class TrialError(UserError):
+    """A trial's process does not have what Ray said it would."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,6 @@ def pack_key(configs: Sequence[RunConfig]) -> str:
 def train_pack(config: Mapping[str, Any], job: Job) -> None:
     """What Ray Tune runs. ``config["pack"]``: ``{"number", "params"}`` of each configuration."""
     pack: list[dict[str, Any]] = config["pack"]
-    _use_cpus(job)
     by_number = {entry["number"]: job.space.configs(entry["params"]) for entry in pack}
     configs = [c for own in by_number.values() for c in own]
     owners = [number for number, own in by_number.items() for _ in own]
@@ -108,6 +112,7 @@ def train_pack(config: Mapping[str, Any], job: Job) -> None:
     observer = _Reporter(job, owners, pack_key(configs))
     base = job.base if job.space.shares_first_task() else None
     try:
+        _use(job.space.spec.resources)
         results = run(configs, job.options, checkpoint=slot, base=base, observer=observer)
     except UserError as error:  # another try would end the same: Ray Tune is not to make one
         tune.report({"report": json.dumps({"refused": str(error)})})
@@ -122,7 +127,7 @@ def train_pack(config: Mapping[str, Any], job: Job) -> None:
 @ray.remote
 def train_first_task(job: Job, params: Params) -> float:
     """Train what all trials share, once. Returns the device seconds spent."""
-    _use_cpus(job)
+    _use(job.space.spec.resources)
     return train_base(job.space.configs(params), job.options, job.base)
 
 
@@ -163,5 +168,11 @@ def plain(result: RunResult) -> dict[str, Any]:
     return {"row": row, "tasks": result.tasks, "epochs": result.epochs, "classes": result.classes}
 
 
-def _use_cpus(job: Job) -> None:
-    torch.set_num_threads(max(1, int(job.space.spec.resources.cpu)))
+def _use(resources: Resources) -> None:
+    """Raises TrialError where Ray has given a GPU that PyTorch does not see."""
+    torch.set_num_threads(max(1, int(resources.cpu)))
+    if resources.gpu and not torch.cuda.is_available():
+        raise TrialError(
+            f"{socket.gethostname()}: Ray has given this trial a GPU, and PyTorch sees none: "
+            "its build is for CPUs only, or the node was started with --num-gpus and has none"
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 import sys
 from collections.abc import Callable, Iterable
 
@@ -63,18 +64,34 @@ class StoreError(UserError):
     """A results folder cannot be used: unwritable, newer schema, or leased by another driver."""
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
+def shown(given: object) -> str:
+    """A value as a few words, however large it is: aliases let a small file hold a huge one."""
+    short = reprlib.Repr()
+    short.maxlevel, short.maxstring, short.maxother = 3, 60, 60
+    try:
+        text = short.repr(given)
+    except ValueError:  # an integer of more digits than Python prints
+        text = f"a huge {type(given).__name__}"
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def nearest(name: object, known: Iterable[str]) -> str | None:
     """The known name closest to ``name``, or None if none is close."""
+    if not isinstance(name, str) or len(name) > 200:
+        return None
     found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return found[0] if found else None
 
 
 def exit_code(main: Callable[[], int | None]) -> int:
-    """Run a command's main: a UserError becomes one line on stderr and exit code 2."""
+    """Run a command's main: a UserError becomes one line on stderr and exit code 2, Ctrl-C one line and 130."""
     try:
         return main() or 0
     except UserError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
     except BrokenPipeError:  # the reader of our output (head, less) went away
         return 0

@@ -20,8 +20,8 @@ from trainer.methods.base import Method
 from trainer.nets.heads import LinearHead
 from trainer.nets.network import Outputs
 from trainer.rng import Draws
-from trainer.stages import Networks, Stage, Step, TaskContext, TaskImages, Terms
-from trainer.state import TEACHER, State
+from trainer.stages import TEACHER, Networks, Stage, Step, TaskContext, TaskImages, Terms
+from trainer.state import State
 
 HEAD_GRAD = "head_grad_MK"
 """buffer of the sums over steps of the gradient norms of the head's rows"""
@@ -54,6 +54,11 @@ def learning_rate(optim: OptimConfig, epoch: int) -> float:
     if optim.schedule == "cosine":
         return optim.lr * rise * (1 + math.cos(math.pi * epoch / optim.epochs)) / 2
     return float(optim.lr * rise * optim.gamma ** sum(milestone <= epoch for milestone in optim.milestones))
+
+
+def stage_learning_rate(stage: Stage, epoch: int) -> float:
+    """The optimiser's own, with the stage's drops."""
+    return learning_rate(stage.optim, epoch) * math.prod(f for start, f in stage.drops.items() if start <= epoch)
 
 
 def train_stage(
@@ -113,7 +118,7 @@ class _EpochLoop:
     def run(self, epoch: int) -> EpochReport:
         state, optim = self.state, self.stage.optim
         started = time.perf_counter()
-        lr = learning_rate(optim, epoch)
+        lr = stage_learning_rate(self.stage, epoch)
         assert state.optimiser is not None
         for group in state.optimiser.param_groups:
             group["lr"] = lr * group["lr_factor"]
@@ -200,6 +205,8 @@ class _EpochLoop:
         state.optimiser.step()
         if stage.frozen_rows:
             self._restore_rows()
+        if stage.after_step is not None:
+            stage.after_step(state.network)
         return terms, (out.logits_MBK.detach().argmax(2) == batch.labels_MB).sum(1)
 
     @torch.no_grad()
@@ -224,7 +231,7 @@ def _with_teacher(method: Method, networks: Networks, images: Tensor) -> Outputs
 def clip_by_member(parameters: list[torch.nn.Parameter], largest: float) -> None:
     """Scale each member's gradient down to norm ``largest`` where it exceeds it."""
     grads = [p.grad for p in parameters if p.grad is not None]
-    norm_M = torch.stack([g.flatten(1).square().sum(1) for g in grads]).sum(0).sqrt()
+    norm_M = torch.stack([g.reshape(len(g), -1).square().sum(1) for g in grads]).sum(0).sqrt()
     scale_M = (largest / norm_M.clamp_min(1e-6)).clamp_max(1)
     for grad in grads:
         grad.mul_(scale_M.view(-1, *[1] * (grad.dim() - 1)))

@@ -15,6 +15,10 @@ from torch import Tensor
 
 from trainer.rng import stream
 
+_TIE = 1e-6
+"""squared distances closer than this are equal, and the first image is taken: of two images both are as near to their
+mean, and rounding, which differs from machine to machine, must not choose"""
+
 
 class Candidates(NamedTuple):
     """The images of a task's classes, padded to the largest class. c classes, n = images of the largest."""
@@ -49,7 +53,8 @@ def herding(features_MND: Tensor, candidates: Candidates, keep: int) -> Tensor:
     picks = []
     for k in range(1, min(keep, f.shape[2]) + 1):
         distance = (mean.unsqueeze(2) - (f + total.unsqueeze(2)) / k).square().sum(3)
-        pick = distance.masked_fill(taken, torch.inf).argmin(2, keepdim=True)
+        distance = distance.masked_fill(taken, torch.inf)
+        pick = (distance <= distance.amin(2, keepdim=True) + _TIE).to(torch.uint8).argmax(2, keepdim=True)
         taken.scatter_(2, pick, True)
         total = total + f.gather(2, pick.unsqueeze(3).expand(-1, -1, 1, f.shape[3])).squeeze(2)
         picks.append(pick)

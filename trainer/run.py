@@ -177,6 +177,7 @@ class _Session:
             exemplars_ME=state.exemplars_ME,
             labels_A=benchmark.train_labels_N,
             old=benchmark.tasks[index].first,
+            per_class=state.configs[0].memory.per_class,
             draws=Draws(tuple(state.seeds), (index,)),
             see=lambda index: see(state, benchmark.train_pixels_NCHW, index),
         )

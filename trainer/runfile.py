@@ -10,8 +10,11 @@ import yaml
 from pydantic import ValidationError
 
 from trainer.config import RunConfig
-from trainer.errors import ConfigError, nearest
+from trainer.errors import ConfigError, nearest, shown
 from trainer.validation import explain
+
+_NOT_YAML = (yaml.YAMLError, RecursionError, ValueError, OverflowError, TypeError)
+"""what PyYAML raises: beside its own errors, Python's on impossible dates, endless numbers and deep nesting"""
 
 
 class RunFile(NamedTuple):
@@ -29,9 +32,9 @@ def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     for key_node, _ in node.value:
         key = loader.construct_object(key_node, deep=True)
         if not isinstance(key, (str, int, float, bool)):
-            raise ConfigError(f"line {key_node.start_mark.line + 1}: keys must be names, not {key!r}")
+            raise ConfigError(f"line {key_node.start_mark.line + 1}: keys must be names, not {shown(key)}")
         if key in seen:
-            raise ConfigError(f"line {key_node.start_mark.line + 1}: key given twice: {key!r}")
+            raise ConfigError(f"line {key_node.start_mark.line + 1}: key given twice: {shown(key)}")
         seen.add(key)
     return loader.construct_mapping(node, deep=True)
 
@@ -55,7 +58,7 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
         content = yaml.load(text, Loader=_StrictLoader)
     except ConfigError as error:
         raise ConfigError(error.problem, file=file) from None
-    except (yaml.YAMLError, RecursionError, ValueError, OverflowError, TypeError) as error:
+    except _NOT_YAML as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}: " if mark else ""
         raise ConfigError(f"{where}not valid YAML: {getattr(error, 'problem', None) or error}", file=file) from None
@@ -94,11 +97,11 @@ def parse_set(item: str) -> tuple[str, Any]:
     """``optim.lr=0.05`` -> ``("optim.lr", 0.05)``; the value is read as YAML."""
     dotted, sign, text = item.partition("=")
     if not sign or not dotted:
-        raise ConfigError(f"{item!r} is not of the form FIELD=VALUE", field="--set")
+        raise ConfigError(f"{shown(item)} is not of the form FIELD=VALUE", field="--set")
     try:
-        return dotted.strip(), yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ConfigError(f"{text!r} is not a YAML value", field=f"--set {dotted}") from None
+        return dotted.strip(), yaml.load(text, Loader=_StrictLoader)
+    except (*_NOT_YAML, ConfigError):
+        raise ConfigError(f"{shown(text)} is not a YAML value", field=f"--set {dotted}") from None
 
 
 def set_field(content: dict[str, Any], dotted: str, value: Any) -> None:

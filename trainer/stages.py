@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,6 +18,9 @@ from trainer.rng import Draws
 if TYPE_CHECKING:
     from trainer.config import OptimConfig
     from trainer.state import State
+
+TEACHER = "teacher"
+"""the frozen network that a method distils from: as it stood after the last task"""
 
 Terms = dict[str, Tensor]
 """The named losses of a step, each ``[M]``; what is minimised is the sum of all."""
@@ -74,6 +77,8 @@ class TaskImages:
     """of all training images, rising"""
     old: int
     """classes of earlier tasks"""
+    per_class: int
+    """images of a class that may be kept"""
     draws: Draws
     """of this task"""
     see: Callable[[Tensor], Seen]
@@ -167,7 +172,17 @@ class Stage:
     """first rows of the head that do not learn"""
     lr_factor: Mapping[str, float] = field(default_factory=dict)
     """of the learning rate, by the beginnings of parameters' names"""
+    drops: Mapping[int, float] = field(default_factory=dict)
+    """further factors of the learning rate, by the 0-based epoch from which they hold"""
     no_decay: tuple[str, ...] = ()
     """parameters without weight decay, likewise"""
     prepare: Callable[[State], None] | None = None
     """called when the stage begins, to put networks in place"""
+    after_step: Callable[[Network], None] | None = None
+    """called after the optimiser, with the network that it has moved"""
+
+
+def rescheduled(optim: OptimConfig, share: float, **changes: Any) -> OptimConfig:
+    """``optim`` for a stage of ``share`` times its epochs, at least one; its rate is constant but for ``changes``."""
+    constant = {"schedule": "milestones", "milestones": (), "warmup_epochs": 0}
+    return optim.model_copy(update={**constant, "epochs": max(1, round(share * optim.epochs)), **changes})

@@ -15,10 +15,7 @@ from trainer.nets import resnet
 from trainer.nets.heads import ClassScale
 from trainer.nets.member import assign
 from trainer.nets.network import Network
-from trainer.stages import Networks, Stage
-
-TEACHER = "teacher"
-"""the frozen network that a method distils from: as it stood after the last task"""
+from trainer.stages import TEACHER, Networks, Stage
 
 
 @dataclass
@@ -97,6 +94,7 @@ class State:
         groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
         for name, parameter in self.network.named_parameters():
             parameter.requires_grad_(name.startswith(stage.trains))
+            parameter.grad = None  # of the last stage: where nothing is learnt now, it would count when clipping
             if parameter.requires_grad:
                 decay = 0.0 if stage.no_decay and name.startswith(stage.no_decay) else stage.optim.weight_decay
                 factor = next((f for prefix, f in stage.lr_factor.items() if name.startswith(prefix)), 1.0)

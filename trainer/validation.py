@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from trainer.errors import ConfigError, nearest
+from trainer.errors import ConfigError, nearest, shown
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
@@ -20,10 +20,12 @@ def explain(
 ) -> ConfigError:
     """The first finding as a ConfigError: field, what was given, what is allowed, the nearest name."""
     first = error.errors()[0]
-    where = _in_file(model, first["loc"])
-    field = prefix + ".".join(where)
     given = first.get("input")
     kind = first["type"]
+    where = _in_file(model, first["loc"])
+    if kind == "extra_forbidden":  # the name is the user's own, whatever it looks like
+        where = [*_in_file(model, first["loc"][:-1]), str(first["loc"][-1])]
+    field = prefix + ".".join(where)
     if kind == "extra_forbidden":
         known = _fields_at(model, first["loc"][:-1])
         return ConfigError(
@@ -38,27 +40,22 @@ def explain(
     if kind == "literal_error":
         allowed = str(first["ctx"]["expected"]).replace("'", "").replace(" or ", ", ")
         return ConfigError(
-            f"{_shown(given)} is not one of the choices",
+            f"{shown(given)} is not one of the choices",
             file=file,
             field=field,
             allowed=allowed,
-            nearest=nearest(str(given), allowed.split(", ")),
+            nearest=nearest(given, allowed.split(", ")),
         )
     if isinstance(given, str) and _NUMBER.fullmatch(given):
         return ConfigError(
-            f"{given!r} is text, not a number (YAML reads 1e-3 as text: write 1.0e-3, without quotes)",
+            f"{shown(given)} is text, not a number (YAML reads 1e-3 as text: write 1.0e-3, without quotes)",
             file=file,
             field=field,
         )
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     if kind == "value_error":
         return ConfigError(message, file=file, field=field or None)
-    return ConfigError(f"{_shown(given)} is not allowed", file=file, field=field, allowed=message)
-
-
-def _shown(given: Any) -> str:
-    text = repr(given)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return ConfigError(f"{shown(given)} is not allowed", file=file, field=field, allowed=message)
 
 
 def _of(prefix: str, where: list[str]) -> str:

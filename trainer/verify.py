@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trainer.errors import ConfigError, nearest
+from trainer.errors import ConfigError, nearest, shown
 from trainer.records import RunResult
 from trainer.runfile import RunFile
 from trainer.tables import SUMMARY
@@ -37,11 +37,11 @@ class Claim:
         known = [column.name for column in SUMMARY if column.name.endswith("_pct")]
         if found.get("metric") not in known:
             raise ConfigError(
-                f"{found.get('metric')!r} is no metric of a run",
+                f"{shown(found.get('metric'))} is no metric of a run",
                 file=path,
                 field="provenance.metric",
                 allowed=", ".join(known),
-                nearest=nearest(str(found.get("metric")), known),
+                nearest=nearest(found.get("metric"), known),
             )
         try:
             low, high = found["interval_pct"]

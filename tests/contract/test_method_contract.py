@@ -114,7 +114,9 @@ def test_the_teacher_does_not_learn(name: str) -> None:
     seen = [unpack(content, "memory") for content in checkpoint.written]
     compared = 0
     for earlier, later in pairwise(seen):
-        teachers = [{k: v for k, v in c["tensors"].items() if k.startswith("teacher/")} for c in (earlier, later)]
+        teachers = [
+            {k: v for k, v in c["tensors"].items() if k.startswith("frozen/teacher/")} for c in (earlier, later)
+        ]
         if earlier["cursor"]["task"] == later["cursor"]["task"] and teachers[0]:
             torch.testing.assert_close(teachers[1], teachers[0], rtol=0, atol=0)
             compared += 1

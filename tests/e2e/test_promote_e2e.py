@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
-import time
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -14,13 +10,12 @@ from typing import Any
 import pytest
 import yaml
 
+from support.sweeps import ROOT, ended, launch, query, start, until
 from sweeper import report
 from sweeper.files import Folder
 from sweeper.query import open_results
 from sweeper.sweep_file import SweepFile
 
-ROOT = Path(__file__).parents[2]
-ENVIRONMENT = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
 pytestmark = pytest.mark.slow
 
 # The paper's lambda, and a value that is known to do better on digits.
@@ -34,48 +29,25 @@ SPACE: dict[str, Any] = {
 }
 
 
-def start(*arguments: str | Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", *map(str, arguments)]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stdout=pipe, stderr=subprocess.STDOUT, text=True)
-
-
-def command(*arguments: str | Path, code: int = 0) -> str:
-    process = start(*arguments)
-    output, _ = process.communicate(timeout=240)
-    assert process.returncode == code, output
-    return output
-
-
 def stored(results: Path) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = (
-        open_results(results)
-        .sql("SELECT run_id, finished_at FROM trials WHERE sweep = 's-promotion' ORDER BY run_id")
-        .arrow()
-        .to_pylist()
-    )
-    return rows
+    return query(results, "SELECT run_id, finished_at FROM trials WHERE sweep = 's-promotion' ORDER BY run_id")
 
 
 def test_killed_promoted_verified_drawn(tmp_path: Path) -> None:
     results, runs = tmp_path / "results", tmp_path / "runs"
     space = tmp_path / "s.yaml"
     space.write_text(yaml.safe_dump(SPACE))
-    command("sweeper.launch", space, "--results", results)
-    promote = ("sweeper.promote", "s", "--results", results, "--runs", runs, "--seeds", "4")
+    launch(space, "--results", results)
+    promote = ("s", "--results", results, "--runs", runs, "--seeds", "4")
 
-    process = start(*promote)
-    deadline = time.monotonic() + 120
-    while not list((results / "s-promotion" / "trials").glob("part-*")):
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    process = start(*promote, command="sweeper.promote")
+    until(process, lambda: any((results / "s-promotion" / "trials").glob("part-*")))
     process.send_signal(signal.SIGKILL)
     process.communicate()
     before = stored(results)
     assert before
 
-    output = command(*promote)
+    output = ended(*promote, command="sweeper.promote")
     assert "promoted: " in output
     after = stored(results)
     assert all(row in after for row in before), "a stored run was trained again"
@@ -84,17 +56,43 @@ def test_killed_promoted_verified_drawn(tmp_path: Path) -> None:
 
     file = runs / "s.yaml"
     provenance = yaml.safe_load(file.read_text())["provenance"]
+    assert provenance["n"] == 4
+    assert not set(provenance["seeds"]) & set(SPACE["seeds"])
     assert provenance["compared_with"]["difference_interval_pct"][0] > 0
     assert yaml.safe_load(file.read_text())["method"]["lambda"] == 0.06
-    verified = command("trainer.run", file, "--verify")
+    verified = ended(file, "--verify", command="trainer.run")
     assert "verified: acc_task_mean_pct is the claimed one for every seed" in verified
-    # Claims that are ten points off, in every seed.
-    off = {seed: value - 10 for seed, value in provenance["by_seed_pct"].items()}
-    content = yaml.safe_load(file.read_text())
-    content["provenance"]["by_seed_pct"] = off
-    file.write_text(yaml.safe_dump(content))
-    assert "not verified: the means differ by 10.000" in command("trainer.run", file, "--verify", code=1)
+    told = ended("s-promotion", "--results", results, command="sweeper.status")
+    assert "device time: 0 s" not in told
 
+    _drawn(results, tmp_path / "figures")
+    _again_against_itself(promote, file, results)
+    assert "no configuration has finished" in _nothing_to_draw(tmp_path, results)
+    _claims_that_do_not_hold(file)
+
+
+def _again_against_itself(promote: tuple[str | Path, ...], file: Path, results: Path) -> None:
+    """Nothing is trained again, and equal is no evidence."""
+    before, content = stored(results), file.read_bytes()
+    assert "refused" in ended(*promote, command="sweeper.promote", code=1)
+    assert stored(results) == before
+    assert file.read_bytes() == content
+    decisions = query(results, "SELECT decision, n FROM promotions ORDER BY decided_at")
+    assert decisions == [{"decision": "promoted", "n": 4}, {"decision": "refused", "n": 4}]
+
+
+def _claims_that_do_not_hold(file: Path) -> None:
+    """Ten points off, in each of two seeds; and of a metric that there is not."""
+    content = yaml.safe_load(file.read_text())
+    claimed = list(content["provenance"]["by_seed_pct"].items())[:2]
+    content["provenance"]["by_seed_pct"] = {seed: value - 10 for seed, value in claimed}
+    file.write_text(yaml.safe_dump(content))
+    assert "not verified: the means differ by 10.000" in ended(file, "--verify", command="trainer.run", code=1)
+    file.write_text(file.read_text().replace("acc_task_mean_pct", "acc_task_mean"))
+    ended(file, "--verify", command="trainer.run", code=2)
+
+
+def _drawn(results: Path, out: Path) -> None:
     drawn = report.figure(SweepFile.read(Folder.at(results).child("s")), open_results(results))
     dimension, growth, searched, tested = drawn.axes
     assert dimension.get_xlabel() == "method.lambda"
@@ -103,13 +101,12 @@ def test_killed_promoted_verified_drawn(tmp_path: Path) -> None:
     assert best == list(accumulate(each, max))
     assert [text.get_text() for text in searched.get_legend().get_texts()] == ["first (trial 0)", "best (trial 1)"]
     assert [text.get_text() for text in tested.get_legend().get_texts()] == ["the sweep's base", "trial 1"]
-    command("sweeper.report", "s", "--results", results, "--out", tmp_path / "figures")
-    assert (tmp_path / "figures" / "s.png").read_bytes().startswith(b"\x89PNG")
-    assert "no configuration has finished" in _nothing_to_draw(tmp_path, results)
+    ended("s", "--results", results, "--out", out, command="sweeper.report")
+    assert (out / "s.png").read_bytes().startswith(b"\x89PNG")
 
 
 def _nothing_to_draw(tmp_path: Path, results: Path) -> str:
     empty = tmp_path / "empty" / "s"
     empty.mkdir(parents=True)
     (empty / "space.yaml").write_bytes((results / "s" / "space.yaml").read_bytes())
-    return command("sweeper.report", "s", "--results", empty.parent, code=2)
+    return ended("s", "--results", empty.parent, command="sweeper.report", code=2)

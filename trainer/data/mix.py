@@ -19,8 +19,8 @@ from trainer.rng import Draws
 class BoxMix:
     """When and how often batches are mixed."""
 
-    probability: float
-    """that a batch is mixed"""
+    probability: float | Tensor
+    """that a batch is mixed; or each member's own, ``[M]``"""
     first_epoch: int
     stop_epoch: int
     """mixed are the epochs ``first_epoch .. stop_epoch - 1``"""

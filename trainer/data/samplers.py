@@ -35,6 +35,16 @@ def oversampled(labels_MN: Tensor, draws: Draws, *, power: float = 1.0, use: str
     )
 
 
+def duplicated(labels_MN: Tensor, draws: Draws) -> Tensor:
+    """Every class's images again and again, until it has as many as the largest; all of it shuffled."""
+    return torch.stack(
+        [
+            _duplicated(labels_N, generator)
+            for labels_N, generator in zip(labels_MN, draws.generators("shuffle"), strict=True)
+        ]
+    )
+
+
 def class_aware(labels_MN: Tensor, draws: Draws, *, run: int = 4) -> Tensor:
     """Take the next class of a shuffled cycle, and of its images, cycled too, the next ``run``; as many as images.
 
@@ -71,13 +81,25 @@ def _inverse_frequency(labels_N: Tensor, power: float) -> Tensor:
     return counts_C[labels_N] ** -power
 
 
-def _class_aware(labels_N: Tensor, run: int, generator: torch.Generator) -> Tensor:
-    images = len(labels_N)
-    # A stable sort by class of a shuffle: each class's images side by side, shuffled.
-    order_N = torch.randperm(images, generator=generator)
+def _by_class(labels_N: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Positions with each class's side by side, shuffled within it; where each class begins; how many it has."""
+    # A stable sort by class of a shuffle.
+    order_N = torch.randperm(len(labels_N), generator=generator)
     order_N = order_N[torch.argsort(labels_N[order_N], stable=True)]
     _, counts_C = torch.unique(labels_N, return_counts=True)
-    starts_C = counts_C.cumsum(0) - counts_C
+    return order_N, counts_C.cumsum(0) - counts_C, counts_C
+
+
+def _duplicated(labels_N: Tensor, generator: torch.Generator) -> Tensor:
+    order_N, starts_C, counts_C = _by_class(labels_N, generator)
+    item_R = torch.arange(int(counts_C.max()) if len(counts_C) else 0)
+    again_N = order_N[(starts_C[:, None] + item_R % counts_C[:, None]).flatten()]
+    return again_N[torch.randperm(len(again_N), generator=generator)]
+
+
+def _class_aware(labels_N: Tensor, run: int, generator: torch.Generator) -> Tensor:
+    images = len(labels_N)
+    order_N, starts_C, counts_C = _by_class(labels_N, generator)
     classes = len(counts_C)
     visits = -(-images // (run * classes))
     cycle_VC = torch.stack([torch.randperm(classes, generator=generator) for _ in range(visits)])

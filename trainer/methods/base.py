@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 import trainer.methods
-from trainer.errors import ConfigError, nearest
+from trainer.errors import ConfigError, nearest, shown
 from trainer.nets.heads import LinearHead
 from trainer.nets.network import Network, Outputs
 from trainer.stages import Networks, Stage, Step, TaskContext, TaskImages, Terms
@@ -150,10 +150,10 @@ def find(name: object) -> type[Method]:
     known = names()
     if not isinstance(name, str) or name not in known:
         raise ConfigError(
-            f"no such method: {name!r}",
+            f"no such method: {shown(name)}",
             field="method.name",
             allowed=", ".join(known),
-            nearest=nearest(str(name), known),
+            nearest=nearest(name, known),
         )
     module = importlib.import_module(f"trainer.methods.{name}")
     own = [

@@ -31,9 +31,8 @@ class Head(Growing):
         """K"""
         return self.weight_MKD.shape[1]
 
-    def _append_rows(self, width: int, classes: int, seeds: Sequence[int], task: int, fan_in: int) -> Tensor:
-        """``[M, c, width]``, uniform in +-1/sqrt(fan_in)."""
-        bound = 1 / math.sqrt(fan_in)
+    def _append_rows(self, width: int, classes: int, seeds: Sequence[int], task: int, bound: float) -> Tensor:
+        """``[M, c, width]``, uniform in +-bound."""
         rows = [
             torch.empty(classes, width).uniform_(-bound, bound, generator=stream(seed, "init", "head", task))
             for seed in seeds
@@ -41,15 +40,26 @@ class Head(Growing):
         return torch.stack(rows).to(self.weight_MKD)
 
 
+def rare_bias(classes: int) -> float:
+    """The bias at which each of so many sigmoids says 1 / classes; 0 where there are fewer than two classes."""
+    return -math.log(max(classes - 1, 1))
+
+
 class LinearHead(Head):
     """Linear with bias. New rows, and biases unless ``bias_init`` gives them, are uniform in +-1/sqrt(D)."""
 
     def __init__(
-        self, members: int, features: int, classes: int = 0, bias_init: Callable[[int], float] | None = None
+        self,
+        members: int,
+        features: int,
+        classes: int = 0,
+        bias_init: Callable[[int], float] | None = None,
+        deviation: float | None = None,
     ) -> None:
-        """``bias_init``: the new biases, from the number of all classes then seen."""
+        """``bias_init``: new biases, from the number of all classes then seen; ``deviation``: of new rows."""
         super().__init__()
         self._bias_init = bias_init
+        self._bound = 1 / math.sqrt(features) if deviation is None else math.sqrt(3) * deviation
         self.weight_MKD = nn.Parameter(torch.empty(members, classes, features))
         self.bias_MK = nn.Parameter(torch.empty(members, classes))
 
@@ -58,7 +68,7 @@ class LinearHead(Head):
 
     def grow(self, classes: int, seeds: Sequence[int], task: int) -> None:
         features = self.weight_MKD.shape[2]
-        new = self._append_rows(features + 1, classes, seeds, task, features)
+        new = self._append_rows(features + 1, classes, seeds, task, self._bound)
         bias = new[:, :, -1]
         if self._bias_init is not None:
             bias = torch.full_like(bias, self._bias_init(self.classes + classes))
@@ -96,7 +106,8 @@ class CosineHead(Head):
         return self.scale_M[:, None, None] * self.similarities(x_MBD)
 
     def grow(self, classes: int, seeds: Sequence[int], task: int) -> None:
-        new = self._append_rows(self.weight_MKD.shape[2], classes, seeds, task, self.features)
+        bound = 1 / math.sqrt(self.features)
+        new = self._append_rows(self.weight_MKD.shape[2], classes, seeds, task, bound)
         self.weight_MKD = nn.Parameter(torch.cat([self.weight_MKD.data, new], dim=1))
 
 

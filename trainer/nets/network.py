@@ -9,7 +9,8 @@ from typing import NamedTuple, Self, cast
 import torch
 from torch import Tensor, nn
 
-from trainer.nets.heads import Growing, Head
+from trainer.nets.heads import Growing, Head, LinearHead
+from trainer.nets.member import assign
 from trainer.nets.resnet import Maps, ResNet
 
 
@@ -23,6 +24,8 @@ class Outputs(NamedTuple):
     """of the frozen network of the last task, over the old classes; None in the first task"""
     extra: Mapping[str, Tensor] = {}
     """whatever else a method's losses and classifiers need, by name"""
+    weight_MKD: Tensor | None = None
+    """the classifier's rows, whose products with the features are the logits but for biases; None where they are not"""
 
 
 class Network(nn.Module):
@@ -55,13 +58,21 @@ class Network(nn.Module):
         """Features and the head's logits."""
         maps = self.embed(images)
         with torch.autocast(images.device.type, enabled=False):
-            return Outputs(maps.features_MBD, self.classifier(maps.features_MBD), maps)
+            logits_MBK = self.classifier(maps.features_MBD)
+        weight_MKD = self.classifier.weight_MKD if isinstance(self.classifier, LinearHead) else None
+        return Outputs(maps.features_MBD, logits_MBK, maps, weight_MKD=weight_MKD)
 
     def grow(self, classes: int, seeds: Sequence[int], task: int) -> None:
         """Make room for new classes in every part that grows."""
         for part in self.children():
             if isinstance(part, Growing):
                 part.grow(classes, seeds, task)
+
+    def take(self, other: Network, *names: str) -> None:
+        """Become a copy of another network's parts of these names, of all if none is given, whatever their shapes."""
+        for name in names or [name for name, _ in other.named_children()]:
+            tensors = getattr(other, name).state_dict()
+            assign(getattr(self, name), {key: tensor.detach().clone() for key, tensor in tensors.items()})
 
     def frozen(self) -> Self:
         """A copy that learns no more."""

@@ -1,0 +1,55 @@
+"""How configurations and sweeps end early: a signal, a pruner, numbers that are none."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from support.sweeps import launch, parts, query, space_file, start, until
+
+pytestmark = pytest.mark.slow
+
+
+def test_sigterm_stops_cleanly_and_a_second_launch_is_told_who_runs(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    file = space_file(tmp_path, trials=40)
+    process = start(file, "--results", results)
+    until(process, lambda: parts(results, "trials") >= 1)
+    refused = launch(file, "--results", results, code=2)
+    assert f"pid {process.pid}" in refused
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM, output
+    assert "stopped: " in output.splitlines()[-1]
+    assert not (results / "s" / "lease.json").exists()
+    changed = launch(file, "--results", results, "--set", "search.seed=2", code=2)
+    assert "search.seed was 1, is 2" in changed
+    assert changed.count("\n") == 1
+
+
+def test_packs_prune_by_configuration(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    pruning = {"pruner": "SuccessiveHalvingPruner", "options": {"min_resource": 1, "reduction_factor": 2}}
+    output = launch(
+        space_file(tmp_path, pruning=pruning, resources={"cpu": 1, "pack": 3}, trials=9), "--results", results
+    )
+    rows = query(results, "SELECT trial, status, tasks_done FROM trials ORDER BY trial")
+    assert len(rows) == 18
+    pruned = [row for row in rows if row["status"] == "pruned"]
+    assert pruned, output
+    assert all(0 < row["tasks_done"] < 5 for row in pruned)
+    assert all(row["tasks_done"] == 5 for row in rows if row["status"] == "finished")
+    assert query(results, "SELECT count(DISTINCT pack) AS n FROM trials")[0]["n"] == 3
+
+
+def test_a_diverging_configuration_stops_nothing_else(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    vary = {"optim.lr": {"type": "categorical", "choices": [0.05, 100.0]}}
+    grid = {"sampler": "GridSampler", "options": {"search_space": {"optim.lr": [0.05, 100.0]}}}
+    fields = {"set": {"method": {"name": "finetune"}, "optim.weight_decay": 1.0, "optim.milestones": [3]}}
+    launch(space_file(tmp_path, vary=vary, search=grid, trials=2, **fields), "--results", results)
+    rows = query(results, "SELECT optim_lr AS lr, status, error FROM trials ORDER BY ALL")
+    assert [(row["lr"], row["status"]) for row in rows] == [(0.05, "finished")] * 2 + [(100.0, "diverged")] * 2
+    assert "not finite" in rows[-1]["error"]

@@ -1,0 +1,101 @@
+"""Sweeps as users run them: real commands, a real Ray cluster, real Parquet."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sweeper.query import open_results
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
+
+
+def space_file(folder: Path, **changes: Any) -> Path:
+    """A search of seconds on digits."""
+    content: dict[str, Any] = {
+        "base": str(ROOT / "runs" / "digits_lfs5.yaml"),
+        "set": {"optim.epochs": 4, "optim.milestones": [3], "data.imbalance.max_per_class": 40},
+        "vary": {
+            "method.alpha": {"type": "float", "low": 0.05, "high": 10.0, "log": True},
+            "method.lambda": {"type": "float", "low": 0.05, "high": 5.0, "log": True},
+        },
+        "seeds": [0, 1],
+        "search": {"sampler": "RandomSampler", "seed": 1},
+        "trials": 6,
+        "name": "s",
+    }
+    content = {k: v for k, v in (content | changes).items() if v is not None}
+    file = folder / "s.yaml"
+    file.write_text(yaml.safe_dump(content))
+    return file
+
+
+def start(*arguments: str | Path, command: str = "sweeper.launch") -> subprocess.Popen[str]:
+    """A command of this project, begun; stdout and stderr in one."""
+    words = [sys.executable, "-m", command, *map(str, arguments)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(words, cwd=ROOT, env=ENVIRONMENT, stdout=pipe, stderr=subprocess.STDOUT, text=True)
+
+
+def ended(*arguments: str | Path, command: str = "sweeper.launch", code: int = 0) -> str:
+    """What the command prints, once it has ended with this code."""
+    process = start(*arguments, command=command)
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == code, output
+    return output
+
+
+def launch(*arguments: str | Path, code: int = 0) -> str:
+    return ended(*arguments, code=code)
+
+
+def query(results: Path, sql: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = open_results(results).sql(sql).arrow().to_pylist()
+    return rows
+
+
+def accuracies(results: Path) -> dict[tuple[int, int], tuple[str, float]]:
+    rows = query(results, "SELECT trial, seed, params_json, acc_task_mean_pct AS acc FROM trials ORDER BY ALL")
+    assert len({(r["trial"], r["seed"]) for r in rows}) == len(rows), "a run is stored twice"
+    return {(r["trial"], r["seed"]): (r["params_json"], r["acc"]) for r in rows}
+
+
+def until(process: subprocess.Popen[str], happened: Callable[[], bool], timeout_s: float = 240) -> None:
+    """Wait for something to happen while the command runs; if it does not, the command is killed."""
+    deadline = time.monotonic() + timeout_s
+    while not happened():
+        assert process.poll() is None, process.communicate()[0]
+        if time.monotonic() > deadline:
+            process.kill()
+            raise AssertionError(f"it did not happen: {process.communicate()[0]}")
+        time.sleep(0.05)
+
+
+def parts(results: Path, table: str) -> int:
+    return len(list((results / "s" / table).glob("part-*.parquet")))
+
+
+def trial_processes(driver: subprocess.Popen[str]) -> list[int]:
+    """Pids of the trials of this driver's own cluster; other clusters of this machine are not ours to touch."""
+    found = subprocess.run(["pgrep", "-f", "ray::ImplicitFunc"], capture_output=True, text=True, check=False)
+    return [pid for pid in map(int, found.stdout.split()) if driver.pid in _ancestors(pid)]
+
+
+def _ancestors(pid: int) -> list[int]:
+    found = []
+    while pid > 1:
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text()
+        except FileNotFoundError:
+            break
+        pid = int(stat.rpartition(")")[2].split()[1])
+        found.append(pid)
+    return found

@@ -1,0 +1,37 @@
+"""Influence-balanced loss: an image counts less the more it pulls at the classifier (Park et al., ICCV 2021)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from trainer.losses.class_weights import of_labels
+from trainer.losses.cross_entropy import image_cross_entropy
+from trainer.losses.focal import focal_factor
+
+
+def influence(ce_MB: Tensor, features_MBD: Tensor) -> Tensor:
+    """L1 norm of an image's cross-entropy gradient in the rows of the head: ``2 (1 - p) |h|_1``, ``[M, B]``."""
+    return -2 * torch.expm1(-ce_MB) * features_MBD.abs().sum(2)
+
+
+def influence_balanced(
+    logits_MBK: Tensor,
+    labels_MB: Tensor,
+    features_MBD: Tensor,
+    weights_MK: Tensor,
+    *,
+    strength_M: Tensor,
+    epsilon_M: Tensor,
+    gamma_M: Tensor,
+    detach: bool,
+) -> Tensor:
+    """``(1/B) sum_b w_y strength / (influence_b + epsilon) (1 - p_b)**gamma (-log p_b)``, per member ``[M]``.
+
+    ``detach``: no gradient flows through the influence. Needs float32: the factor reaches strength / epsilon.
+    """
+    ce_MB = image_cross_entropy(logits_MBK, labels_MB)
+    factor_MB = strength_M[:, None] / (influence(ce_MB, features_MBD) + epsilon_M[:, None])
+    if detach:
+        factor_MB = factor_MB.detach()
+    return (of_labels(weights_MK, labels_MB) * factor_MB * focal_factor(ce_MB, gamma_M) * ce_MB).mean(1)

@@ -1,0 +1,66 @@
+"""Nearest mean of exemplars (iCaRL): the classifier is the exemplars, the head only shapes the features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from trainer.losses.binary_cross_entropy import sigmoid_cross_entropy
+from trainer.losses.cross_entropy import cross_entropy
+from trainer.methods.base import Method, hyper
+from trainer.nets.network import Outputs
+from trainer.stages import Step, TaskImages, Terms
+
+if TYPE_CHECKING:
+    from trainer.state import State
+
+
+class Icarl(Method):
+    paper: ClassVar[str] = "Rebuffi et al., iCaRL: Incremental Classifier and Representation Learning, CVPR 2017"
+    needs_teacher: ClassVar[bool] = True
+
+    lambda_: float = hyper(
+        1.0,
+        "weight of the distillation, a sum over old classes",
+        alias="lambda",
+        fusable=True,
+        acts_from=1,
+        ge=0,
+        le=100,
+    )
+    classification: Literal["softmax", "sigmoid"] = hyper(
+        "softmax",
+        "what the labels teach: cross-entropy over all classes, or, as in the paper, each new class by itself",
+    )
+
+    def loss(self, step: Step) -> Terms:
+        m, logits_MBK = step.task.old, step.logits_MBK
+        if self.classification == "softmax":
+            terms = {"ce": cross_entropy(logits_MBK, step.labels_MB)}
+        else:
+            target_MBK = F.one_hot(step.labels_MB, step.task.seen).to(logits_MBK)
+            terms = {"bce": sigmoid_cross_entropy(logits_MBK[..., m:], target_MBK[..., m:])}
+        if step.teacher_MBK is not None:
+            distilled_M = sigmoid_cross_entropy(logits_MBK[..., :m], step.teacher_MBK.sigmoid())
+            terms["kd"] = step.task.hyper["lambda"] * distilled_M
+        return terms
+
+    def after_task(self, state: State, images: TaskImages) -> None:
+        """Class means of the exemplars' normalised features, normalised again."""
+        if images.exemplars_ME.shape[1] == 0:
+            return
+        features_MED = F.normalize(images.see(images.exemplars_ME).features_MND, dim=2)
+        class_MEK = F.one_hot(images.labels_A[images.exemplars_ME], state.network.classifier.classes).to(features_MED)
+        state.carried["means_MKD"] = F.normalize(class_MEK.transpose(1, 2) @ features_MED, dim=2)
+
+    def classify(self, out: Outputs, carried: Mapping[str, Tensor]) -> Tensor:
+        """Cosine to each mean: of unit vectors the nearest. Without a memory there are no means: the head decides."""
+        if "means_MKD" not in carried:
+            return out.logits_MBK
+        return F.normalize(out.features_MBD, dim=2) @ carried["means_MKD"].transpose(1, 2)
+
+    def others(self, out: Outputs, carried: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {"logits": out.logits_MBK}

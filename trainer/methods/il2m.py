@@ -1,0 +1,80 @@
+"""IL2M: finetuning, and old classes' scores rectified by what they were when the class was new.
+
+Where the largest score is a new class's, each old class's score is multiplied by its mean when it was learnt over its
+mean now, and by the network's confidence now over its confidence when the class was learnt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from trainer.losses.cross_entropy import cross_entropy
+from trainer.methods.base import Method, hyper
+from trainer.nets.network import Outputs
+from trainer.stages import Stage, Step, TaskImages, Terms
+
+if TYPE_CHECKING:
+    from trainer.state import State
+
+_TINY = 1e-6
+"""a mean score nearer to 0 than this rectifies nothing"""
+
+
+class Il2m(Method):
+    paper: ClassVar[str] = "Belouadah & Popescu, IL2M: Class Incremental Learning With Dual Memory, ICCV 2019"
+
+    scores: Literal["logits", "softmax"] = hyper(
+        "logits", "what is rectified: logits, as FACIL's code does, whose means may have either sign, or probabilities"
+    )
+
+    def loss(self, step: Step) -> Terms:
+        return {"ce": cross_entropy(step.logits_MBK, step.labels_MB)}
+
+    def after_stage(self, stage: Stage, state: State, images: TaskImages) -> None:
+        """Keep what new classes score now, and find what the scores of old ones are to be multiplied by."""
+        carried, old, empty_M0 = state.carried, images.old, torch.empty(state.members, 0, device=state.device)
+        new_MNK = self._scores(images.see(images.new_N).logits_MNK)
+        classes = new_MNK.shape[2]
+        labels_MN = images.labels_A[images.new_N].expand(state.members, -1)
+        learnt_MK = _own_means(new_MNK, labels_MN, classes)
+        confidence_M1 = new_MNK.amax(2).mean(1, keepdim=True)
+        # What earlier tasks have left: of their classes alone, also where this is the second stage of the task.
+        learnt_MK[:, :old] = carried.get("learnt_score_MK", empty_M0)[:, :old]
+        confidence_MK = confidence_M1.repeat(1, classes)
+        confidence_MK[:, :old] = carried.get("learnt_confidence_MK", empty_M0)[:, :old]
+        factor_MK = torch.ones_like(learnt_MK)
+        if old and images.exemplars_ME.shape[1]:
+            kept_MEK = self._scores(images.see(images.exemplars_ME).logits_MNK)
+            now_MK = _own_means(kept_MEK, images.labels_A[images.exemplars_ME], classes)
+            factor_MK[:, :old] = (_ratio(learnt_MK, now_MK) * _ratio(confidence_M1, confidence_MK))[:, :old]
+        carried["learnt_score_MK"], carried["learnt_confidence_MK"] = learnt_MK, confidence_MK
+        carried["factor_MK"] = factor_MK
+        carried["new_MK"] = (torch.arange(classes, device=state.device) >= old).repeat(state.members, 1)
+
+    def classify(self, out: Outputs, carried: Mapping[str, Tensor]) -> Tensor:
+        scores_MBK = self._scores(out.logits_MBK)
+        new_MB = carried["new_MK"].gather(1, scores_MBK.argmax(2))
+        return torch.where(new_MB.unsqueeze(2), scores_MBK * carried["factor_MK"].unsqueeze(1), scores_MBK)
+
+    def others(self, out: Outputs, carried: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {"argmax": out.logits_MBK}
+
+    def _scores(self, logits_MNK: Tensor) -> Tensor:
+        return logits_MNK if self.scores == "logits" else logits_MNK.softmax(2)
+
+
+def _own_means(scores_MNK: Tensor, labels_MN: Tensor, classes: int) -> Tensor:
+    """The mean score of each class on its own images, 0 where it has none: ``[M, K]``."""
+    own_MN = scores_MNK.gather(2, labels_MN.unsqueeze(2)).squeeze(2)
+    zeros_MK = own_MN.new_zeros(len(own_MN), classes)
+    counts_MK = zeros_MK.scatter_add(1, labels_MN, torch.ones_like(own_MN))
+    return zeros_MK.scatter_add(1, labels_MN, own_MN) / counts_MK.clamp_min(1)
+
+
+def _ratio(above: Tensor, below: Tensor) -> Tensor:
+    """1 where ``below`` is next to 0."""
+    return torch.where(below.abs() < _TINY, 1, above / below)
