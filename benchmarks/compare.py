@@ -8,6 +8,7 @@ Markdown. What overrides change of the protocol is said at the head of both.
 from __future__ import annotations
 
 import argparse
+import shlex
 import statistics
 import sys
 import time
@@ -120,10 +121,14 @@ def header(entries: Sequence[Entry], protocol: str | None) -> list[str]:
     for entry in entries:
         apart = changes(entry.config, load_run(protocol or entry.file).config)
         if apart:
-            text = ", ".join(f"{name} {short(ours)} (full: {short(theirs)})" for name, (ours, theirs) in apart.items())
+            text = ", ".join(f"{name} {_shown(ours)} (full: {_shown(theirs)})" for name, (ours, theirs) in apart.items())
             found.setdefault(text, []).append(entry.label)
     who = {text: "" if len(labels) == len(entries) else f" ({', '.join(labels)})" for text, labels in found.items()}
     return [f"REDUCED RUN{who[text]}, not the full protocol: {text}." for text in found]
+
+
+def _shown(value: Any) -> str:
+    return "null" if value is None else short(value)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -145,9 +150,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     report = "\n".join([table(rows), "", *verdicts(rows)])
     print(f"\n{report}")
     if arguments.name:
-        command = " ".join(["python -m benchmarks.compare", *arguments.runs, "--seeds", arguments.seeds])
-        command += "".join(f" --set {item}" for item in arguments.set)
-        command += f" --protocol {arguments.protocol}" if arguments.protocol else ""
+        given = sys.argv[1:] if argv is None else argv
+        command = shlex.join(["python", "-m", "benchmarks.compare", *given])
         _record(arguments.name, {"reduced": head, "command": command, "seeds": seeds, "runs": rows}, report, options)
     return 0
 

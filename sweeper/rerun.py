@@ -46,8 +46,8 @@ def rerun(
     and where it finished it will not be trained again.
 
     Raises UserError for what a run lacks, ClusterError if a process dies again and again. With ``lost`` it is told
-    instead, with the group's label, the other groups go on, and the answer lacks that one. ``check_stop`` raises when it
-    is to stop.
+    instead, with the group's label, the other groups go on, and the answer lacks that one. ``check_stop`` raises when
+    it is to stop.
     """
     held = Store.find_finished(store.folder.parent, _ids(groups), fingerprint)
     rows = {run_id: result["row"] for run_id, result in held.items()}

@@ -68,6 +68,7 @@ def test_a_comparison_is_recorded_with_all_that_it_needs_to_be_repeated(
     text = (tmp_path / "x.md").read_text()
     assert text.splitlines()[2].startswith("REDUCED RUN, not the full protocol: ")
     assert record["command"] in text
+    assert "data.imbalance.max_per_class 20 (full: null)" in text
 
 
 @pytest.mark.parametrize(
