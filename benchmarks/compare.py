@@ -121,7 +121,7 @@ def header(entries: Sequence[Entry], protocol: str | None) -> list[str]:
     for entry in entries:
         apart = changes(entry.config, load_run(protocol or entry.file).config)
         if apart:
-            text = ", ".join(f"{name} {_shown(ours)} (full: {_shown(theirs)})" for name, (ours, theirs) in apart.items())
+            text = ", ".join(f"{n} {_shown(ours)} (full: {_shown(theirs)})" for n, (ours, theirs) in apart.items())
             found.setdefault(text, []).append(entry.label)
     who = {text: "" if len(labels) == len(entries) else f" ({', '.join(labels)})" for text, labels in found.items()}
     return [f"REDUCED RUN{who[text]}, not the full protocol: {text}." for text in found]
