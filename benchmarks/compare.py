@@ -1,124 +1,192 @@
 """Run files side by side on the same seeds: ``python -m benchmarks.compare A.yaml B.yaml --seeds 100,101,102``.
 
-Prints a table with mean, spread and n, and the paired difference of every run to the first with its 95 %
-interval; with ``--name`` records all of it under benchmarks/results/ as JSON and Markdown.
+Prints a table with mean, spread (sample standard deviation over seeds) and n, and the paired difference of the first
+run to every other one with its 95 % interval; with ``--name`` records all of it under benchmarks/results/ as JSON and
+Markdown. What overrides change of the protocol is said at the head of both.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
+import shlex
 import statistics
 import sys
 import time
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from scipy import stats
 
-from trainer.checkpoint import atomic_write
+from benchmarks.record import record
+from sweeper.evidence import Interval, check_comparable, decide
+from sweeper.leaderboard import short, spread
+from trainer.config import RunConfig
 from trainer.errors import ConfigError, exit_code
 from trainer.precision import Options
-from trainer.provenance import device_name, git_commit, versions
+from trainer.provenance import device_name, git_commit
 from trainer.run import run
 from trainer.runfile import load_run
 
-RESULTS = Path(__file__).parent / "results"
 METRICS = ("acc_task_mean_pct", "last_acc_task_mean_pct", "forgetting_pct")
+ACC = METRICS[0]
 
 
-def measure(label: str, file: str, sets: Sequence[str], seeds: Sequence[int], options: Options) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Entry:
+    """A run file with what is overridden in it."""
+
+    label: str
+    file: str
+    sets: tuple[str, ...]
+    config: RunConfig = field(repr=False)
+
+    @classmethod
+    def parse(cls, text: str, sets: Sequence[str]) -> Entry:
+        """Of ``LABEL=FILE,FIELD=VALUE,...``; ``sets`` go before its own."""
+        head, *own = text.split(",")
+        label, _, file = head.rpartition("=")
+        every = (*sets, *own)
+        return cls(label or Path(file).stem, file, every, load_run(file, every).config)
+
+
+def changes(config: RunConfig, protocol: RunConfig) -> dict[str, tuple[Any, Any]]:
+    """Fields outside the method in which ``config`` is not the ``protocol``: its value, and the protocol's."""
+    ours, theirs = dict(_flat(config.as_dict())), dict(_flat(protocol.as_dict()))
+    apart = {name for name in ours if ours[name] != theirs.get(name)}
+    return {n: (ours[n], theirs.get(n)) for n in ours if n in apart and not n.startswith(("method.", "data.path"))}
+
+
+def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in content.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        elif prefix:  # the seed is no part of a protocol
+            yield f"{prefix}{name}", value
+
+
+def measure(entry: Entry, seeds: Sequence[int], options: Options) -> dict[str, Any]:
     """All seeds of one run file, trained together."""
-    config = load_run(file, sets).config
     started = time.perf_counter()
-    results = run([config.model_copy(update={"seed": seed}) for seed in seeds], options)
+    results = run([entry.config.model_copy(update={"seed": seed}) for seed in seeds], options)
     if any(r.status != "finished" for r in results):
-        raise ConfigError("a run diverged: nothing to compare", file=file)
+        raise ConfigError("a run diverged: nothing to compare", file=entry.file)
     return {
-        "label": label,
-        "file": Path(file).name,
-        "sets": list(sets),
-        "config_id": config.config_id,
+        "label": entry.label,
+        "file": Path(entry.file).name,
+        "sets": list(entry.sets),
+        "config_id": entry.config.config_id,
         "wall_s": time.perf_counter() - started,
         "data_fingerprint": results[0].row["data_fingerprint"],
         **{metric: [r.row[metric] for r in results] for metric in METRICS},
     }
 
 
-def paired(first: Sequence[float], second: Sequence[float]) -> tuple[float, float, float]:
-    """Mean of ``first - second`` over seeds and its 95 % t interval."""
-    gaps = [a - b for a, b in zip(first, second, strict=True)]
-    mean = statistics.fmean(gaps)
-    if len(gaps) < 2:
-        return mean, float("-inf"), float("inf")
-    half = float(stats.t.ppf(0.975, len(gaps) - 1)) * statistics.stdev(gaps) / len(gaps) ** 0.5
-    return mean, mean - half, mean + half
-
-
-def table(rows: Sequence[dict[str, Any]]) -> str:
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Markdown, a row a run file."""
     lines = [
-        "| run | ACC % | after the last task % | forgetting % | n | first minus this, 95 % interval |",
+        f"| run | ACC % | after the last task % | forgetting % | n | {rows[0]['label']} minus this, 95 % interval |",
         "|---|---|---|---|---|---|",
     ]
     for row in rows:
         cells = [_spread(row[metric]) for metric in METRICS]
-        gap = "-"
-        if row is not rows[0]:
-            mean, low, high = paired(rows[0][METRICS[0]], row[METRICS[0]])
-            gap = f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]"
-        lines.append(f"| {row['label']} | {' | '.join(cells)} | {len(row[METRICS[0]])} | {gap} |")
+        gap = "-" if row is rows[0] else str(Interval.paired(rows[0][ACC], row[ACC]))
+        lines.append(f"| {row['label']} | {' | '.join(cells)} | {len(row[ACC])} | {gap} |")
     return "\n".join(lines)
 
 
+def verdicts(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the table allows to say of the first run, a line for each of the others."""
+    return [f"- {rows[0]['label']}: {_verdict(rows[0][ACC], row[ACC], row['label'])}." for row in rows[1:]]
+
+
+def _verdict(mine: Sequence[float], theirs: Sequence[float], rival: str) -> str:
+    difference = Interval.paired(mine, theirs)
+    reason = decide(difference, maximize=True, rival=rival).reason
+    if len(mine) < 2:
+        return reason
+    larger = max(statistics.stdev(mine), statistics.stdev(theirs))
+    word = "more" if abs(difference.mean) > larger else "not more"
+    return f"{reason}; {word} than the larger spread of the two, {larger:.2f}"
+
+
 def _spread(values: Sequence[float]) -> str:
-    mean = statistics.fmean(values)
-    return f"{mean:.2f}" if len(values) < 2 else f"{mean:.2f} ± {statistics.stdev(values):.2f}"
+    return spread(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
+
+
+def header(entries: Sequence[Entry], protocol: str | None) -> list[str]:
+    """A line for each run that is not the full protocol, or one for all of them alike."""
+    found: dict[str, list[str]] = {}
+    for entry in entries:
+        apart = changes(entry.config, load_run(protocol or entry.file).config)
+        if apart:
+            text = ", ".join(f"{n} {_shown(ours)} (full: {_shown(theirs)})" for n, (ours, theirs) in apart.items())
+            found.setdefault(text, []).append(entry.label)
+    who = {text: "" if len(labels) == len(entries) else f" ({', '.join(labels)})" for text, labels in found.items()}
+    return [f"REDUCED RUN{who[text]}, not the full protocol: {text}." for text in found]
+
+
+def _shown(value: Any) -> str:
+    return "null" if value is None else short(value)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    arguments = _parser().parse_args(argv)
+    seeds = _seeds(arguments.seeds)
+    entries = [Entry.parse(text, arguments.set) for text in arguments.runs]
+    for entry in entries[1:]:
+        check_comparable(entries[0].config, entry.config, file=entry.file, beside=entries[0].label)
+    head = header(entries, arguments.protocol)
+    options = Options(device=arguments.device)
+    print("\n".join(head), flush=True)
+    rows: list[dict[str, Any]] = []
+    for entry in entries:
+        row = measure(entry, seeds, options)
+        if rows and row["data_fingerprint"] != rows[0]["data_fingerprint"]:
+            raise ConfigError(f"its images are not those of {entries[0].label}", file=entry.file, field="data.path")
+        rows.append(row)
+        print(f"{row['label']}: ACC {_spread(row[ACC])} % (n = {len(seeds)}, {row['wall_s']:.0f} s)", flush=True)
+    report = "\n".join([table(rows), "", *verdicts(rows)])
+    print(f"\n{report}")
+    if arguments.name:
+        given = sys.argv[1:] if argv is None else argv
+        command = shlex.join(["python", "-m", "benchmarks.compare", *given])
+        _record(arguments.name, {"reduced": head, "command": command, "seeds": seeds, "runs": rows}, report, options)
+    return 0
+
+
+def _record(name: str, content: Mapping[str, Any], report: str, options: Options) -> None:
+    device = device_name(options.resolve_device())
+    found = {**content, "commit": git_commit(), "device": device, "torch_threads": torch.get_num_threads()}
+    about = (
+        f"Seeds {', '.join(map(str, found['seeds']))}; commit {found['commit']}; {device}, "
+        f"{found['torch_threads']} threads. ± is the standard deviation over seeds; differences are paired by seed."
+    )
+    record(name, found, ["\n".join(found["reduced"]), about, f"`{found['command']}`", report])
+
+
+def _seeds(text: str) -> list[int]:
+    try:
+        seeds = [int(seed) for seed in text.split(",")]
+    except ValueError:
+        raise ConfigError(f"{text!r} is no list of seeds like 100,101,102", field="--seeds") from None
+    if len(set(seeds)) < len(seeds):
+        raise ConfigError("a seed given twice is no further evidence", field="--seeds")
+    return seeds
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description="Run files on the same seeds.")
     parser.add_argument("runs", nargs="+", help="LABEL=FILE or FILE, with ',FIELD=VALUE' behind it to override a field")
     parser.add_argument("--seeds", default="100,101,102,103,104", help="default: 100,101,102,103,104")
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="for every run")
+    parser.add_argument(
+        "--protocol", metavar="RUN.yaml", help="what is no reduced run (default: each run's file, as it is)"
+    )
     parser.add_argument("--device", default="auto")
     parser.add_argument("--name", help="record under benchmarks/results/NAME.json and .md")
-    arguments = parser.parse_args(argv)
-    seeds = [int(seed) for seed in arguments.seeds.split(",")]
-    options = Options(device=arguments.device)
-    rows = []
-    for item in arguments.runs:
-        head, *sets = item.split(",")
-        label, _, file = head.rpartition("=")
-        row = measure(label or Path(file).stem, file, [*arguments.set, *sets], seeds, options)
-        rows.append(row)
-        print(f"{row['label']}: ACC {_spread(row[METRICS[0]])} % (n = {len(seeds)}, {row['wall_s']:.0f} s)", flush=True)
-    print("\n" + table(rows))
-    if arguments.name:
-        record = {
-            "seeds": seeds,
-            "commit": git_commit(),
-            "at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "device": device_name(options.resolve_device()),
-            "cores": os.cpu_count(),
-            "torch_threads": torch.get_num_threads(),
-            "versions": versions(),
-            "runs": rows,
-        }
-        RESULTS.mkdir(exist_ok=True)
-        atomic_write(RESULTS / f"{arguments.name}.json", json.dumps(record, indent=1).encode())
-        about = (
-            f"Seeds {arguments.seeds}; commit {record['commit']}; {record['at']}; {record['device']}, "
-            f"{record['cores']} cores, torch {record['versions']['torch']}.\n"
-            f"\n{' '.join(['python -m benchmarks.compare', *map(repr, arguments.runs)])}"
-            f" --seeds {arguments.seeds}{''.join(f' --set {s}' for s in arguments.set)}\n"
-        )
-        atomic_write(RESULTS / f"{arguments.name}.md", f"{about}\n{table(rows)}\n".encode())
-    return 0
+    return parser
 
 
 if __name__ == "__main__":

@@ -114,6 +114,31 @@ SYSTEMS: dict[str, dict[str, Any]] = {
 }
 """of Table 2, and cross-entropy; gr_rs: with the regularised softmax"""
 
+ABLATIONS = tuple(
+    (kd, group, reweight_kd)
+    for kd in ("none", "kd", "dakd")
+    for group in ("none", "joint", "decoupled")
+    for reweight_kd in (False, True)
+    if not reweight_kd or (kd != "none" and group != "none")
+)
+"""every combination of Table 3's switches; the rest would reweight a distillation that is none, or by no weights"""
+ABLATION_ROWS = {
+    ("dakd", "none", False): "DAKD alone",
+    ("dakd", "decoupled", True): "DAKD + DGR, distillation gradient reweighted too",
+    ("dakd", "joint", False): "DAKD + GR",
+    ("dakd", "decoupled", False): "DAKD + DGR, the method",
+}
+"""those that Table 3 has"""
+ABLATION_SETS = {
+    "food101_lt": ("lfs10", "lfs20"),
+    "imagenet_subset_lt": ("lfh5", "lfh10"),
+    "imagenet32_lt": ("lfs10", "lfh5"),
+}
+"""Table 3's, and one for machines without them"""
+DISTILLATIONS = ("kd", "bkd", "mkd", "dckd", "dpkd", "dakd")
+"""of Fig. 5"""
+DISTILLATION_SETS = ("cifar100_lt", "imagenet32_lt")
+
 CIFAR10 = SMALL_IMAGES | {
     "data": {"source": "parquet", "path": "${CIFAR10}", "normalise": "cifar10", "imbalance": {"ratio": 100.0}},
     "protocol": {"kind": "lfs", "tasks": 5},
@@ -137,21 +162,18 @@ DIGITS: dict[str, Any] = {
 
 def contents() -> dict[str, str]:
     """What each file holds, by name."""
+    return canonical() | table2() | table3() | fig5()
+
+
+def canonical() -> dict[str, str]:
+    """The protocols of every set, with the paper's method."""
     files = {}
-    for stem, (about, fields) in SETS.items():
+    for stem, (about, _) in SETS.items():
         for name, protocol in PROTOCOLS.items():
             kind = "equal tasks from scratch" if protocol["kind"] == "lfs" else "tasks after half of the classes"
-            merged = fields | {"protocol": fields.get("protocol", {}) | protocol}
-            files[f"{stem}_{name}.yaml"] = _file(f"{about}: {protocol['tasks']} {kind}.", merged)
+            files[f"{stem}_{name}.yaml"] = _file(f"{about}: {protocol['tasks']} {kind}.", _incremental(stem, name))
     for stem, (about, _) in RECOGNITION_SETS.items():
         files[f"{stem}_recognition.yaml"] = _file(f"{about}, ratio 100: {ONE_TASK}.", _recognition(stem, 100))
-    about, _ = RECOGNITION_SETS["cifar100_lt"]
-    for ratio in RATIOS:
-        for name, method in SYSTEMS.items():
-            fields = _recognition("cifar100_lt", ratio) | {"method": method}
-            files[f"table2/ratio{ratio}_{name}.yaml"] = _file(
-                f"{about}, ratio {ratio}: {ONE_TASK}.", fields, schema="../schema.json"
-            )
     files["cifar10_lt_lfs5.yaml"] = _file(
         "CIFAR-10 from Parquet files, ratio 100: 5 equal tasks from scratch.", CIFAR10
     )
@@ -162,6 +184,51 @@ def contents() -> dict[str, str]:
     for method in ("finetune", "distillation"):
         files[f"digits_lfs5_{method}.yaml"] = _file(about, DIGITS | {"method": {"name": method}})
     return files
+
+
+def table2() -> dict[str, str]:
+    """Long-tailed recognition: every system at every ratio."""
+    files = {}
+    about, _ = RECOGNITION_SETS["cifar100_lt"]
+    for ratio in RATIOS:
+        for name, method in SYSTEMS.items():
+            fields = _recognition("cifar100_lt", ratio) | {"method": method}
+            files[f"table2/ratio{ratio}_{name}.yaml"] = _file(
+                f"{about}, ratio {ratio}: {ONE_TASK}.", fields, schema="../schema.json"
+            )
+    return files
+
+
+def table3() -> dict[str, str]:
+    """The ablation: which distillation, which reweighting, and whether it covers the distillation."""
+    files = {}
+    for stem, protocol in ((stem, name) for stem, protocols in ABLATION_SETS.items() for name in protocols):
+        for switches in ABLATIONS:
+            kd, group, reweight_kd = switches
+            method = {"name": "gradient_reweighting", "kd": kd, "group": group, "reweight_kd": reweight_kd}
+            # Without reweighting the classifier learns from the plain gradient of the loss.
+            method |= {"beta": "one", "task_ratio": "none"} if group == "none" else {}
+            row = f" ({ABLATION_ROWS[switches]})" if switches in ABLATION_ROWS else ""
+            about = f"{stem}_{protocol}.yaml with other switches, as in the paper's Table 3{row}."
+            name = f"table3/{stem}_{protocol}_{kd}_{group}{'_reweight_kd' if reweight_kd else ''}.yaml"
+            files[name] = _file(about, _incremental(stem, protocol) | {"method": method}, schema="../schema.json")
+    return files
+
+
+def fig5() -> dict[str, str]:
+    """The distillations in each other's place."""
+    files = {}
+    for stem in DISTILLATION_SETS:
+        for kd in DISTILLATIONS:
+            fields = _incremental(stem, "lfs10") | {"method": {"name": "gradient_reweighting", "kd": kd}}
+            about = f"{stem}_lfs10.yaml with distillation {kd}, as in the paper's Fig. 5."
+            files[f"fig5/{stem}_lfs10_{kd}.yaml"] = _file(about, fields, schema="../schema.json")
+    return files
+
+
+def _incremental(stem: str, protocol: str) -> dict[str, Any]:
+    _, fields = SETS[stem]
+    return fields | {"protocol": fields.get("protocol", {}) | PROTOCOLS[protocol]}
 
 
 def _recognition(stem: str, ratio: int) -> dict[str, Any]:

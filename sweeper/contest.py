@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sweeper import show
-from sweeper.evidence import Interval
+from sweeper.evidence import Interval, check_comparable
 from sweeper.files import Folder
 from sweeper.leaderboard import spread
 from sweeper.leaderboard import values as shown
@@ -83,12 +83,23 @@ class Verdict:
         return Interval.paired(self.mine, self.theirs)
 
 
-def measure(sweep: SweepFile, rival: Rival, store: Store, *, top: int, n: int) -> Verdict:
-    """Train the ``top`` of the search and the rival on ``n`` fresh seeds each, as the head of this file says."""
+def measure(
+    sweep: SweepFile,
+    rival: Rival,
+    store: Store,
+    *,
+    top: int,
+    n: int,
+    check_stop: Callable[[], None] = lambda: None,
+) -> Verdict:
+    """Train the ``top`` of the search and the rival on ``n`` fresh seeds each, as the head of this file says.
+
+    ``check_stop`` raises when it is to stop.
+    """
     metric = str(sweep.objective["metric"])
     query, candidates, searched = _candidates(sweep, store.folder.parent, metric, top)
     for c in candidates:
-        _check_comparable(sweep.config(c.params, 0, "test"), rival)
+        check_comparable(sweep.config(c.params, 0, "test"), rival.config, file=rival.name, beside="the sweep")
     fingerprint = build(absolute_path(rival.config).data, rival.config.protocol).fingerprint
 
     def say(line: str) -> None:
@@ -98,7 +109,8 @@ def measure(sweep: SweepFile, rival: Rival, store: Store, *, top: int, n: int) -
     say(f"the best {len(candidates)} of {searched} again, on validation images: seeds {seeds[0]} to {seeds[-1]}")
     groups = {c.label: sweep.each_seed(c.params, seeds, "validation") for c in candidates}
     again = {
-        label: _values(rows, metric) for label, rows in rerun(groups, store, sweep.resources, fingerprint, say).items()
+        label: _values(rows, metric)
+        for label, rows in rerun(groups, store, sweep.resources, fingerprint, say, check_stop=check_stop).items()
     }
     leader = leader_of(candidates, again, maximize=sweep.maximize)
 
@@ -110,7 +122,7 @@ def measure(sweep: SweepFile, rival: Rival, store: Store, *, top: int, n: int) -
         rival.name: [rival.config.model_copy(update={"seed": seed}) for seed in seeds],
         BASE: [base.model_copy(update={"seed": seed}) for seed in seeds],
     }
-    rows = rerun(groups, store, sweep.resources, fingerprint, say)
+    rows = rerun(groups, store, sweep.resources, fingerprint, say, check_stop=check_stop)
     tested = {label: _values(found, metric) for label, found in rows.items()}
     for label in (leader.label, rival.name):
         if tested[label] is None:
@@ -158,27 +170,6 @@ def rival_of(file: Path, sweep: SweepFile) -> Rival:
             "a run file to compare with is measured on test", file=str(file), field="data.evaluation.split"
         )
     return Rival(str(file), config, content)
-
-
-def _check_comparable(candidate: RunConfig, rival: Rival) -> None:
-    """Raises ConfigError where the two do not learn the same classes of the same images."""
-    ours, theirs = (_benchmark(config) for config in (candidate, rival.config))
-    for field, value in ours.items():
-        if theirs[field] != value:
-            raise ConfigError(
-                f"is {theirs[field]}, and {value} in the sweep: accuracies on other tasks do not compare",
-                file=rival.name,
-                field=field,
-            )
-
-
-def _benchmark(config: RunConfig) -> dict[str, Any]:
-    data, imbalance = config.data, config.data.imbalance
-    return {
-        "data.source": data.source,
-        **{f"data.imbalance.{name}": value for name, value in imbalance.model_dump(mode="json").items()},
-        **{f"protocol.{name}": value for name, value in config.protocol.model_dump(mode="json").items()},
-    }
 
 
 def _fresh_seeds(sweep: SweepFile, first: int, n: int) -> tuple[int, ...]:

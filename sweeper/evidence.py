@@ -1,12 +1,16 @@
-"""Is one configuration better than another? Differences paired by seed, and what they allow to say."""
+"""Is one configuration better than another? What may be compared, differences by seed, what they allow to say."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from scipy import stats
+
+from trainer.config import RunConfig
+from trainer.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -49,3 +53,28 @@ def decide(difference: Interval, *, maximize: bool, rival: str) -> Decision:
     if sign * difference.mean < 0:
         return Decision(False, f"not better than {rival}: difference {difference}")
     return Decision(False, f"not enough evidence: the difference to {rival}, {difference}, may as well be none")
+
+
+def check_comparable(first: RunConfig, second: RunConfig, *, file: str, beside: str) -> None:
+    """Raises ConfigError, on ``file`` of the second, where the two do not learn the same classes of the same images.
+
+    ``beside``: what the first is called.
+    """
+    ours, theirs = _benchmark(first), _benchmark(second)
+    for field, value in ours.items():
+        if theirs[field] != value:
+            raise ConfigError(
+                f"is {theirs[field]}, and {value} in {beside}: accuracies on other tasks do not compare",
+                file=file,
+                field=field,
+            )
+
+
+def _benchmark(config: RunConfig) -> dict[str, Any]:
+    data, imbalance = config.data, config.data.imbalance
+    return {
+        "data.source": data.source,
+        **{f"data.imbalance.{name}": value for name, value in imbalance.model_dump(mode="json").items()},
+        "data.evaluation.split": data.evaluation.split,
+        **{f"protocol.{name}": value for name, value in config.protocol.model_dump(mode="json").items()},
+    }

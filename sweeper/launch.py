@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 import uuid
 from collections.abc import Callable, Sequence
-from types import FrameType
 from typing import Any
 
 import ray
@@ -28,37 +26,12 @@ from sweeper.preflight import benchmark_of
 from sweeper.query import open_results
 from sweeper.search import Asked
 from sweeper.space import Space, load_space
+from sweeper.stop import Stopped, StopSignal
 from sweeper.store import Store
 from sweeper.sweep_file import absolute_path, check_unchanged
 from sweeper.trial import Job, train_first_task, train_pack
 from trainer.data.tasks import Benchmark
 from trainer.errors import UserError, exit_code
-
-
-class Stopped(BaseException):
-    """Ctrl-C or SIGTERM, raised where it does no harm."""
-
-
-class StopSignal:
-    """Remembers SIGINT and SIGTERM until ``check``; the second one kills.
-
-    A handler that raises is no use here: Ray waits in C++ and turns what is raised there into another error.
-    """
-
-    def __init__(self) -> None:
-        self.number: int | None = None
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._note)
-
-    def check(self) -> None:
-        """Raises Stopped if a signal has come."""
-        if self.number is not None:
-            raise Stopped
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.number = number
-        for caught in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(caught, signal.SIG_DFL)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -91,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             except Stopped:
                 done = len(store.finished_trials())
                 _say(f"stopped: {done} of {space.spec.trials} configurations are stored; the same command goes on")
-                return 128 + (stop.number or 0)
+                return stop.exit_code
 
 
 def _sweep(space: Space, store: Store, benchmark: Benchmark, stop: StopSignal, *, own_cluster: bool) -> int:

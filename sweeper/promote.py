@@ -23,6 +23,7 @@ from sweeper.evidence import Decision, Interval, decide
 from sweeper.files import Folder
 from sweeper.lease import Lease
 from sweeper.rerun import write_status
+from sweeper.stop import Stopped, StopSignal
 from sweeper.store import Store
 from sweeper.sweep_file import SweepFile
 from trainer.checkpoint import atomic_write
@@ -43,7 +44,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         why = must_wait(sweep.resources)
         if why:
             print(f"waiting: {why}", flush=True)
-        verdict = measure(sweep, rival, store, top=arguments.top, n=arguments.seeds)
+        stop = StopSignal()  # after ray.init, which replaces handlers
+        try:
+            verdict = measure(sweep, rival, store, top=arguments.top, n=arguments.seeds, check_stop=stop.check)
+        except Stopped:
+            print("stopped: what has ended is stored; the same command goes on", flush=True)
+            return stop.exit_code
         write_status(store)
     return settle(sweep, verdict, file, Store(results, sweep.name), force=arguments.force)
 

@@ -38,6 +38,7 @@ def rerun(
     fingerprint: str,
     say: Callable[[str], None],
     lost: Callable[[str, UserError], None] | None = None,
+    check_stop: Callable[[], None] = lambda: None,
 ) -> Rows:
     """The ``trials`` rows of each group's configurations, of runs that diverged too.
 
@@ -45,7 +46,8 @@ def rerun(
     and where it finished it will not be trained again.
 
     Raises UserError for what a run lacks, ClusterError if a process dies again and again. With ``lost`` it is told
-    instead, with the group's label, the other groups go on, and the answer lacks that one.
+    instead, with the group's label, the other groups go on, and the answer lacks that one. ``check_stop`` raises when
+    it is to stop.
     """
     held = Store.find_finished(store.folder.parent, _ids(groups), fingerprint)
     rows = {run_id: result["row"] for run_id, result in held.items()}
@@ -61,7 +63,11 @@ def rerun(
         labels.setdefault(key, []).append(label)
     total, ended = len(pending), 0
     while pending:
-        (ready,), _ = ray.wait(list(pending), num_returns=1)
+        check_stop()
+        done, _ = ray.wait(list(pending), num_returns=1, timeout=0.5)
+        if not done:
+            continue
+        (ready,) = done
         key = pending.pop(ready)
         ended += 1
         try:

@@ -4,52 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from support.runs import FEW_IMAGES, tiny_run
-from trainer.checkpoint import unpack
+from support.runs import tiny_run
+from support.states import trained
 from trainer.methods.bic import Bic
 from trainer.methods.il2m import Il2m
 from trainer.nets.correction import TaskAffine, align_new_rows
 from trainer.nets.heads import LinearHead
 from trainer.nets.network import Outputs
 from trainer.nets.resnet import Maps
-from trainer.precision import Options
 from trainer.rng import Draws
-from trainer.run import run
 from trainer.stages import Seen, Stage, TaskImages
 from trainer.state import State
 
-EXACT = Options(device="cpu", precision="float64")
 M, D, K, OLD = 2, 6, 5, 3
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-
-
-class Kept:
-    """All checkpoints of a run, one after every task."""
-
-    def __init__(self) -> None:
-        self.tensors: list[dict[str, Tensor]] = []
-
-    def read(self) -> None:
-        return None
-
-    def write(self, content: bytes) -> None:
-        self.tensors.append(unpack(content, "memory")["tensors"])
-
-
-def trained(name: str, hyper: dict[str, Any] | None = None, **changes: Any) -> list[dict[str, Tensor]]:
-    """The state of a tiny run after each of its tasks."""
-    kept = Kept()
-    run([tiny_run(name, hyper, **{"data": FEW_IMAGES, **changes})], EXACT, checkpoint=kept)
-    return kept.tensors
 
 
 def images(labels: list[int], old: int, exemplars: Tensor, see: Callable[[Tensor], Seen]) -> TaskImages:

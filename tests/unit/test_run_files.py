@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import runpy
 from collections import Counter
-from itertools import accumulate
+from itertools import accumulate, product
 from pathlib import Path
 
 import pytest
@@ -118,3 +118,37 @@ def test_table_2(ratio: int) -> None:
     assert (config.optim.epochs, config.optim.momentum, config.optim.weight_decay) == (200, 0.9, 2e-4)
     assert (config.net.name, config.net.shortcut) == ("resnet32", "pad")
     assert config.data.evaluation.split == "test"
+
+
+def test_table_3() -> None:
+    """Every combination of its switches, all else equal; one that is the method is the canonical file."""
+    switches = ("kd", "group", "reweight_kd")
+    for prefix in (
+        *("food101_lt_lfs10", "food101_lt_lfs20", "imagenet_subset_lt_lfh5", "imagenet_subset_lt_lfh10"),
+        *("imagenet32_lt_lfs10", "imagenet32_lt_lfh5"),
+    ):
+        base = load_run(RUNS / f"{prefix}.yaml").config
+        configs = [load_run(file).config for file in sorted((RUNS / "table3").glob(f"{prefix}_*.yaml"))]
+        assert len({config.run_id for config in configs}) == 13
+        assert base.run_id in {config.run_id for config in configs}
+        seen = set()
+        for config in configs:
+            method = config.as_dict()["method"]
+            assert config.model_copy(update={"method": base.method}) == base
+            assert (method["beta"], method["task_ratio"]) == (
+                ("one", "none") if method["group"] == "none" else ("norm", "code")
+            )
+            seen.add(tuple(method[switch] for switch in switches))
+        everything = set(product(("none", "kd", "dakd"), ("none", "joint", "decoupled"), (False, True)))
+        assert {(kd, group, twice and "none" not in (kd, group)) for kd, group, twice in everything} == seen
+
+
+def test_fig_5() -> None:
+    """Each distillation in the place of the method's own."""
+    for stem in ("cifar100_lt_lfs10", "imagenet32_lt_lfs10"):
+        base = load_run(RUNS / f"{stem}.yaml").config
+        files = sorted((RUNS / "fig5").glob(f"{stem}_*.yaml"))
+        assert [file.stem.removeprefix(f"{stem}_") for file in files] == ["bkd", "dakd", "dckd", "dpkd", "kd", "mkd"]
+        for file in files:
+            own = base.method.model_copy(update={"kd": file.stem.removeprefix(f"{stem}_")})
+            assert load_run(file).config == base.model_copy(update={"method": own})
