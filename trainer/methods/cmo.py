@@ -26,7 +26,7 @@ class ContextRichOverSampling(Method):
         "Classification, CVPR 2022"
     )
 
-    base_loss: Literal["ce", "drw", "balanced_softmax"] = hyper(
+    base_loss: Literal["ce", "drw", "balanced"] = hyper(
         "ce", "cross-entropy, the same with deferred class weights, or balanced softmax"
     )
     mix_probability: float = hyper(0.5, "that a batch is mixed", fusable=True, ge=0, le=1)
@@ -46,7 +46,7 @@ class ContextRichOverSampling(Method):
         ones_MK = task.zeros_MK() + 1
         beta_M = 0.9999 * torch.ones_like(task.hyper["mix_probability"])
         deferred_MK = effective_number_weights(task.kept_K, beta_M).to(task.dtype)
-        prior_K = log_prior(task.kept_K).to(task.dtype) if self.base_loss == "balanced_softmax" else ones_MK[0] * 0
+        prior_K = log_prior(task.kept_K).to(task.dtype) if self.base_loss == "balanced" else ones_MK[0] * 0
         loss = partial(
             self.mixed,
             prior_K=prior_K,
