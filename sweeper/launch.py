@@ -9,15 +9,14 @@ import argparse
 import os
 import sys
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import ray
-from ray import tune
 
 from sweeper import leaderboard, plan
 from sweeper.cluster import ClusterError, connected, find_address, fits, in_one_line, must_wait, why_waiting
-from sweeper.driver import Driver, Watch
+from sweeper.driver import Driver
 from sweeper.files import Folder
 from sweeper.lease import Lease
 from sweeper.ledger import Ledger
@@ -30,6 +29,7 @@ from sweeper.stop import Stopped, StopSignal
 from sweeper.store import Store
 from sweeper.sweep_file import absolute_path, check_unchanged
 from sweeper.trial import Job, train_first_task, train_pack
+from sweeper.tuning import fit
 from trainer.data.tasks import Benchmark
 from trainer.errors import UserError, exit_code
 
@@ -85,7 +85,7 @@ def _sweep(space: Space, store: Store, benchmark: Benchmark, stop: StopSignal, *
             _first_task(driver, stop)
         driver.begin()
         # On a cluster of our own nobody else holds what trials need: one that does not run is being started.
-        _fit(driver, concurrency, stop, lambda: None if own_cluster else why_waiting(resources))
+        fit(driver, train_pack, concurrency, stop.check, lambda: None if own_cluster else why_waiting(resources))
     except Stopped:
         driver.end("stopped")
         raise
@@ -110,32 +110,6 @@ def _conclude(driver: Driver) -> int:
         _say(f"the budget is spent ({_budget(space)}); with a larger one the same command goes on")
     _summary(driver)
     return 1 if status.done and status.failed == status.done else 0
-
-
-def _fit(driver: Driver, concurrency: int, stop: StopSignal, why: Callable[[], str | None]) -> None:
-    job, spec = driver.job, driver.space.spec
-    wants = {"cpu": spec.resources.cpu} | ({"gpu": spec.resources.gpu} if spec.resources.gpu else {})
-    tuner = tune.Tuner(
-        tune.with_resources(tune.with_parameters(train_pack, job=job), wants),
-        tune_config=tune.TuneConfig(
-            search_alg=driver,
-            num_samples=-1,
-            max_concurrent_trials=concurrency,
-            reuse_actors=True,
-            trial_dirname_creator=lambda trial: str(trial.trial_id),
-        ),
-        run_config=tune.RunConfig(
-            name="tune",
-            storage_path=f"{job.folder}/ray",
-            verbose=0,
-            failure_config=tune.FailureConfig(max_failures=spec.retries),
-            callbacks=[Watch(driver, stop.check, why)],
-        ),
-    )
-    try:
-        tuner.fit()
-    finally:
-        driver.store.folder.child("ray").remove()
 
 
 def _first_task(driver: Driver, stop: StopSignal) -> None:

@@ -1,0 +1,101 @@
+"""What the service itself costs: configurations that train nothing, through Ray Tune, Optuna and the store.
+
+``python -m benchmarks.service``: sweeps whose trials report at once what a run of one task would have to report. The
+cluster is there before; what is timed begins where a launch on it would.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+import yaml
+from ray import tune
+
+from benchmarks import timing
+from sweeper.cluster import connected, fits
+from sweeper.driver import Driver
+from sweeper.space import Space, load_space
+from sweeper.store import Store
+from sweeper.trial import Job
+from sweeper.tuning import fit
+from trainer.errors import exit_code
+from trainer.tables import config_row
+
+SPACE = {
+    "base": str(Path(__file__).parents[1] / "runs" / "digits_lfs5.yaml"),
+    "vary": {
+        "method.alpha": {"type": "float", "low": 0.05, "high": 10.0, "log": True},
+        "method.lambda": {"type": "float", "low": 0.05, "high": 5.0, "log": True},
+        "method.temperature": {"type": "float", "low": 1.0, "high": 8.0},
+    },
+    "search": {"sampler": "TPESampler", "options": {"multivariate": True, "constant_liar": True}},
+    "resources": {"cpu": 1},
+    "name": "nothing",
+}
+
+
+def train_nothing(config: Mapping[str, Any], job: Job) -> None:
+    """Report what a pack whose runs have one task would report, at once."""
+    for entry in config["pack"]:
+        (run,) = job.space.configs(entry["params"])
+        acc = 90 - abs(entry["params"]["method.alpha"] - 1)
+        ids = {"run_id": run.run_id, "config_id": run.config_id, "seed": run.seed}
+        done = {"status": "finished", "split": "validation", "tasks_done": 1, "acc_task_mean_pct": acc}
+        tasks = [{**ids, "task": 0, "acc_task_mean_pct": acc}]
+        result = {"row": {**ids, **done, **config_row(run)}, "tasks": tasks, "epochs": [], "classes": []}
+        ended = [{"number": entry["number"], "results": [result]}]
+        tune.report({"report": json.dumps({"attempt": "a", "pack": "none", "ended": ended, "training": False})})
+
+
+def sweep_s(space: Space, folder: str) -> tuple[float, float]:
+    """Seconds to the first line that a trial gives rise to, and of the whole sweep."""
+    started = time.perf_counter()
+    said: list[float] = []
+    job = Job(space, f"{folder}/{space.name}", None)
+    store = Store(folder, space.name)
+    driver = Driver(job, store, 1, 1, lambda line: said.append(time.perf_counter()), lambda asked: None)
+    driver.begin()
+    fit(driver, train_nothing, fits(space.spec.resources), lambda: None, lambda: None)
+    driver.end("finished")
+    if driver.status.done != space.spec.trials:
+        raise RuntimeError(f"{driver.status.done} of {space.spec.trials} configurations ended")
+    return said[0] - started, time.perf_counter() - started
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = timing.parser("service", "What the service itself costs.", run_file=False)
+    parser.add_argument("--configurations", type=int, default=1000, help="default: %(default)s")
+    parser.add_argument("--address", help="of a Ray cluster (default: one is started here, and not timed)")
+    parser.set_defaults(rounds=3)
+    arguments = parser.parse_args(argv)
+    first, whole, each = "to the first report", "the whole sweep", "between configurations"
+    found: timing.Seconds = {first: [], whole: [], each: []}
+    with connected(arguments.address):
+        room = int(ray.cluster_resources()["CPU"])
+        for _ in range(arguments.rounds):
+            with tempfile.TemporaryDirectory() as folder:
+                file = Path(folder) / "nothing.yaml"
+                file.write_text(yaml.safe_dump({**SPACE, "trials": arguments.configurations}))
+                first_s, whole_s = sweep_s(load_space(file), folder)
+            found[first].append(first_s)
+            found[whole].append(whole_s)
+            found[each].append((whole_s - first_s) / max(1, arguments.configurations - 1))
+            print(f"first report after {first_s:.1f} s, all after {whole_s:.1f} s", flush=True)
+    about = (
+        f"{arguments.configurations} configurations that train nothing, TPE over three dimensions, {room} at a time; "
+        f"{arguments.rounds} sweeps on one cluster, median (least to most)."
+    )
+    table = [[what, timing.spread(seconds)] for what, seconds in found.items()]
+    timing.publish(arguments.name, [about], ("what", "s"), table, {"seconds": found})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(main))
