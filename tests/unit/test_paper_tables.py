@@ -43,6 +43,24 @@ def test_every_cell_is_a_run(name: str, data: str) -> None:
         assert cell.configs[0].data.evaluation.split == "test"
 
 
+@pytest.mark.parametrize(
+    ("name", "data", "labels"),
+    [
+        ("table1", "cifar100_lt", ("lfs10",)),
+        ("table1", "imagenet32_lt", ("lfs10",)),
+        ("table2", "cifar100_lt", ()),
+        ("table3", "food101_lt", ()),
+        ("table3", "imagenet_subset_lt", ()),
+        ("table3", "imagenet32_lt", ("lfs10", "lfh5")),
+        ("fig5", "cifar100_lt", ()),
+    ],
+)
+def test_the_run_files_are_the_rows(name: str, data: str, labels: tuple[str, ...]) -> None:
+    files = [*RUNS.glob(f"{name}/*.yaml"), *RUNS.glob(f"{data}_*.yaml")]
+    known = {load_run(file).config.config_id for file in files}
+    assert {cell.configs[0].config_id for cell in cells(TABLES[name], Choice(data=(data,), columns=labels))} <= known
+
+
 @pytest.mark.parametrize("name", TABLES)
 def test_no_two_rows_are_one_run(name: str) -> None:
     found = cells(TABLES[name], Choice())
