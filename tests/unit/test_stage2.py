@@ -65,7 +65,7 @@ def stretches(name: str) -> tuple[Stretch, ...]:
             names_by_id = {id(p): n for n, p in state.network.named_parameters()}
             seen.rates = {names_by_id[id(p)]: g["lr"] for g in state.optimiser.param_groups for p in g["params"]}
             seen.evaluates = not any(module.training for module in state.network.net.modules())
-            if step.out.teacher is not None:
+            if step.out.teacher is not None and stage.forward is None:  # the last task's network, nothing beside it
                 plain_MBm = state.frozen[TEACHER].classifier(step.out.teacher.features_MBD)
                 factors_MK = state.frozen[TEACHER].get_parameter(FACTORS.removeprefix("network/"))
                 seen.teacher = (step.out.teacher.logits_MBK, plain_MBm, plain_MBm * factors_MK.unsqueeze(1))
