@@ -122,9 +122,15 @@ def header(entries: Sequence[Entry], protocol: str | None) -> list[str]:
         apart = changes(entry.config, load_run(protocol or entry.file).config)
         if apart:
             text = ", ".join(f"{n} {_shown(ours)} (full: {_shown(theirs)})" for n, (ours, theirs) in apart.items())
-            found.setdefault(text, []).append(entry.label)
-    who = {text: "" if len(labels) == len(entries) else f" ({', '.join(labels)})" for text, labels in found.items()}
-    return [f"REDUCED RUN{who[text]}, not the full protocol: {text}." for text in found]
+            tuned = all(name.startswith("optim.") and name != "optim.epochs" for name in apart)
+            what = (
+                "Another optimiser{}, the rest as in the protocol" if tuned else "REDUCED RUN{}, not the full protocol"
+            )
+            found.setdefault(f"{what}: {text}.", []).append(entry.label)
+    return [
+        text.replace("{}", "" if len(labels) == len(entries) else f" ({', '.join(labels)})", 1)
+        for text, labels in found.items()
+    ]
 
 
 def _shown(value: Any) -> str:

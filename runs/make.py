@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from benchmarks.paper import systems
 from trainer.checkpoint import atomic_write
 from trainer.runfile import dump_run, parse_run
 
@@ -135,6 +136,8 @@ ABLATION_SETS = {
     "imagenet32_lt": ("lfs10", "lfh5"),
 }
 """Table 3's, and one for machines without them"""
+SYSTEM_SETS = ("cifar100_lt", "imagenet32_lt")
+"""Table 1's run files are of: the others differ in `data`, `protocol`, `net` and `optim` as the canonical files do"""
 DISTILLATIONS = ("kd", "bkd", "mkd", "dckd", "dpkd", "dakd")
 """of Fig. 5"""
 DISTILLATION_SETS = ("cifar100_lt", "imagenet32_lt")
@@ -162,7 +165,7 @@ DIGITS: dict[str, Any] = {
 
 def contents() -> dict[str, str]:
     """What each file holds, by name."""
-    return canonical() | table2() | table3() | fig5()
+    return canonical() | table1() | table2() | table3() | fig5()
 
 
 def canonical() -> dict[str, str]:
@@ -183,6 +186,18 @@ def canonical() -> dict[str, str]:
     files["digits_recognition.yaml"] = _file("scikit-learn's digits, ratio 20: one task.", DIGITS | one_task)
     for method in ("finetune", "distillation"):
         files[f"digits_lfs5_{method}.yaml"] = _file(about, DIGITS | {"method": {"name": method}})
+    return files
+
+
+def table1() -> dict[str, str]:
+    """Class-incremental learning: every system but the paper's own, which the canonical files have."""
+    files = {}
+    for stem in SYSTEM_SETS:
+        for row in systems.SYSTEMS:
+            if row is not systems.OURS:
+                about = f"{stem}_lfs10.yaml with {row.label}, as in the paper's Table 1."
+                fields = _incremental(stem, "lfs10") | dict(row.changes)
+                files[f"table1/{stem}_lfs10_{row.slug}.yaml"] = _file(about, fields, schema="../schema.json")
     return files
 
 

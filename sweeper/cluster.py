@@ -44,7 +44,7 @@ def connected(address: str | None) -> Iterator[None]:
     if address is None:
         # Set explicitly, as Ray's default depends on what earlier starts left in the home folder.
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-        context = ray.init(address="local", include_dashboard=False, **options)
+        _start_own(options)
     else:
         if "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ:  # a job's code is on the nodes already
             options["runtime_env"] = {"working_dir": ".", "excludes": _EXCLUDES}
@@ -63,6 +63,22 @@ def connected(address: str | None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _start_own(options: dict[str, Any]) -> None:
+    """Raises ClusterError where Ray does not start on this machine.
+
+    It gives its processes half a minute, which a machine under load may not keep: then it gets one more try.
+    """
+    try:
+        ray.init(address="local", include_dashboard=False, **options)
+    except Exception:  # Ray raises no narrower one
+        ray.shutdown()
+        try:
+            ray.init(address="local", include_dashboard=False, **options)
+        except Exception as error:
+            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise ClusterError(f"Ray does not start on this machine: {first}") from None
 
 
 def _check_reachable(address: str) -> None:

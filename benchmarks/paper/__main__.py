@@ -23,7 +23,7 @@ from benchmarks.paper.tables import TABLES, Table
 from sweeper.files import Folder
 from sweeper.space import Resources
 from sweeper.store import Store
-from trainer.errors import exit_code
+from trainer.errors import ConfigError, exit_code
 
 T = TypeVar("T")
 
@@ -31,6 +31,8 @@ T = TypeVar("T")
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     table = TABLES[arguments.table]
+    if arguments.tuned and arguments.table != "table1":
+        raise ConfigError(f"{arguments.table} has no searches", field="--tuned", allowed="with table1")
     choice = Choice(
         data=arguments.data,
         only=arguments.only,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -87,7 +88,7 @@ def columns(table: Table, data: str, asked: Sequence[str] = ()) -> list[Column]:
 def configure(data: str, column: Column, row: Row, choice: Choice) -> RunConfig:
     """A cell's configuration, seed 0: the base, then the row's sections, the column's fields, the scale, the sets."""
     file = RUNS / f"{data}_{column.protocol}.yaml"
-    content = load_run(file).config.as_dict() | dict(row.changes)
+    content = load_run(file).config.as_dict() | copy.deepcopy(dict(row.changes))
     where = f"row {row.label!r} on {file.name}"
     if content["net"]["name"] == _LARGE_IMAGES:
         _set(content, row.large)

@@ -88,21 +88,3 @@ DISTILLATIONS = tuple(
     row(kd.upper(), "gradient_reweighting", kd=kd) for kd in ("kd", "bkd", "mkd", "dckd", "dpkd", "dakd")
 )
 """Fig. 5"""
-
-_REWEIGHTED = {"none": (False,), "joint": (False, True), "decoupled": (False, True)}
-COMBINATIONS = tuple(
-    row(
-        f"ablation {kd} {group}{' reweighted' if reweight_kd else ''}",
-        "gradient_reweighting",
-        kd=kd,
-        group=group,
-        reweight_kd=reweight_kd,
-        task_ratio="none" if group == "none" else "code",
-        beta="one" if group == "none" else "norm",
-    )
-    for kd in ("none", "kd", "dakd")
-    for group, choices in _REWEIGHTED.items()
-    for reweight_kd in choices
-    if kd != "none" or not reweight_kd
-)
-"""All that Table 3's switches allow: which distillation, which reweighting, and whether it covers the distillation"""

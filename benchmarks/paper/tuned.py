@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,7 @@ class Search:
         run_file, file = self.spaces / "bases" / f"{name}.yaml", self.spaces / f"{name}.yaml"
         content |= {
             "base": str(run_file.absolute()),
+            "first": [{name: _value(base.as_dict(), name) for name in content["vary"]}],
             "trials": self.trials or content["trials"],
             "resources": self.resources.model_dump(mode="json"),
             "name": name,
@@ -201,6 +203,10 @@ def grid(found: Sequence[Best], own: Sequence[Entry], data: str, column: str) ->
         ]
         lines.append(line + ([f"{plain.paper:.2f}" if plain.paper is not None else ""] if source else []))
     return headers, lines
+
+
+def _value(content: Mapping[str, Any], dotted: str) -> Any:
+    return reduce(lambda section, name: section[name], dotted.split("."), content)
 
 
 def _both(best: Best, seeds: Sequence[int]) -> list[Cell]:

@@ -52,3 +52,10 @@ def test_any_other_remote_error_is_its_last_line() -> None:
     told = in_one_line(ray.exceptions.RayTaskError("train", text, RuntimeError("no memory")))
     assert isinstance(told, ClusterError)
     assert str(told) == "RuntimeError: no memory"
+
+
+def test_ray_that_does_not_start_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_TMPDIR", "/dev/null/nowhere")
+    with pytest.raises(ClusterError, match=r"Ray does not start on this machine: .*/dev/null"), connected(None):
+        pytest.fail("it started")

@@ -35,6 +35,15 @@ def test_a_reduced_run_says_so_in_its_header() -> None:
     assert compare.header([other], None)[0].startswith("REDUCED RUN, not the full protocol")
 
 
+def test_another_optimiser_is_said_but_is_no_smaller_run() -> None:
+    tuned = compare.Entry.parse(f"x={DIGITS},optim.batch_size=8", [])
+    assert compare.header([tuned], None) == [
+        "Another optimiser, the rest as in the protocol: optim.batch_size 8 (full: 32)."
+    ]
+    shorter = compare.Entry.parse(f"x={DIGITS},optim.batch_size=8,optim.epochs=3", [])
+    assert compare.header([shorter], None)[0].startswith("REDUCED RUN")
+
+
 def test_a_file_that_is_reduced_itself_is_held_against_the_protocol(tmp_path: Path) -> None:
     file = tmp_path / "small.yaml"
     file.write_text(Path(DIGITS).read_text().replace("epochs: 20", "epochs: 16"))

@@ -11,18 +11,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from support.runs import FEW_IMAGES, tiny_run
+from support.runs import FEW_IMAGES, timeless, tiny_run
 from trainer import loop, stage2
 from trainer.config import RunConfig
+from trainer.loop import EpochReport
 from trainer.methods.base import find, names
 from trainer.precision import Options
-from trainer.run import run
+from trainer.run import Observer, run
 from trainer.stages import TEACHER, Stage, Step, TaskContext
 from trainer.state import State
 
 EXACT = Options(device="cpu", precision="float64")
 EPOCHS = 3
 FACTORS = f"network/{stage2.PART}.scale_MK"
+REHEARSAL = ["eeil", "icarl", "lucir", "podnet"]
 every_method = pytest.mark.parametrize("name", names())
 
 
@@ -63,7 +65,7 @@ def stretches(name: str) -> tuple[Stretch, ...]:
             names_by_id = {id(p): n for n, p in state.network.named_parameters()}
             seen.rates = {names_by_id[id(p)]: g["lr"] for g in state.optimiser.param_groups for p in g["params"]}
             seen.evaluates = not any(module.training for module in state.network.net.modules())
-            if step.out.teacher is not None:
+            if step.out.teacher is not None and stage.forward is None:  # the last task's network, nothing beside it
                 plain_MBm = state.frozen[TEACHER].classifier(step.out.teacher.features_MBD)
                 factors_MK = state.frozen[TEACHER].get_parameter(FACTORS.removeprefix("network/"))
                 seen.teacher = (step.out.teacher.logits_MBK, plain_MBm, plain_MBm * factors_MK.unsqueeze(1))
@@ -163,7 +165,7 @@ def test_the_factors_learn_at_a_tenth_of_the_heads_rate_and_the_backbone_not_at_
         assert all(key.startswith(("head.", stage2.PART)) for key in stretch.rates)
 
 
-@pytest.mark.parametrize("name", ["eeil", "icarl", "lucir", "podnet", "distillation"])
+@pytest.mark.parametrize("name", [*REHEARSAL, "distillation"])
 def test_the_teacher_speaks_without_factors(name: str) -> None:
     taught = [s.teacher for s in stretches(name) if s.task and s.stage != "stage2"]
     assert len(taught) >= 2
@@ -198,6 +200,60 @@ def test_old_rows_stay_in_the_first_stage_as_well(name: str) -> None:
         key = "network/head.weight_MKD"
         assert torch.equal(stretch.before[key][:, : stretch.old], stretch.after[key][:, : stretch.old])
         assert not torch.equal(stretch.before[key][:, stretch.old :], stretch.after[key][:, stretch.old :])
+
+
+AWKWARD: dict[str, dict[str, Any]] = {
+    "tasks of one class": {"protocol": {"tasks": 10}, "stage2": {"epochs": 1}},
+    "no exemplars": {"memory": {"per_class": 0}},
+    "batches without some classes": {"optim": {"epochs": 1, "batch_size": 3}},
+    "tasks smaller than a batch, clipped": {"optim": {"epochs": 1, "batch_size": 256, "clip_norm": 0.1}},
+}
+
+
+@pytest.mark.parametrize("name", REHEARSAL)
+@pytest.mark.parametrize("case", AWKWARD)
+def test_awkward_tasks_are_finite(name: str, case: str) -> None:
+    (found,) = run([config(name, **AWKWARD[case])], EXACT)
+    assert found.status == "finished"
+    assert {row["stage"] for row in found.epochs if row["task"] == 0} == {"train", "stage2"}
+    assert all(math.isfinite(value) for row in found.epochs for value in row["terms"].values())
+
+
+class Stopped(Exception):
+    pass
+
+
+class StopAt(Observer):
+    """Goes down when it hears an epoch of a task's second stage."""
+
+    def __init__(self, task: int, epoch: int) -> None:
+        self.when = (task, "stage2", epoch)
+
+    def on_epoch(self, report: EpochReport) -> None:
+        if (report.task, report.stage, report.epoch) == self.when:
+            raise Stopped
+
+
+class Kept:
+    """A checkpoint in memory."""
+
+    content: bytes | None = None
+
+    def read(self) -> bytes | None:
+        return self.content
+
+    def write(self, content: bytes) -> None:
+        self.content = content
+
+
+@pytest.mark.parametrize("name", REHEARSAL)
+def test_stopped_within_it_and_resumed_equals_uninterrupted(name: str) -> None:
+    configs, checkpoint = [config(name, seed=seed) for seed in (0, 1)], Kept()
+    options = replace(EXACT, checkpoint_every_epochs=1)
+    with pytest.raises(Stopped):
+        run(configs, options, checkpoint=checkpoint, observer=StopAt(1, EPOCHS - 1))
+    resumed, whole = run(configs, options, checkpoint=checkpoint), run(configs, EXACT)
+    assert [timeless(found) for found in resumed] == [timeless(found) for found in whole]
 
 
 def test_clipping_sees_no_gradient_of_the_stage_before() -> None:

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor, nn
 
+from trainer.distill.base import KnowledgeDistillation, OldClasses, Pair
+from trainer.distill.choice import Choice, prepare
 from trainer.distill.kd import kd
 from trainer.losses.class_weights import effective_number_weights
 from trainer.losses.cross_entropy import cross_entropy
@@ -43,6 +45,7 @@ class Foster(Method):
         1.0, "weight of the distillation while boosting", alias="lambda", fusable=True, acts_from=1, ge=0, le=100
     )
     temperature: float = hyper(2.0, "softens teachers and students", fusable=True, acts_from=1, gt=0, le=100)
+    kd: Choice = hyper("kd", "the distillation while boosting", acts_from=1)
     beta_boost: float = hyper(
         0.96, "of the effective numbers that logits are divided by", fusable=True, acts_from=1, ge=0, lt=1
     )
@@ -81,7 +84,7 @@ class Foster(Method):
         boost = Stage(
             "boost",
             task.optim,
-            partial(self.boosting_loss, weights_MK=boost_MK),
+            partial(self.boosting_loss, weights_MK=boost_MK, distillation=prepare(self.kd, OldClasses.of(task))),
             None if self.new_on_old else _only_new_features,
             forward=self._boosting,
             trains=("net.", "head.", "aux."),
@@ -118,14 +121,15 @@ class Foster(Method):
     def loss(self, step: Step) -> Terms:
         return {"ce": cross_entropy(step.logits_MBK, step.labels_MB)}
 
-    def boosting_loss(self, step: Step, weights_MK: Tensor) -> Terms:
-        assert step.teacher_MBK is not None
-        kd_M = kd(step.logits_MBK[..., : step.task.old], step.teacher_MBK, step.task.hyper["temperature"])
-        return {
+    def boosting_loss(self, step: Step, weights_MK: Tensor, distillation: KnowledgeDistillation | None) -> Terms:
+        terms = {
             "ce": cross_entropy(step.logits_MBK / weights_MK.unsqueeze(1), step.labels_MB),
             "aux": cross_entropy(step.out.extra["aux"], step.labels_MB),
-            "kd": step.task.hyper["lambda"] * kd_M,
         }
+        if distillation is not None:
+            kd_M = distillation.loss(Pair.of(step.out, step.labels_MB, step.task.hyper["temperature"]))
+            terms["kd"] = step.task.hyper["lambda"] * kd_M
+        return terms
 
     def compression_loss(self, step: Step, weights_MK: Tensor) -> Terms:
         """The boosted network's softened answers, times the weights, scaled to sum to 1, are the target."""
@@ -155,7 +159,8 @@ def _side_by_side(new: Network, old: Outputs, images: Tensor) -> Outputs:
     with torch.autocast(images.device.type, enabled=False):
         both_MBD = torch.cat([old.features_MBD, maps.features_MBD], dim=2)
         aux_MBK = new.get_submodule("aux")(maps.features_MBD)
-        return Outputs(both_MBD, new.classifier(both_MBD), maps, old, {"aux": aux_MBK})
+        classifier = new.classifier
+        return Outputs(both_MBD, classifier(both_MBD), maps, old, {"aux": aux_MBK}, classifier.weight_MKD)
 
 
 @torch.no_grad()
