@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import Any
 
@@ -33,8 +32,6 @@ M, B, K, OLD = 2, 6, 5, 3
 LABELS = torch.tensor([[0, 3, 1, 4, 4, 2], [3, 3, 4, 4, 3, 4]])  # the second member's batch has no exemplar
 T_M = torch.tensor([1.0, 2.5], dtype=torch.float64)
 COUNTS = torch.tensor([40.0, 9.0, 3.0, 25.0, 6.0], dtype=torch.float64)
-STILL = {"lr": 1e-12, "weight_decay": 0.0}
-"""an optimiser that moves nothing that could be seen"""
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
@@ -137,10 +134,19 @@ def test_tasks_smaller_than_a_batch_train_nothing_if_batches_must_be_full() -> N
 # -- FOSTER ------------------------------------------------------------------------------------------------
 
 
-@functools.cache
-def within(name: str, **hyper: Any) -> list[dict[str, Any]]:
-    """Every checkpoint of a run that hardly moves."""
-    return checkpoints(name, hyper, every=1, optim=STILL)
+def taught(name: str) -> State:
+    """A state at the beginning of its second task, whose network has moved away from its teacher."""
+    state = State([tiny_run(name, seed=seed) for seed in range(M)], 1, torch.device("cpu"), "float64")
+    state.network.grow(OLD, state.seeds, 0)
+    state.freeze_teacher()
+    state.network.grow(K - OLD, state.seeds, 1)
+    moved(state)
+    return state
+
+
+def moved(state: State) -> None:
+    for parameter in state.network.parameters():
+        parameter.data += 1
 
 
 def at(contents: list[dict[str, Any]], task: int, stage: int) -> dict[str, Tensor]:
@@ -206,21 +212,27 @@ def test_the_old_network_stands_still_through_a_task() -> None:
 
 
 def test_boosting_starts_with_the_old_classifier_in_a_corner_and_compression_with_the_old_network() -> None:
-    tensors = at(within("foster"), 1, 0)
-    old_MmD = tensors["frozen/old/head.weight_MKD"]
-    features = old_MmD.shape[2]
-    wide_MKD = tensors["network/head.weight_MKD"]
-    assert wide_MKD.shape == (1, 7, 2 * features)
-    torch.testing.assert_close(wide_MKD[:, :4, :features], old_MmD, rtol=0, atol=1e-9)
-    assert wide_MKD[:, 4:].all()
-    compressed = at(within("foster"), 1, 1)
-    assert compressed["frozen/boosted/head.weight_MKD"].shape == wide_MKD.shape
-    torch.testing.assert_close(compressed["network/head.weight_MKD"][:, :4], old_MmD, rtol=0, atol=1e-9)
-    parameters = [key for key in under(compressed, "network/net.") if "running" not in key]
-    for key in parameters:
-        torch.testing.assert_close(
-            compressed[f"network/net.{key}"], compressed[f"frozen/old/net.{key}"], rtol=0, atol=1e-9
-        )
+    state = taught("foster")
+    old = {key: tensor.clone() for key, tensor in state.frozen["teacher"].state_dict().items()}
+    features = old["head.weight_MKD"].shape[2]
+    boost, compress = Foster().plan(context({"beta_boost": [0.9] * M, "beta_compress": [0.9] * M}), {})
+    assert boost.prepare is not None
+    assert compress.prepare is not None
+    boost.prepare(state)
+    wide_MKD = state.network.classifier.weight_MKD
+    assert wide_MKD.shape == (M, K, 2 * features)
+    torch.testing.assert_close(wide_MKD[:, :OLD, :features].data, old["head.weight_MKD"], rtol=0, atol=0)
+    assert wide_MKD[:, OLD:].all()
+    moved(state)
+    boosted = {key: tensor.clone() for key, tensor in state.network.state_dict().items()}
+    compress.prepare(state)
+    assert_same(dict(state.frozen["boosted"].state_dict()), boosted)
+    assert_same(dict(state.frozen["old"].state_dict()), old)
+    assert_same(under(dict(state.network.state_dict()), "net."), under(old, "net."))
+    assert state.network.classifier.weight_MKD.shape == (M, K, features)
+    torch.testing.assert_close(
+        state.network.classifier.weight_MKD[:, :OLD].data, old["head.weight_MKD"], rtol=0, atol=0
+    )
 
 
 def test_new_classes_can_be_kept_from_old_features() -> None:
@@ -263,12 +275,7 @@ def test_the_old_branch_takes_in_the_new_one_and_does_not_learn() -> None:
 
 @pytest.mark.parametrize(("start", "source"), [("adapted", "adapted"), ("old", "teacher")])
 def test_the_fusion_starts_from_the_model_that_was_asked_for(start: Any, source: str) -> None:
-    state = State([tiny_run("maf_drc", seed=seed) for seed in range(M)], 1, torch.device("cpu"), "float64")
-    state.network.grow(OLD, state.seeds, 0)
-    state.freeze_teacher()
-    state.network.grow(K - OLD, state.seeds, 1)
-    for parameter in state.network.parameters():
-        parameter.data += 1
+    state = taught("maf_drc")
     _, fuse = MafDrc(start=start).plan(context({"tau": [1.0, 1.0]}), {})
     assert fuse.prepare is not None
     adapted = {key: tensor.clone() for key, tensor in state.network.state_dict().items()}
