@@ -224,8 +224,13 @@ def _largest_over_smallest(classes: Sequence[dict[str, Any]], metric: str) -> fl
 
 
 def _by_other(name: str) -> Value:
-    """Average accuracy of a classifier that comes with the method."""
-    return lambda run: fmean(task["phase_acc_others_pct"][name] for task in run["tasks"])
+    """Average accuracy of a classifier that comes with the method; in tasks that lack it, of the method's own."""
+
+    def average(run: dict[str, Any]) -> float:
+        tasks = run["tasks"]
+        return fmean((task["phase_acc_others_pct"] or {}).get(name, task["phase_acc_task_mean_pct"]) for task in tasks)
+
+    return average
 
 
 def _entry(name: str, one: Measured, row: str, value: Value, *, reduced: bool) -> Entry:

@@ -222,6 +222,19 @@ def test_numbers_of_another_set_stand_beside_but_are_never_marked() -> None:
     assert not layout.entries(TABLES["table1"], "table1", [own], reduced=True)[0].inside
 
 
+def test_other_classifiers_have_their_row() -> None:
+    column = columns(TABLES["table1"], "digits")[0]
+    cell = Cell("digits", column, OURS, (configure("digits", column, OURS, Choice()),))
+    tasks = [
+        {"phase_acc_task_mean_pct": 90.0, "phase_acc_others_pct": {}},
+        {"phase_acc_task_mean_pct": 50.0, "phase_acc_others_pct": {"boosted": 60.0}},
+    ]
+    run = {"row": {"acc_task_mean_pct": 70.0, "seed": 0}, "tasks": tasks, "classes": []}
+    own, other = layout.entries(TABLES["table1"], "table1", [Measured(cell, (run,))], reduced=False)
+    assert (own.row, own.values) == ("gradient reweighting", (70.0,))
+    assert (other.row, other.values, other.paper) == ("gradient reweighting, boosted", (75.0,), None)
+
+
 # -- searches -----------------------------------------------------------------------------------------
 
 
