@@ -219,7 +219,7 @@ def test_gradients_are_accumulated_over_steps_and_tasks() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "parameters"), [("ce", 470_004), ("ldam", 469_904), ("cb_focal", 470_004), ("eql_v2", 470_004)]
+    ("name", "parameters"), [("cross_entropy", 470_004), ("ldam", 469_904), ("cb", 470_004), ("eql_v2", 470_004)]
 )
 def test_networks_of_table_2(name: str, parameters: int) -> None:
     config = table2(name)
