@@ -232,7 +232,7 @@ def test_networks_of_table_2(name: str, parameters: int) -> None:
     assert state.optimiser is not None
     decays = {id(p): group["weight_decay"] for group in state.optimiser.param_groups for p in group["params"]}
     undecayed = {n for n, p in state.network.named_parameters() if decays[id(p)] == 0}
-    assert undecayed == ({"head.bias_MK"} if name in ("cb_focal", "eql_v2") else set())
+    assert undecayed == ({"head.bias_MK"} if name in ("cb", "eql_v2") else set())
     assert set(decays.values()) <= {0.0, 2e-4}
     if undecayed:
         bias_MK = dict(state.network.named_parameters())["head.bias_MK"]
