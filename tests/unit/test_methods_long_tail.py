@@ -219,7 +219,7 @@ def test_gradients_are_accumulated_over_steps_and_tasks() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "parameters"), [("ce", 470_004), ("ldam", 469_904), ("cb_focal", 470_004), ("eql_v2", 470_004)]
+    ("name", "parameters"), [("cross_entropy", 470_004), ("ldam", 469_904), ("cb", 470_004), ("eql_v2", 470_004)]
 )
 def test_networks_of_table_2(name: str, parameters: int) -> None:
     config = table2(name)
@@ -232,7 +232,7 @@ def test_networks_of_table_2(name: str, parameters: int) -> None:
     assert state.optimiser is not None
     decays = {id(p): group["weight_decay"] for group in state.optimiser.param_groups for p in group["params"]}
     undecayed = {n for n, p in state.network.named_parameters() if decays[id(p)] == 0}
-    assert undecayed == ({"head.bias_MK"} if name in ("cb_focal", "eql_v2") else set())
+    assert undecayed == ({"head.bias_MK"} if name in ("cb", "eql_v2") else set())
     assert set(decays.values()) <= {0.0, 2e-4}
     if undecayed:
         bias_MK = dict(state.network.named_parameters())["head.bias_MK"]
