@@ -68,8 +68,9 @@ class Entry:
         """``31.20 ± 0.40 (3)``, and what became of runs that did not finish."""
         if self.mean is None:
             return self.note or "-"
-        spread = "" if self.std is None else f" ± {_short(self.std)}"
-        return f"{_short(self.mean)}{spread} ({len(self.values)})" + (f", {self.note}" if self.note else "")
+        digits = ".2f" if abs(self.mean) >= 1 else ".3g"
+        spread = "" if self.std is None else f" ± {self.std:{digits}}"
+        return f"{self.mean:{digits}}{spread} ({len(self.values)})" + (f", {self.note}" if self.note else "")
 
 
 def entries(table: Table, name: str, measured: Sequence[Measured], *, reduced: bool) -> list[Entry]:
@@ -278,11 +279,6 @@ def _paper(entry: Entry | None) -> str:
     if entry is None or entry.paper is None:
         return ""
     return f"{entry.paper:.2f}" + (f" {INSIDE}" if entry.inside else "")
-
-
-def _short(value: float) -> str:
-    """Percent to two digits; small numbers to three that count."""
-    return f"{value:.2f}" if value == 0 or abs(value) >= 1 else f"{value:.3g}"
 
 
 def _in_order(names: Iterable[str]) -> list[str]:

@@ -196,6 +196,8 @@ def test_the_table() -> None:
         ["IL2M", "30.50 ± 0.00 (2) *", "31.37"],
         ["SS-IL", "3 of 3 diverged", ""],
     ]
+    assert entry("WA", 0.0123, 0.0125).ours == "0.0124 ± 0.000141 (2)"
+    assert entry("WA", 20.0, 20.2).ours == "20.10 ± 0.14 (2)"
     assert layout.markdown(headers, rows).splitlines()[1] == "| --- | --- | --- |"
     assert layout.orders(TABLES["table1"], found, "cifar100_lt") == [
         "cifar100_lt lfs10: the order of 3 rows against the paper's (cifar100_lt): Kendall's tau +0.33"
