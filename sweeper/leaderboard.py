@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from sweeper import show
@@ -24,13 +25,20 @@ def print_top(store: Store, objective: Objective) -> None:
     )
     rows = [(row, json.loads(row["params_json"])) for row in found.arrow().to_pylist()]
     names = list(dict.fromkeys(name for _, params in rows for name in params))
-    headers = ["trial", *(name.rpartition(".")[2] for name in names), f"{metric} (validation)", "n", "device s"]
+    headers = ["trial", *short_names(names).values(), f"{metric} (validation)", "n", "device s"]
     show.print_table(headers, [_row(row, [params.get(name) for name in names]) for row, params in rows])
 
 
 def values(params: Params) -> str:
     """``alpha 0.5, lambda 0.1``: short enough for a line."""
-    return ", ".join(f"{name.rpartition('.')[2]} {short(value)}" for name, value in params.items())
+    names = short_names(params)
+    return ", ".join(f"{names[field]} {short(value)}" for field, value in params.items())
+
+
+def short_names(fields: Iterable[str]) -> dict[str, str]:
+    """The last part of each dotted field; the whole where two have the same (``optim.lr``, ``stage2.lr``)."""
+    last = {field: field.rpartition(".")[2] for field in fields}
+    return {field: field if list(last.values()).count(name) > 1 else name for field, name in last.items()}
 
 
 def short(value: Any) -> str:

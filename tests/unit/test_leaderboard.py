@@ -1,0 +1,12 @@
+"""How configurations are named to people."""
+
+from __future__ import annotations
+
+from sweeper.leaderboard import short_names, values
+
+
+def test_fields_are_short_where_they_are_clear() -> None:
+    fields = ["optim.lr", "method.lambda", "stage2.lr"]
+    assert list(short_names(fields).values()) == ["optim.lr", "lambda", "stage2.lr"]
+    assert values({"optim.lr": 0.05, "method.lambda": 1.0}) == "lr 0.05, lambda 1"
+    assert values({"optim.lr": 0.05, "stage2.lr": 0.1}) == "optim.lr 0.05, stage2.lr 0.1"
