@@ -6,6 +6,7 @@ named by its path with underscores: ``method_alpha``, ``data_imbalance_ratio``.
 
 from __future__ import annotations
 
+import functools
 import types
 import typing
 from typing import Any, Literal, NamedTuple
@@ -132,9 +133,14 @@ SUMMARY = (
 
 def config_columns() -> tuple[Column, ...]:
     """A column for every field of a run configuration, over all methods."""
+    return _columns_over(tuple(names()))
+
+
+@functools.cache  # every report that is stored and every query asks, and the answer takes milliseconds
+def _columns_over(methods: tuple[str, ...]) -> tuple[Column, ...]:
     columns = [*_flatten(RunConfig, "", skip={"method", "seed"}), Column("method_name", pa.string(), "the method")]
     seen: dict[str, Column] = {}
-    for name in names():
+    for name in methods:
         for column in _flatten(find(name), "method_", skip=set()):
             known = seen.setdefault(column.name, column)
             if known.type != column.type:

@@ -74,8 +74,9 @@ class MemberBatchNorm2d(_Membered):
         weight, bias, mean, var = self._shown or (
             t.view(-1) for t in (self.weight, self.bias, self.running_mean, self.running_var)
         )
-        # One value a channel has no spread: the last image alone, in a map of one pixel.
-        training = self.training and x[:, 0].numel() > 1
+        training = self.training
+        if x[:, 0].numel() == 1:  # a value alone has no spread: the last image, in a map of one pixel
+            training = False
         return F.batch_norm(x, mean, var, weight, bias, training=training)
 
 
