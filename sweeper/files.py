@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from trainer.errors import StoreError
 
 _OBJECT_STORES = frozenset({"s3", "gcs", "abfs"})
 _MAP_FROM_BYTES = 4 << 20
+_REMOVALS = 20
 
 
 @dataclass(frozen=True)
@@ -147,9 +149,16 @@ class Folder:
             self.filesystem.delete_file(self._file(name))
 
     def remove(self) -> None:
-        """Delete this folder and all in it; nothing happens if it is not there."""
-        with contextlib.suppress(FileNotFoundError):
-            self.filesystem.delete_dir(self.path)
+        """Delete this folder and all in it; nothing happens if it is not there. What others go on writing may stay."""
+        for _ in range(_REMOVALS):
+            try:
+                self.filesystem.delete_dir(self.path)
+            except FileNotFoundError:
+                return
+            except OSError:  # another process put a file there meanwhile
+                time.sleep(0.1)
+            else:
+                return
 
     def delete_unfinished(self) -> None:
         """Delete what killed writers left. Only where no other process writes."""

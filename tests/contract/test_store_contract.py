@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -228,3 +232,27 @@ def test_status_is_read_as_written(results: Folder) -> None:
     assert Status.read(results) == status
     results.write("status.json", b"{")
     assert Status.read(results) is None
+
+
+def test_a_folder_that_others_write_in_is_removed_without_a_word(results: Folder) -> None:
+    scratch = results.child("scratch")
+    scratch.write("a", b"")
+    stop = threading.Event()
+
+    def write_on() -> None:
+        for number in itertools.count():
+            with contextlib.suppress(OSError, StoreError):
+                scratch.write(f"b{number}", b"")
+            if stop.wait(0.001):
+                return
+
+    writer = threading.Thread(target=write_on)
+    writer.start()
+    time.sleep(0.05)
+    try:
+        scratch.remove()
+    finally:
+        stop.set()
+        writer.join()
+    scratch.remove()
+    assert scratch.names() == []
