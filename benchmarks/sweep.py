@@ -63,8 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     ]
     spec, resources = space.spec, space.spec.resources
     about = (
-        f"{arguments.space} {' '.join(arguments.set)}: {spec.trials} configurations x {len(spec.seeds)} seeds, packs of "
-        f"{resources.pack}, {resources.cpu:g} CPU a trial; {device_name(Options().resolve_device())}, the loop with "
+        f"{arguments.space} {' '.join(arguments.set)}: {spec.trials} configurations x {len(spec.seeds)} seeds, packs "
+        f"of {resources.pack}, {resources.cpu:g} CPU a trial; {device_name(Options().resolve_device())}, the loop with "
         f"{torch.get_num_threads()} threads. One time each: the service's includes the start of its Ray cluster. "
         f"Its ledger: {ledger}. The best of the service's search has {_in(looped, best['trial'])} in the loop."
     )
