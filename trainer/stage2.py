@@ -32,7 +32,7 @@ def stage(config: Stage2, task: TaskContext, method: Method) -> Stage:
         forward=partial(_forward, method),
         sampler=partial(class_aware, run=config.run),
         trains=("head.", f"{PART}."),
-        evaluates=("net",),
+        evaluates=("net", *(part for part in method.parts(1, 1) if part != "head")),
         frozen_rows=task.old,
         lr_factor={f"{PART}.": config.scale_lr_factor},
     )

@@ -73,7 +73,7 @@ def test_its_field_is_swept(folder: Path) -> None:
         load_space(file)
 
 
-def tests(which: str, folder: Path) -> subprocess.CompletedProcess[str]:
+def outcome(which: str, folder: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pytest", which, "-k", NAME, "--methods", folder, "-p", "no:cacheprovider"]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
 
@@ -81,7 +81,7 @@ def tests(which: str, folder: Path) -> subprocess.CompletedProcess[str]:
 def test_it_is_held_to_what_every_method_promises(folder: Path) -> None:
     tested = re.findall(r"python -m pytest (tests/contract\S*) -k (\w+)", PAGE)
     assert [name for _, name in tested] == [NAME]
-    found = tests(tested[0][0], folder)
+    found = outcome(tested[0][0], folder)
     assert found.returncode == 0, found.stdout
     passed = re.search(r"(\d+) passed", found.stdout)
     assert passed

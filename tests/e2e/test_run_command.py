@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import Image
 
 from support.commands import ROOT, finish, start
@@ -108,7 +109,7 @@ def claiming(folder: Path, **changes: Any) -> Path:
         "by_seed_pct": {0: accuracy},
         "interval_pct": [accuracy - 1, accuracy + 1],
         "data_fingerprint": found.row["data_fingerprint"],
-        "torch_threads": 1,
+        "torch_threads": torch.get_num_threads(),
     }
     file = folder / "promoted.yaml"
     file.write_text(dump_run(config, provenance | changes))
@@ -190,7 +191,7 @@ def test_fields(sets: list[str], line: str, capsys: pytest.CaptureFixture[str]) 
         ("", "must hold fields by name"),
         ("- 1\n", "must hold fields by name"),
         ("seed: 1\n", "method: is missing"),
-        ("method: {}\n", "method.name: is missing; allowed: distillation, finetune"),
+        ("method: {}\n", "method.name: is missing; allowed: balanced_softmax, bic"),
     ],
 )
 def test_files(tmp_path: Path, text: str, line: str, capsys: pytest.CaptureFixture[str]) -> None:

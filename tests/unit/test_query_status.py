@@ -51,7 +51,7 @@ def test_a_running_sweep(results: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "best: 88.5, trial 1, method.alpha=1" in lines
     assert "time left: 2 min 0 s" in lines
     assert "waiting: 2 configurations wait for a GPU" in lines
-    assert "device time: 1 h 1 min spent, 1 min 5 s saved by shared first tasks" in lines
+    assert "ledger: 0 device seconds spent; saved: none" in lines
     assert lines[-1].split() == ["4", "2/5", "81.25", "method.alpha=0.5,", 'net.name="small"']
 
 
