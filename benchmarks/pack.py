@@ -6,6 +6,7 @@ convolutions, one member after another, and as ``torch.vmap``. On CUDA the memor
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Callable, Sequence
 
@@ -97,14 +98,14 @@ class _Step:
     def __init__(
         self,
         way: Callable[[resnet.ResNet], Forward],
-        arguments: object,
+        arguments: argparse.Namespace,
         members: int,
         device: torch.device,
         precision: str,
     ) -> None:
-        self.net = resnet.build(arguments.net, 3, list(range(members))).to(device)  # type: ignore[attr-defined]
+        self.net = resnet.build(arguments.net, 3, list(range(members))).to(device)
         self.forward, self.members, self.device = way(self.net), members, device
-        side, batch = arguments.side, arguments.batch  # type: ignore[attr-defined]
+        side, batch = arguments.side, arguments.batch
         images = torch.zeros(batch, 3 * members, side, side, device=device)
         images.uniform_(generator=torch.Generator(device).manual_seed(0))
         self.images = images.contiguous(memory_format=torch.channels_last)

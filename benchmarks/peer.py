@@ -6,6 +6,7 @@ its approach; the network, the loaders' data sets, the loop, the exemplars and t
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import importlib
 import os
@@ -30,6 +31,12 @@ from trainer.errors import ConfigError
 
 WORKERS = 4
 """that decode images: the released code's default"""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """``--peer`` and ``--peer-workers``."""
+    parser.add_argument("--peer", type=Path, metavar="DIR", help="a checkout of the paper's released code")
+    parser.add_argument("--peer-workers", type=int, default=WORKERS, help="its loader's (default: %(default)s)")
 
 
 class ReleasedCode:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from benchmarks import peer, timing
 from trainer.data.tasks import build
@@ -20,8 +19,7 @@ OURS, PEER = "this trainer", "released code"
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = timing.parser("run", "A whole run, against the released code's.")
-    parser.add_argument("--peer", type=Path, metavar="DIR", help="a checkout of the paper's released code")
-    parser.add_argument("--peer-workers", type=int, default=peer.WORKERS, help="its loader's (default: %(default)s)")
+    peer.add_options(parser)
     arguments = parser.parse_args(argv)
     config, options = timing.chosen(arguments)
     benchmark = build(config.data, config.protocol)

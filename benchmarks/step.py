@@ -9,7 +9,6 @@ from __future__ import annotations
 import statistics
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from benchmarks import peer, timing
 from trainer.config import RunConfig
@@ -43,8 +42,7 @@ def step_s(config: RunConfig, options: Options, tasks: int) -> float:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = timing.parser("step", "A training step of the whole method against a plain one.")
-    parser.add_argument("--peer", type=Path, metavar="DIR", help="a checkout of the paper's released code")
-    parser.add_argument("--peer-workers", type=int, default=peer.WORKERS, help="its loader's (default: %(default)s)")
+    peer.add_options(parser)
     arguments = parser.parse_args(argv)
     config, options = timing.chosen(arguments)
     benchmark = build(config.data, config.protocol)

@@ -157,12 +157,8 @@ class _EpochLoop:
         """The images of a whole epoch, in their order, and what their augmentation is drawn from."""
         uniforms_MNU = draws.uniform(use, order_MN.shape[1], augmentation_draws(self.state.configs[0].data))
         device = self.state.device
-        order_MN = order_MN.to(device)
-        return _Batch(
-            self.pool_MN.gather(1, order_MN),
-            self.labels_MN.to(device).gather(1, order_MN),
-            uniforms_MNU.to(device),
-        )
+        index_MN = self.pool_MN.gather(1, order_MN.to(device))
+        return _Batch(index_MN, self.benchmark.train_labels_N[index_MN], uniforms_MNU.to(device))
 
     def _mixed(self, draws: Draws, epoch: int) -> Callable[[slice, int], tuple[_Batch, Tensor]] | None:
         """Partners and boxes by batch, where the stage mixes images in this epoch."""

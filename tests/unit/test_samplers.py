@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainer.data.samplers import Sampler, class_aware, mixed, oversampled, oversampling, shuffled
+from trainer.data.samplers import Sampler, class_aware, mixed, oversampled, shuffled
 from trainer.rng import Draws
 
 SIZES = [40, 12, 5, 2, 1]
@@ -91,7 +91,7 @@ def test_class_aware_leaves_out_classes_that_are_not_there() -> None:
 def test_oversampling_by_inverse_frequency(power: float, shares: list[float]) -> None:
     """Of 9:1, a class's share is ~ n ** (1 - power)."""
     labels_MN = torch.repeat_interleave(torch.arange(2), torch.tensor([9000, 1000])).expand(2, -1)
-    order_MN = oversampling(power)(labels_MN, DRAWS)
+    order_MN = oversampled(labels_MN, DRAWS, power=power)
     assert order_MN.shape == labels_MN.shape
     for found_N in labels_MN.gather(1, order_MN):
         # Five standard deviations of 10,000 draws are 2.5 percent points at most.

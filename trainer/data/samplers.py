@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -74,11 +73,6 @@ def mixed(
     )
     batch = new_a_batch + old_a_batch
     return order_MN[:, : order_MN.shape[1] // batch * batch] if drop_last else order_MN
-
-
-def oversampling(power: float) -> Sampler:
-    """``oversampled`` with a power."""
-    return partial(oversampled, power=power)
 
 
 def _inverse_frequency(labels_N: Tensor, power: float) -> Tensor:

@@ -8,6 +8,7 @@ of the teacher. A class always keeps an image to train on, and what is set aside
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import partial
 from typing import ClassVar
 
@@ -20,7 +21,7 @@ from trainer.losses.cross_entropy import cross_entropy
 from trainer.methods.base import Method, hyper
 from trainer.nets.correction import TaskAffine
 from trainer.nets.network import Network, Outputs
-from trainer.stages import Stage, Step, TaskContext, TaskImages, Terms, rescheduled
+from trainer.stages import Stage, Step, TaskContext, TaskImages, Terms, replay, rescheduled
 
 
 class Bic(Method):
@@ -105,7 +106,7 @@ class Bic(Method):
         return images.rank_A() < last_A.clamp_max(self._places(images.per_class))
 
     def _to_train_on(self, images: TaskImages) -> Tensor:
-        return torch.cat([self.memorable(images).expand(len(images.exemplars_ME), -1), images.exemplars_ME], dim=1)
+        return replay(replace(images, new_N=self.memorable(images)))
 
     def _set_aside(self, images: TaskImages) -> Tensor:
         seen_A = images.labels_A <= images.labels_A[images.new_N].max()

@@ -16,7 +16,7 @@ from trainer.distill.headwise import headwise_bce
 from trainer.losses.cross_entropy import cross_entropy
 from trainer.memory import Candidates, herding, kept_only
 from trainer.methods.base import Method, hyper
-from trainer.stages import Stage, Step, TaskContext, TaskImages, Terms
+from trainer.stages import Stage, Step, TaskContext, TaskImages, Terms, rescheduled
 
 if TYPE_CHECKING:
     from trainer.state import State
@@ -53,14 +53,7 @@ class Eeil(Method):
         first = Stage("train", task.optim, partial(self.terms, sizes=taught[:-1] if self.skip_last_task else taught))
         if task.old == 0:
             return (first,)
-        schedule = {
-            "epochs": max(1, round(self.balanced_epochs * task.optim.epochs)),
-            "lr": self.balanced_lr * task.optim.lr,
-            "schedule": "milestones",
-            "milestones": (),
-            "warmup_epochs": 0,
-        }
-        optim = task.optim.model_copy(update=schedule)
+        optim = rescheduled(task.optim, self.balanced_epochs, lr=self.balanced_lr * task.optim.lr)
         return (first, Stage("balanced", optim, partial(self.terms, sizes=taught), pool=partial(_balanced, carried)))
 
     def after_stage(self, stage: Stage, state: State, images: TaskImages) -> None:

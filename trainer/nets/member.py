@@ -121,11 +121,6 @@ def member_pool(x: Tensor, members: int) -> Tensor:
     return split_features(x.mean((2, 3)), members)
 
 
-def by_member(x: Tensor, members: int) -> Tensor:
-    """A map ``[B, M*C, H, W] -> [M, B, C, H, W]``."""
-    return x.unflatten(1, (members, -1)).transpose(0, 1)
-
-
 def pad_channels(x: Tensor, channels: int, pad: int) -> Tensor:
     """``pad`` channels of zeros on both sides of each member's: ``[B, M*C, H, W] -> [B, M*(C + 2 pad), H, W]``."""
     return F.pad(x.unflatten(1, (-1, channels)), (0, 0, 0, 0, pad, pad)).flatten(1, 2)
