@@ -47,6 +47,9 @@ class Search:
             direction=spec.objective.direction,
             pruner=samplers.pruner(spec.pruning) if spec.pruning else optuna.pruners.NopPruner(),
         )
+        # Kept here, as the study copies all its trials for every question about them.
+        self._asked = 0
+        self._best: tuple[int, Params, float] | None = None
         self._live: dict[int, Trial] = {}
         self._waiting: list[Asked] = []
 
@@ -61,6 +64,7 @@ class Search:
         for known in sorted(asked, key=lambda a: a.number):
             self._study.enqueue_trial(known.params)
             trial = self._study.ask()
+            self._asked += 1
             samplers.note_past(spec.search, self._study, known.number)
             self._live[known.number] = trial
             params = self._suggest(trial)
@@ -71,11 +75,6 @@ class Search:
             for task, value in sorted(found.steps.items()):
                 self.report(known.number, task, value)
             self.tell(known.number, found.status, found.value)
-
-    @property
-    def asked(self) -> int:
-        """Configurations asked so far, which is the next one's number."""
-        return len(self._study.trials)
 
     def peek(self) -> Asked | None:
         """What ``ask`` will return next."""
@@ -88,14 +87,14 @@ class Search:
         """The next configuration; None when all have been asked."""
         if self._waiting:
             return self._waiting.pop(0)
-        number = self.asked
-        spec = self.space.spec
+        number, spec = self._asked, self.space.spec
         if number >= spec.trials:
             return None
         if number < len(spec.first):
             self._study.enqueue_trial(dict(spec.first[number]))
         self._study.sampler = samplers.sampler(spec.search, number)
         trial = self._study.ask()
+        self._asked += 1
         self._live[number] = trial
         return Asked(number, self._suggest(trial))
 
@@ -113,19 +112,20 @@ class Search:
         self._study.sampler = samplers.for_telling(self.space.spec.search, number)
         if status == "finished" and value is not None and math.isfinite(value):
             self._study.tell(trial, value)
+            if self._best is None or self._order(number, value) < self._order(self._best[0], self._best[2]):
+                self._best = number, dict(trial.params), value
         elif status == "pruned":
             self._study.tell(trial, state=TrialState.PRUNED)
         else:
             self._study.tell(trial, state=TrialState.FAIL)
 
     def best(self) -> tuple[int, Params, float] | None:
-        """Number, values and objective of the best finished configuration."""
-        done = [t for t in self._study.trials if t.state == TrialState.COMPLETE]
-        if not done:
-            return None
-        best = self._study.best_trial
-        assert best.value is not None
-        return best.number, dict(best.params), best.value
+        """Number, values and objective of the best finished configuration; of equal ones, the first asked."""
+        return self._best
+
+    def _order(self, number: int, value: float) -> tuple[float, int]:
+        """What the best has the least of."""
+        return (value if self.space.spec.objective.direction == "minimize" else -value), number
 
     def _suggest(self, trial: Trial) -> Params:
         params: Params = {}

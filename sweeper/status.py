@@ -6,12 +6,13 @@ The driver writes ``status.json`` at each change; the lease says whether the dri
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import sys
 import time
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -79,15 +80,20 @@ class Status:
     def write(self, folder: Folder) -> None:
         """Put it in the sweep's folder. Raises StoreError if that fails."""
         self.updated_at = time.time()
-        folder.write(FILE, TypeAdapter(Status).dump_json(self, indent=1))
+        folder.write(FILE, _adapter().dump_json(self, indent=1))
 
-    @classmethod
-    def read(cls, folder: Folder) -> Self | None:
+    @staticmethod
+    def read(folder: Folder) -> Status | None:
         """What the sweep's folder says, or None where it says nothing that can be read."""
         try:
-            return TypeAdapter(cls).validate_json(folder.read_bytes(FILE))
+            return _adapter().validate_json(folder.read_bytes(FILE))
         except (FileNotFoundError, ValidationError):
             return None
+
+
+@functools.cache
+def _adapter() -> TypeAdapter[Status]:
+    return TypeAdapter(Status)  # takes milliseconds, and every change is written
 
 
 def state_of(folder: Folder, status: Status | None) -> str:

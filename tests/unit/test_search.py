@@ -146,3 +146,14 @@ def test_no_best_before_one_is_finished(tmp_path: Path) -> None:
     assert search.best() is None
     search.tell(first.number, "diverged", None)
     assert search.best() is None
+
+
+@pytest.mark.parametrize(("direction", "best"), [("maximize", 1), ("minimize", 0)])
+def test_of_equal_ones_the_first_asked_is_best_in_whatever_order_they_end(
+    tmp_path: Path, direction: str, best: int
+) -> None:
+    search = Search(space_of(tmp_path, "RandomSampler", objective={"direction": direction}))
+    asked = [a for a in (search.ask() for _ in range(4)) if a is not None]
+    for number, value in ((3, 50.0), (2, 60.0), (1, 60.0), (0, 50.0)):
+        search.tell(number, "finished", value)
+    assert search.best() == (best, asked[best].params, 60.0 if direction == "maximize" else 50.0)
