@@ -60,7 +60,7 @@ def sweep_s(space: Space, folder: str) -> tuple[float, float]:
     said: list[float] = []
     job = Job(space, f"{folder}/{space.name}", None)
     store = Store(folder, space.name)
-    driver = Driver(job, store, 1, 1, lambda line: said.append(time.perf_counter()), lambda asked: None)
+    driver = Driver(job, store, 1, lambda line: said.append(time.perf_counter()), lambda asked: None)
     driver.begin()
     fit(driver, train_nothing, fits(space.spec.resources), lambda: None, lambda: None)
     driver.end("finished")

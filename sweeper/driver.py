@@ -10,6 +10,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from statistics import fmean, stdev
 from typing import Any, Literal
@@ -20,6 +21,7 @@ from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
 from sweeper.leaderboard import spread, values
+from sweeper.packing import Packing, note
 from sweeper.schema import params_json
 from sweeper.search import Asked, Past, Search
 from sweeper.space import Space
@@ -36,13 +38,12 @@ Answer = Callable[[Asked], list[dict[str, Any]] | None]
 class Driver(Searcher):
     """Asks the search for Ray Tune, and stores what trials report."""
 
-    def __init__(
-        self, job: Job, store: Store, pack: int, tasks: int, say: Callable[[str], None], answer: Answer
-    ) -> None:
-        """``pack``: configurations a trial; ``tasks``: of a run; ``say`` prints a line."""
+    def __init__(self, job: Job, store: Store, tasks: int, say: Callable[[str], None], answer: Answer) -> None:
+        """``tasks``: of a run; ``say`` prints a line."""
         super().__init__(metric="report", mode="max")
         self.job, self.store, self.search = job, store, Search(job.space)
-        self._pack, self._tasks, self._say, self._answer = pack, tasks, say, answer
+        self.packing = Packing(1)
+        self._tasks, self._say, self._answer = tasks, say, answer
         self._packs: dict[str, dict[int, Asked]] = {}
         """configurations in training, by Ray trial and number"""
         self._apart: list[Asked] = []
@@ -62,7 +63,7 @@ class Driver(Searcher):
     def suggest(self, trial_id: str) -> Any:
         """The next pack; FINISHED when all is asked or the budget is spent."""
         pack: dict[int, Asked] = {}
-        while len(pack) < self._pack and not self._spent():
+        while len(pack) < self.packing.pack and not self._spent():
             asked = self._apart.pop(0) if self._apart else self.search.ask()
             if asked is None:
                 break
@@ -86,6 +87,8 @@ class Driver(Searcher):
         report = json.loads(result["report"])
         if "ended" in report:
             self._end(trial_id, report)
+        elif "split" in report:
+            self._split(report["pack"])
         elif "refused" in report:
             self.fail(trial_id, report["refused"])
         else:
@@ -152,9 +155,19 @@ class Driver(Searcher):
         if not report["training"]:
             self.store.folder.child("checkpoints", key).remove()
 
+    def _split(self, pack: str) -> None:
+        """A pack was too large for the device: later ones are smaller, and nobody goes on from its checkpoints."""
+        self.store.folder.child("checkpoints", pack).remove()
+        self.packing = replace(self.packing, pack=max(1, self.packing.pack // 2))
+        note(self.store.folder, self.space.spec.resources, self.packing)
+        self._say(f"out of memory: the pack is trained in halves, later ones are of {self.packing.pack}")
+
     def _finish(self, asked: Asked, attempt: str, pack: str | None, results: list[dict[str, Any]]) -> None:
         """Store, then tell, then say."""
         rows = [result["row"] for result in results]
+        if self.packing.gain is not None:
+            for row in rows:
+                row["packing_saved_s"] = (row.get("device_s") or 0.0) * (self.packing.gain - 1)
         status, value = self._verdict(rows)
         self.store.finish_trial(asked.number, attempt, results, pack=pack, objective=value, params=asked.params)
         self.search.tell(asked.number, status, value)

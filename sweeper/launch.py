@@ -21,6 +21,7 @@ from sweeper.files import Folder
 from sweeper.lease import Lease
 from sweeper.ledger import Ledger
 from sweeper.mailbox import open_mailbox
+from sweeper.packing import Packing, largest, note, noted, rehearse_packs
 from sweeper.preflight import benchmark_of
 from sweeper.query import open_results
 from sweeper.search import Asked
@@ -81,6 +82,7 @@ def _sweep(space: Space, store: Store, benchmark: Benchmark, stop: StopSignal, *
         f"{driver.status.done} stored already, {concurrency} at a time; results in {store.folder}"
     )
     try:
+        driver.packing = _packing(driver, concurrency, stop)
         if space.shares_first_task() and len(benchmark.tasks) > 1:
             _first_task(driver, stop)
         driver.begin()
@@ -98,7 +100,7 @@ def _sweep(space: Space, store: Store, benchmark: Benchmark, stop: StopSignal, *
 
 def _driver(space: Space, store: Store, benchmark: Benchmark, mailbox: str | None) -> Driver:
     job = Job(space, store.folder.path if store.folder.local else str(store.folder), mailbox)
-    return Driver(job, store, _pack(space), len(benchmark.tasks), _say, _answers(space, store, benchmark))
+    return Driver(job, store, len(benchmark.tasks), _say, _answers(space, store, benchmark))
 
 
 def _conclude(driver: Driver) -> int:
@@ -120,20 +122,44 @@ def _first_task(driver: Driver, stop: StopSignal) -> None:
     missing = [c.base_id for c in job.space.configs(first.params) if job.base(c.base_id).read() is None]
     if not missing:
         return
-    resources = job.space.spec.resources
     _say(f"training the first task once for all configurations ({len(missing)} seeds)")
+    spent_s = _on_a_place(driver, stop, train_first_task, first.params)
+    _say(f"first task trained: {spent_s:.1f} device seconds, saved in every other configuration")
+
+
+def _packing(driver: Driver, concurrency: int, stop: StopSignal) -> Packing:
+    """How trials are packed: as an earlier launch has noted, or as a rehearsal says."""
+    space, folder, first = driver.space, driver.store.folder, driver.search.peek()
+    resources = space.spec.resources
+    asked = 1 if resources.pack == "auto" else resources.pack
+    known = noted(folder, resources)
+    if known is not None or first is None:
+        return known or Packing(asked)
+    try:
+        found: Packing = _on_a_place(driver, stop, rehearse_packs, first.params, largest(space, concurrency))
+    except UserError as error:  # which the trials meet as well, and each says so
+        _say(f"packs of {asked}, not measured: {error}")
+        return Packing(asked)
+    note(folder, resources, found)
+    _say(str(found))
+    return found
+
+
+def _on_a_place(driver: Driver, stop: StopSignal, function: Any, *arguments: Any) -> Any:
+    """The answer of a remote function with what a trial gets. Raises UserError, in one line, if there is none."""
+    resources = driver.space.spec.resources
     driver.waits(must_wait(resources))
-    running = train_first_task.options(num_cpus=resources.cpu, num_gpus=resources.gpu, max_retries=3).remote(
-        job, first.params
+    running = function.options(num_cpus=resources.cpu, num_gpus=resources.gpu, max_retries=3).remote(
+        driver.job, *arguments
     )
     while not ray.wait([running], timeout=0.5)[0]:
         stop.check()
     try:
-        spent_s = ray.get(running)
+        return ray.get(running)
     except ray.exceptions.RayError as error:
         raise in_one_line(error) from None
-    driver.waits(None)
-    _say(f"first task trained: {spent_s:.1f} device seconds, saved in every other configuration")
+    finally:
+        driver.waits(None)
 
 
 def _answers(space: Space, store: Store, benchmark: Benchmark) -> Any:
@@ -153,11 +179,6 @@ def _answers(space: Space, store: Store, benchmark: Benchmark) -> Any:
         return found
 
     return answer
-
-
-def _pack(space: Space) -> int:
-    pack = space.spec.resources.pack
-    return 1 if pack == "auto" else pack
 
 
 def _summary(driver: Driver) -> None:

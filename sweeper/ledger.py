@@ -18,6 +18,8 @@ class Ledger:
     """whole runs answered from what another sweep has stored"""
     pruning_s: float
     """tasks that pruned runs did not train, each at the mean of the runs that did; 0 while none has"""
+    packing_s: float
+    """what the runs would have taken more alone, from the time of a step alone and together; 0 if not measured"""
 
     @classmethod
     def of(cls, results: Results, sweep: str) -> Ledger:
@@ -26,8 +28,13 @@ class Ledger:
         return cls(**row)
 
     def __str__(self) -> str:
-        saved = ((self.sharing_s, "shared first tasks"), (self.pruning_s, "pruning"), (self.store_s, "the store"))
-        named = ", ".join(f"{seconds:.0f} by {what}" for seconds, what in saved if seconds)
+        saved = {
+            "shared first tasks": self.sharing_s,
+            "pruning": self.pruning_s,
+            "packs": self.packing_s,
+            "the store": self.store_s,
+        }
+        named = ", ".join(f"{seconds:.0f} by {what}" for what, seconds in saved.items() if seconds)
         return f"{self.spent_s:.0f} device seconds spent; saved: {named or 'none'}"
 
 
@@ -42,6 +49,7 @@ SELECT
     coalesce(sum(saved_s) FILTER (WHERE attempt <> 'from-store'), 0) AS sharing_s,
     coalesce(sum(saved_s) FILTER (WHERE attempt = 'from-store'), 0) AS store_s,
     coalesce(sum((SELECT sum(mean_s) FROM cost WHERE task >= own.tasks_done)) FILTER (WHERE status = 'pruned'), 0)
-        AS pruning_s
+        AS pruning_s,
+    coalesce(sum(packing_saved_s), 0) AS packing_s
 FROM own
 """

@@ -140,6 +140,7 @@ def open_results(results: str | Path | Folder, sweep: str | None = None) -> Resu
 def _seeds_sql() -> str:
     picked = []
     own = {"n": "count(*)", "device_s": "sum(device_s)", "saved_s": "sum(saved_s)"}
+    own["packing_saved_s"] = "sum(packing_saved_s)"
     own["status"] = (
         "CASE WHEN bool_and(status = 'finished') THEN 'finished' "
         "ELSE min(status) FILTER (WHERE status <> 'finished') END"

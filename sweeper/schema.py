@@ -24,6 +24,11 @@ _CONFIGURATION = (
     Column("pack", pa.string(), "the Ray trial whose configurations were trained together"),
     Column("objective", pa.float64(), "mean over the configuration's seeds of the objective's metric; null if none"),
     Column("params_json", pa.string(), "the values that the search varied, by field, as JSON"),
+    Column(
+        "packing_saved_s",
+        pa.float64(),
+        "device time saved by training together, from steps timed when the sweep began; null if they were not",
+    ),
 )
 
 SWEEP_COLUMNS = frozenset(column.name for column in (*_SWEEP, *_CONFIGURATION))

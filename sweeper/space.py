@@ -100,7 +100,9 @@ class Resources(Section):
 
     cpu: float = Field(1, gt=0)
     gpu: float = Field(0, ge=0)
-    pack: int | Literal["auto"] = Field("auto", description="configurations trained together; auto: 1 on a CPU")
+    pack: int | Literal["auto"] = Field(
+        "auto", description="configurations trained together; auto: as many as pay, and fit"
+    )
 
     @model_validator(mode="after")
     def _whole_gpus(self) -> Self:

@@ -113,7 +113,7 @@ def train_pack(config: Mapping[str, Any], job: Job) -> None:
         tune.report({"report": json.dumps(content)})
 
     try:
-        _use(job.space.spec.resources)
+        use(job.space.spec.resources)
         train_within_memory(job, pack, report)
     except UserError as error:  # another try would end the same: Ray Tune is not to make one
         report({"refused": str(error)})
@@ -122,8 +122,8 @@ def train_pack(config: Mapping[str, Any], job: Job) -> None:
 def train_within_memory(job: Job, pack: Mapping[int, list[RunConfig]], report: Report) -> None:
     """Train the configurations, by number, together; where the device's memory is too small, one half after the other.
 
-    ``report`` hears of every task, and of every configuration as soon as it has ended. Raises TrialError where not
-    even one configuration fits.
+    ``report`` hears of every task, of every configuration as soon as it has ended, and of a pack that is split. Raises
+    TrialError where not even one configuration fits.
     """
     configs = [c for own in pack.values() for c in own]
     owners = [number for number, own in pack.items() for _ in own]
@@ -142,6 +142,7 @@ def train_within_memory(job: Job, pack: Mapping[int, list[RunConfig]], report: R
         left = [number for number in pack if number not in reporter.ended]
         if len(left) < 2:
             raise TrialError(f"out of memory: a configuration with {len(pack[left[0]])} seeds is too large") from None
+    report({"pack": reporter.pack, "split": True})
     gc.collect()  # what the failed run held
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -152,7 +153,7 @@ def train_within_memory(job: Job, pack: Mapping[int, list[RunConfig]], report: R
 @ray.remote
 def train_first_task(job: Job, params: Params) -> float:
     """Train what all trials share, once. Returns the device seconds spent."""
-    _use(job.space.spec.resources)
+    use(job.space.spec.resources)
     return train_base(job.space.configs(params), job.options, job.base)
 
 
@@ -208,7 +209,7 @@ def plain(result: RunResult) -> dict[str, Any]:
     return {"row": row, "tasks": result.tasks, "epochs": result.epochs, "classes": result.classes}
 
 
-def _use(resources: Resources) -> None:
+def use(resources: Resources) -> None:
     """Raises TrialError where Ray has given a GPU that PyTorch does not see."""
     torch.set_num_threads(max(1, int(resources.cpu)))
     if resources.gpu and not torch.cuda.is_available():

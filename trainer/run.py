@@ -72,18 +72,20 @@ def run(
     checkpoint: ckpt.Slot | None = None,
     base: BaseSlots | None = None,
     observer: Observer | None = None,
+    benchmark: Benchmark | None = None,
 ) -> list[RunResult]:
     """Train all configurations together and return their results in the same order.
 
     ``checkpoint``: resumed from if it holds these runs, kept up to date after every task, and every few epochs
     if the options say so. ``base``: the first task is trained once for all that agree on it, and looked up here.
+    ``benchmark``: trained and measured on instead of what the configurations describe.
 
     Raises ConfigError if the configurations cannot be members of one pass, DataError if the images do not
     hold what they ask for, CheckpointError if the checkpoint belongs to other runs.
     """
     options = options or Options()
     with deterministic(options.deterministic):
-        return _Session(list(configs), options, checkpoint, observer or Observer()).run(base)
+        return _Session(list(configs), options, checkpoint, observer or Observer(), benchmark).run(base)
 
 
 def train_base(configs: Sequence[RunConfig], options: Options, base: BaseSlots) -> float:
@@ -107,14 +109,19 @@ class _Session:
     """One call of ``run``: a state and what belongs to it."""
 
     def __init__(
-        self, configs: list[RunConfig], options: Options, checkpoint: ckpt.Slot | None, observer: Observer
+        self,
+        configs: list[RunConfig],
+        options: Options,
+        checkpoint: ckpt.Slot | None,
+        observer: Observer,
+        benchmark: Benchmark | None = None,
     ) -> None:
         _check_fusable(configs)
         self.configs, self.options, self.checkpoint, self.observer = configs, options, checkpoint, observer
         self.run_ids = [config.run_id for config in configs]
         device = options.resolve_device()
         precision = options.resolve_precision()
-        self.benchmark = on_device(build(configs[0].data, configs[0].protocol), device)
+        self.benchmark = on_device(benchmark or build(configs[0].data, configs[0].protocol), device)
         self.tasks = len(self.benchmark.tasks)
         self.compiled = options.compile
         self.results: dict[int, RunResult] = {}

@@ -23,7 +23,9 @@ def run(trial: int, status: str, tasks: int, *, saved_s: float = 0.0, attempt: s
 
 def test_spent_and_spared_add_up(tmp_path: Path) -> None:
     store = Store(tmp_path, "s")
-    store.finish_trial(0, "a", [run(0, "finished", 3)])
+    packed = run(0, "finished", 3)
+    packed["row"]["packing_saved_s"] = 90.0
+    store.finish_trial(0, "a", [packed])
     store.finish_trial(1, "a", [run(1, "finished", 3, saved_s=10.0)])
     store.finish_trial(2, "a", [run(2, "pruned", 1, saved_s=10.0)])
     store.finish_trial(3, "a", [run(3, "diverged", 2, saved_s=10.0)])
@@ -33,8 +35,10 @@ def test_spent_and_spared_add_up(tmp_path: Path) -> None:
         task |= {"saved_s": task["device_s"], "device_s": 0.0}
     store.finish_trial(4, "from-store", [held])
     found = Ledger.of(open_results(tmp_path), "s")
-    assert found == Ledger(spent_s=60 + 50 + 0 + 20, sharing_s=30, store_s=60, pruning_s=20 + 30)
-    assert str(found) == "130 device seconds spent; saved: 30 by shared first tasks, 50 by pruning, 60 by the store"
+    assert found == Ledger(spent_s=60 + 50 + 0 + 20, sharing_s=30, store_s=60, pruning_s=20 + 30, packing_s=90)
+    assert str(found) == (
+        "130 device seconds spent; saved: 30 by shared first tasks, 50 by pruning, 90 by packs, 60 by the store"
+    )
 
 
 def test_without_a_finished_run_nobody_knows_what_pruning_spared(tmp_path: Path) -> None:

@@ -1,0 +1,162 @@
+"""How many configurations one trial trains together: ``resources.pack``, or for ``auto`` what a rehearsal says.
+
+A rehearsal trains a few steps of one run, then of a configuration's seeds together, then of twice as many, and so on,
+where a trial would. More are taken as long as each run's share of a step falls, and the memory allows it.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import ray
+import torch
+from pydantic import TypeAdapter, ValidationError
+
+from sweeper.files import Folder
+from sweeper.space import Params, Resources, Space
+from sweeper.trial import Job, use
+from trainer.rehearsal import Needs, rehearse
+
+_FILE = "packing.json"
+_WORTH = 0.95
+"""more are taken where a run's share of a step is less than this times that in the smaller pack"""
+_PATIENCE_S = 8.0
+"""no rehearsal is begun that would end later"""
+_STEPS = 12
+"""of a rehearsal, about"""
+_ROUNDS = 4
+"""packs that a place trains one after another, at least: the search learns from one for the next"""
+_FILLED = 0.9
+"""of the memory: the rest is for what a rehearsal does not see"""
+
+
+@dataclass(frozen=True)
+class Packing:
+    """What was chosen, and the step of such a pack where it was measured."""
+
+    pack: int
+    """configurations of one trial"""
+    members: int | None = None
+    """runs trained together"""
+    alone_s: float | None = None
+    """a step of one run alone"""
+    step_s: float | None = None
+    """a step of all runs of the pack"""
+    peak_bytes: int | None = None
+
+    @property
+    def gain(self) -> float | None:
+        """Device time of a run alone over its share of the pack's; None where it was not measured."""
+        if self.members is None or self.alone_s is None or self.step_s is None:
+            return None
+        return self.alone_s * self.members / self.step_s
+
+    def __str__(self) -> str:
+        each = f"{self.pack} configuration{'s' if self.pack > 1 else ''} a trial"
+        if self.gain is None:
+            return each
+        memory = "" if self.peak_bytes is None else f", {self.peak_bytes / 2**30:.2g} GiB"
+        return f"{each}: {self.members} runs together, each {self.gain:.2g} times as fast as alone{memory}"
+
+
+def choose(
+    asked: int | None,
+    seeds: int,
+    most: int,
+    rehearse: Callable[[int], Needs],
+    budget_bytes: int | None = None,
+    patience_s: float = _PATIENCE_S,
+) -> Packing:
+    """The packing of configurations with ``seeds`` runs each.
+
+    ``asked``: configurations a trial, or None for the best of 1, 2, 4 ... up to ``most``. ``rehearse`` is given a
+    number of runs; what would end after ``patience_s``, or not fit ``budget_bytes``, is not tried.
+    """
+    deadline = time.monotonic() + patience_s
+    chosen = Packing(asked or 1)
+    try:
+        alone = found = rehearse(1)
+        for pack in [asked] if asked else [2**k for k in range(most.bit_length())]:
+            members = pack * seeds
+            if time.monotonic() + _STEPS * found.step_s * members / found.members > deadline:
+                break
+            if budget_bytes is not None and _expected_bytes(alone, found, members) > budget_bytes:
+                break
+            found = rehearse(members) if members > 1 else alone
+            packing = Packing(pack, members, alone.step_s, found.step_s, found.peak_bytes)
+            if chosen.gain is not None and packing.gain is not None and chosen.gain > _WORTH * packing.gain:
+                break
+            chosen = packing
+    except torch.OutOfMemoryError:  # of a pack: then the last one it is; of one run: its trial will say so
+        pass
+    return chosen
+
+
+def _expected_bytes(alone: Needs, found: Needs, members: int) -> float:
+    if alone.peak_bytes is None or found.peak_bytes is None:
+        return 0.0
+    if found.members == alone.members:
+        return alone.peak_bytes * members
+    each = (found.peak_bytes - alone.peak_bytes) / (found.members - alone.members)
+    return found.peak_bytes + each * (members - found.members)
+
+
+def largest(space: Space, concurrency: int) -> int:
+    """Configurations that ``auto`` may put into one pack: 1 where a dimension keeps them from being in one."""
+    fusable = {f"method.{field}" for field in space.base.method.fusable_fields()}
+    if not set(space.spec.vary) <= fusable:
+        return 1
+    return max(1, space.spec.trials // (_ROUNDS * concurrency))
+
+
+@ray.remote
+def rehearse_packs(job: Job, params: Params, most: int) -> Packing:
+    """Choose where a trial would run, with what a trial has."""
+    resources = job.space.spec.resources
+    use(resources)
+    config = job.space.configs(params)[0]
+
+    def together(members: int) -> Needs:
+        return rehearse([config.model_copy(update={"seed": seed}) for seed in range(members)], job.options)
+
+    asked = None if resources.pack == "auto" else resources.pack
+    return choose(asked, len(job.space.spec.seeds), most, together, _budget_bytes(resources))
+
+
+def _budget_bytes(resources: Resources) -> int | None:
+    """Memory that one trial may fill; None where nobody says."""
+    if resources.gpu:
+        free, total = torch.cuda.mem_get_info()
+        return int(_FILLED * min(free, total * min(1.0, resources.gpu)))
+    here = ray.get_runtime_context().get_node_id()
+    has: dict[str, float] = next((node["Resources"] for node in ray.nodes() if node["NodeID"] == here), {})
+    places = max(1, math.floor(has.get("CPU", 0.0) / resources.cpu))
+    return int(_FILLED * has["memory"] / places) if "memory" in has else None
+
+
+@dataclass(frozen=True)
+class _Noted:
+    """What a sweep's folder says: a later launch with the same resources measures nothing again."""
+
+    resources: Resources
+    packing: Packing
+
+
+_NOTED = TypeAdapter(_Noted)
+
+
+def noted(sweep: Folder, resources: Resources) -> Packing | None:
+    """What an earlier launch has chosen with these resources."""
+    try:
+        found = _NOTED.validate_json(sweep.read_bytes(_FILE))
+    except (FileNotFoundError, ValidationError):
+        return None
+    return found.packing if found.resources == resources else None
+
+
+def note(sweep: Folder, resources: Resources, packing: Packing) -> None:
+    """Keep what was chosen in the sweep's folder."""
+    sweep.write(_FILE, _NOTED.dump_json(_Noted(resources, packing), indent=1))

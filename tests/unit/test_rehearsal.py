@@ -1,0 +1,56 @@
+"""What a rehearsal finds of runs: real steps of every method, on few images."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from support.runs import FEW_IMAGES, tiny_run
+from trainer.data.tasks import build
+from trainer.loop import EpochReport
+from trainer.methods.base import names
+from trainer.precision import Options
+from trainer.rehearsal import _few_images, _Watch, rehearse
+
+CPU = Options(device="cpu")
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_method_can_be_rehearsed(name: str) -> None:
+    found = rehearse([tiny_run(name, seed=seed, data=FEW_IMAGES) for seed in range(3)], CPU)
+    assert found.members == 3
+    assert found.step_s > 0
+
+
+def test_more_runs_take_more_memory_and_longer_steps() -> None:
+    few, many = (rehearse([tiny_run("finetune", seed=seed) for seed in range(m)], CPU) for m in (1, 64))
+    assert many.step_s > few.step_s
+    if few.peak_bytes is not None and many.peak_bytes is not None:
+        assert many.peak_bytes > few.peak_bytes
+
+
+def test_the_random_state_is_left_alone() -> None:
+    before = torch.get_rng_state()
+    rehearse([tiny_run("finetune", data=FEW_IMAGES)], CPU)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("tasks", [1, 2, 5])
+def test_every_class_is_there_in_two_tasks_of_about_a_batch(tasks: int) -> None:
+    config = tiny_run("finetune", data=FEW_IMAGES, protocol={"kind": "lfs", "tasks": tasks})
+    whole = build(config.data, config.protocol)
+    short = _few_images(whole, 32)
+    assert len(short.tasks) == min(2, tasks)
+    shown = torch.cat([short.train_labels_N[task.train_N] for task in short.tasks])
+    assert shown.unique().tolist() == list(range(10))
+    assert (shown.diff() >= 0).all()
+    assert [task.first for task in short.tasks][-1] == whole.tasks[-1].first
+    assert all(16 <= len(task.train_N) <= 32 for task in short.tasks)
+    assert short.eval_labels_N.tolist() == list(range(10))
+
+
+def test_what_is_timed_is_the_last_task_warmed_up() -> None:
+    watch = _Watch(2)
+    for task, wall_s in ((0, 9.0), (0, 9.0), (1, 9.0), (1, 0.2), (1, 0.1)):
+        watch.on_epoch(EpochReport(task, "train", 0, 5, 2, 0.1, {}, [], wall_s))
+    assert watch.step_s == [0.1, 0.05]

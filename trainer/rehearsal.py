@@ -1,0 +1,120 @@
+"""What runs will take of a device, from a few steps of their last task: the time of a step, and the memory."""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from trainer.config import RunConfig
+from trainer.data.tasks import Benchmark, Task, build
+from trainer.loop import EpochReport
+from trainer.precision import Options
+from trainer.run import Observer, run
+
+_EPOCHS = 5
+_ENOUGH_S = 0.5
+"""of timed epochs; one is timed in any case"""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Of runs that are trained together."""
+
+    members: int
+    step_s: float
+    """a step of all of them, median"""
+    peak_bytes: int | None
+    """at the most: what is reserved on the GPU, or what the process holds; None on a system that does not say"""
+
+
+def rehearse(configs: Sequence[RunConfig], options: Options) -> Needs:
+    """Train the configurations together on few images: all old classes as one task, then the last task.
+
+    Raises what ``trainer.run.run`` raises, and torch.OutOfMemoryError.
+    """
+    config = configs[0]
+    benchmark = _few_images(build(config.data, config.protocol), config.optim.batch_size)
+    watch = _Watch(len(benchmark.tasks))
+    peak_bytes = _watched_peak(options.resolve_device())
+    with contextlib.suppress(_Enough):
+        run([_shortened(config) for config in configs], options, benchmark=benchmark, observer=watch)
+    return Needs(len(configs), statistics.median(watch.step_s), peak_bytes())
+
+
+def _shortened(config: RunConfig) -> RunConfig:
+    optim = config.optim.model_copy(update={"epochs": _EPOCHS, "milestones": ()})
+    return config.model_copy(update={"optim": optim, "stage2": None})
+
+
+def _few_images(benchmark: Benchmark, batch: int) -> Benchmark:
+    """Two tasks of about a batch, with images of every class; one image of each class to measure on."""
+    *old, last = benchmark.tasks
+    spans = [(0, last.first), (last.first, last.classes)] if old else [(0, last.classes)]
+    nothing = torch.empty(0, dtype=torch.int64)
+    tasks = [
+        Task(index, first, classes, _spread(benchmark.counts_C, first, classes, batch), eval_N=nothing)
+        for index, (first, classes) in enumerate(spans)
+    ]
+    eval_counts_C = torch.tensor(benchmark.eval_counts_C)
+    shown_N = (eval_counts_C.cumsum(0) - eval_counts_C)[eval_counts_C > 0]
+    return replace(
+        benchmark,
+        tasks=tuple(tasks),
+        eval_pixels_NCHW=benchmark.eval_pixels_NCHW[shown_N],
+        eval_labels_N=benchmark.eval_labels_N[shown_N],
+        eval_counts_C=tuple(eval_counts_C.clamp_max(1).tolist()),
+    )
+
+
+def _spread(counts_C: Tensor, first: int, classes: int, images: int) -> Tensor:
+    """Indices of about so many images, as many of each class, one at least; a small class's come again."""
+    starts_C = counts_C.cumsum(0) - counts_C
+    each = torch.arange(max(1, images // classes))
+    index_cn = [starts_C[c] + each % counts_C[c] for c in range(first, first + classes) if counts_C[c] > 0]
+    return torch.cat(index_cn)
+
+
+class _Enough(Exception):
+    """Raised when enough epochs have been timed."""
+
+
+class _Watch(Observer):
+    """Times the epochs of the last task but its first, in which kernels are chosen and memory is taken."""
+
+    def __init__(self, tasks: int) -> None:
+        self.step_s: list[float] = []
+        self._last, self._warm, self._timed_s = tasks - 1, False, 0.0
+
+    def on_epoch(self, report: EpochReport) -> None:
+        if report.task < self._last:
+            return
+        if self._warm:
+            self.step_s.append(report.wall_s / report.steps)
+            self._timed_s += report.wall_s
+            if self._timed_s > _ENOUGH_S:
+                raise _Enough
+        self._warm = True
+
+
+def _watched_peak(device: torch.device) -> Callable[[], int | None]:
+    """What asks for the peak from now on."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+        return lambda: torch.cuda.max_memory_reserved(device)
+    try:
+        with open("/proc/self/clear_refs", "w") as file:
+            file.write("5")  # the kernel's mark of the peak is what is held now
+    except OSError:
+        return lambda: None
+    return _resident_peak
+
+
+def _resident_peak() -> int | None:
+    with open("/proc/self/status") as file:
+        return next((int(line.split()[1]) << 10 for line in file if line.startswith("VmHWM:")), None)
