@@ -1,4 +1,4 @@
-"""A whole run: all tasks, exemplars and evaluations; against the released code's with ``--peer``.
+"""A whole run: all tasks, exemplars and evaluations; against another project's code with ``--peer``.
 
 ``python -m benchmarks.run --small --device cpu --peer DIR``. Both sides train the same images, tasks, epochs and
 batches in one process, in turn. Their accuracies stand beside the times: whoever learns nothing is fast.
@@ -7,55 +7,71 @@ batches in one process, in turn. Their accuracies stand beside the times: whoeve
 from __future__ import annotations
 
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 
-from benchmarks import peer, timing
+from benchmarks import timing
+from benchmarks.peers.options import add_options, chosen
 from trainer.data.tasks import build
 from trainer.errors import exit_code
-from trainer.run import run
+from trainer.loop import EpochReport
+from trainer.run import Observer, run
 
-OURS, PEER = "this trainer", "released code"
+OURS = "this trainer"
+
+
+class _Epochs(Observer):
+    """Seconds of all epochs."""
+
+    wall_s = 0.0
+
+    def on_epoch(self, report: EpochReport) -> None:
+        self.wall_s += report.wall_s
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = timing.parser("run", "A whole run, against the released code's.")
-    peer.add_options(parser)
+    parser = timing.parser("run", "A whole run, against another project's.")
+    add_options(parser)
     arguments = parser.parse_args(argv)
     config, options = timing.chosen(arguments)
-    benchmark = build(config.data, config.protocol)
-    accuracy: dict[str, list[float]] = {OURS: [], PEER: []}
+    peer = chosen(arguments, config, build(config.data, config.protocol), options.resolve_device())
+    epochs_s: timing.Seconds = defaultdict(list)
+    accuracy: dict[str, list[float]] = defaultdict(list)
 
     def ours() -> None:
-        (result,) = run([config], options)
+        observer = _Epochs()
+        (result,) = run([config], options, observer=observer)
+        epochs_s[OURS].append(observer.wall_s)
         accuracy[OURS].append(result.row["acc_task_mean_pct"])
 
     sides: dict[str, Callable[[], float | None]] = {OURS: ours}
-    if arguments.peer:
-        released = peer.ReleasedCode(
-            arguments.peer, config, benchmark, options.resolve_device(), arguments.peer_workers
-        )
+    if peer:
 
         def theirs() -> None:
-            released.run()
-            accuracy[PEER].append(released.acc_pct)
+            peer.run()
+            epochs_s[peer.title].append(peer.epochs_s)
+            accuracy[peer.title].append(peer.acc_pct)
 
-        sides[PEER] = theirs
+        sides[peer.title] = theirs
     seconds = timing.alternate(sides, arguments.rounds)
+    epochs_s, accuracy = ({name: found[1:] for name, found in each.items()} for each in (epochs_s, accuracy))
     rows = [
         [
             name,
             timing.spread(found),
             timing.spread(timing.ratios(seconds, name, OURS)),
+            timing.spread(epochs_s[name]),
+            timing.spread(timing.ratios(epochs_s, name, OURS)),
             timing.spread(accuracy[name], 4),
         ]
         for name, found in seconds.items()
     ]
     timing.publish(
         arguments.name,
-        [timing.described(config, options, arguments)],
-        ("one run", "s", "times this trainer", "ACC %"),
+        [timing.described(config, options, arguments), peer.described() if peer else ""],
+        ("one run", "s", "times this trainer", "its epochs, s", "times this trainer's", "ACC %"),
         rows,
-        {"run_s": seconds, "acc_pct": accuracy, "config_id": config.config_id},
+        {"run_s": seconds, "epochs_s": epochs_s, "acc_pct": accuracy, "config_id": config.config_id},
     )
     return 0
 

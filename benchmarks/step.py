@@ -1,7 +1,7 @@
-"""A training step: the whole method's against plain cross-entropy's, and against the released code's with ``--peer``.
+"""A training step: the whole method's against plain cross-entropy's, and against another project's with ``--peer``.
 
-``python -m benchmarks.step --small --device cpu``. Timed are the steps of the last task's epochs, with their images and
-their distillation; both sides train the same run in turn, in one process.
+``python -m benchmarks.step --small --device cpu``. Timed are the steps of the last task's first stage, with
+their images and their distillation; all sides train the same run in turn, in one process.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import statistics
 import sys
 from collections.abc import Callable, Sequence
 
-from benchmarks import peer, timing
+from benchmarks import timing
+from benchmarks.peers.options import add_options, chosen
 from trainer.config import RunConfig
 from trainer.data.tasks import build
 from trainer.errors import exit_code
@@ -19,17 +20,20 @@ from trainer.methods.base import find
 from trainer.precision import Options
 from trainer.run import Observer, run
 
-PLAIN, WHOLE, PEER = "cross-entropy", "whole method", "released code"
+PLAIN, WHOLE = "cross-entropy", "whole method"
 
 
 class _LastTask(Observer):
-    """Seconds of a step in the last task, epoch by epoch."""
+    """Seconds of a step in the last task's first stage, epoch by epoch."""
 
     def __init__(self, tasks: int) -> None:
-        self._last, self.step_s = tasks - 1, list[float]()
+        self._last, self._stage, self.step_s = tasks - 1, "", list[float]()
 
     def on_epoch(self, report: EpochReport) -> None:
-        if report.task == self._last:
+        if report.task != self._last:
+            return
+        self._stage = self._stage or report.stage
+        if report.stage == self._stage:
             self.step_s.append(report.wall_s / report.steps)
 
 
@@ -42,26 +46,24 @@ def step_s(config: RunConfig, options: Options, tasks: int) -> float:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = timing.parser("step", "A training step of the whole method against a plain one.")
-    peer.add_options(parser)
+    add_options(parser)
     arguments = parser.parse_args(argv)
     config, options = timing.chosen(arguments)
     benchmark = build(config.data, config.protocol)
+    peer = chosen(arguments, config, benchmark, options.resolve_device())
     tasks = len(benchmark.tasks)
     plain = config.model_copy(update={"method": find("finetune")()})
     sides: dict[str, Callable[[], float | None]] = {
         PLAIN: lambda: step_s(plain, options, tasks),
         WHOLE: lambda: step_s(config, options, tasks),
     }
-    if arguments.peer:
-        released = peer.ReleasedCode(
-            arguments.peer, config, benchmark, options.resolve_device(), arguments.peer_workers
-        )
+    if peer:
 
-        def released_step_s() -> float:
-            released.run()
-            return statistics.median(released.step_s)
+        def peer_step_s() -> float:
+            peer.run()
+            return statistics.median(peer.step_s)
 
-        sides[PEER] = released_step_s
+        sides[peer.title] = peer_step_s
     seconds = timing.alternate(sides, arguments.rounds)
     rows = [
         [name, timing.spread([s * 1e3 for s in found]), timing.spread(timing.ratios(seconds, name, PLAIN))]
@@ -69,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     ]
     timing.publish(
         arguments.name,
-        [timing.described(config, options, arguments)],
+        [timing.described(config, options, arguments), peer.described() if peer else ""],
         ("step of the last task", "ms", "times the cross-entropy step"),
         rows,
         {"step_s": seconds, "config_id": config.config_id},

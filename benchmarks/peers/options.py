@@ -1,0 +1,41 @@
+"""``--peer``: which project a checkout is of, told by its files."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from benchmarks.peers.base import Peer
+from benchmarks.peers.long_tailed_cil import LongTailedCil
+from benchmarks.peers.pycil import PyCil
+from benchmarks.peers.released import ReleasedCode
+from trainer.config import RunConfig
+from trainer.data.tasks import Benchmark
+from trainer.errors import ConfigError
+
+PEERS: tuple[type[Peer], ...] = (ReleasedCode, LongTailedCil, PyCil)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """``--peer`` and ``--peer-workers``."""
+    known = ", ".join(peer.repository for peer in PEERS)
+    parser.add_argument("--peer", type=Path, metavar="DIR", help=f"a checkout of one of {known}")
+    parser.add_argument("--peer-workers", type=int, metavar="N", help="its loader processes (default: its own)")
+
+
+def find(root: Path) -> type[Peer]:
+    """The peer whose checkout ``root`` is. Raises ConfigError if it is none's."""
+    for peer in PEERS:
+        if (root / peer.mark).is_file():
+            return peer
+    marks = ", ".join(f"{peer.repository} ({peer.mark})" for peer in PEERS)
+    raise ConfigError(f"{root} is no checkout that is known by its files", field="--peer", allowed=marks)
+
+
+def chosen(arguments: argparse.Namespace, config: RunConfig, benchmark: Benchmark, device: torch.device) -> Peer | None:
+    """The peer of ``--peer``, ready to run, or None. Raises ConfigError if it cannot run ``config``."""
+    if arguments.peer is None:
+        return None
+    return find(arguments.peer)(arguments.peer.resolve(), config, benchmark, device, arguments.peer_workers)
