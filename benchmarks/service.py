@@ -7,10 +7,12 @@ cluster is there before; what is timed begins where a launch on it would.
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from ray import tune
 from benchmarks import timing
 from sweeper.cluster import connected, fits
 from sweeper.driver import Driver
+from sweeper.query import open_results
 from sweeper.space import Space, load_space
 from sweeper.store import Store
 from sweeper.trial import Job
@@ -28,8 +31,10 @@ from sweeper.tuning import fit
 from trainer.errors import exit_code
 from trainer.tables import config_row
 
+ROOT = Path(__file__).parents[1]
+DIGITS = ROOT / "search_spaces" / "digits.yaml"
 SPACE = {
-    "base": str(Path(__file__).parents[1] / "runs" / "digits_lfs5.yaml"),
+    "base": str(ROOT / "runs" / "digits_lfs5.yaml"),
     "vary": {
         "method.alpha": {"type": "float", "low": 0.05, "high": 10.0, "log": True},
         "method.lambda": {"type": "float", "low": 0.05, "high": 5.0, "log": True},
@@ -69,17 +74,30 @@ def sweep_s(space: Space, folder: str) -> tuple[float, float]:
     return said[0] - started, time.perf_counter() - started
 
 
+def launch_s(address: str) -> float:
+    """Seconds from the command to where its first trial begins to train, behind the first task that all share."""
+    with tempfile.TemporaryDirectory() as folder:
+        words = ["-m", "sweeper.launch", str(DIGITS), "--trials", "1", "--results", folder, "--address", address]
+        began = datetime.now(UTC)
+        subprocess.run([sys.executable, *words], check=True, capture_output=True)
+        (row,) = open_results(folder).sql("SELECT min(started_at) AS at FROM trials").arrow().to_pylist()
+    return float((row["at"] - began).total_seconds())
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = timing.parser("service", "What the service itself costs.", run_file=False)
     parser.add_argument("--configurations", type=int, default=1000, help="default: %(default)s")
     parser.add_argument("--address", help="of a Ray cluster (default: one is started here, and not timed)")
     parser.set_defaults(rounds=3)
     arguments = parser.parse_args(argv)
-    first, whole, each = "to the first report", "the whole sweep", "between configurations"
-    found: timing.Seconds = {first: [], whole: [], each: []}
+    launch, first = "a launch, to the first step of its first trial", "configurations that train nothing: to the first"
+    whole, each = "all of them", "between two of them"
+    found: timing.Seconds = {launch: [], first: [], whole: [], each: []}
     with connected(arguments.address):
         room = int(ray.cluster_resources()["CPU"])
+        cluster = ray.get_runtime_context().gcs_address
         for _ in range(arguments.rounds):
+            found[launch].append(launch_s(cluster))
             with tempfile.TemporaryDirectory() as folder:
                 file = Path(folder) / "nothing.yaml"
                 file.write_text(yaml.safe_dump({**SPACE, "trials": arguments.configurations}))
@@ -90,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"first report after {first_s:.1f} s, all after {whole_s:.1f} s", flush=True)
     about = (
         f"{arguments.configurations} configurations that train nothing, TPE over three dimensions, {room} at a time; "
-        f"{arguments.rounds} sweeps on one cluster, median (least to most)."
+        f"{arguments.rounds} sweeps on one cluster, median (least to most). The launch is a command, of {DIGITS.name}."
     )
     table = [[what, timing.spread(seconds)] for what, seconds in found.items()]
     timing.publish(arguments.name, [about], ("what", "s"), table, {"seconds": found})

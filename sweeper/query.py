@@ -84,6 +84,7 @@ class Results:
             connection.register(name, table)
         connection.execute(f"CREATE VIEW seeds AS {_seeds_sql()}")
         connection.execute(f"CREATE VIEW best AS {_best_sql(self._objectives())}")
+        connection.execute(f"CREATE VIEW ledger AS {_LEDGER_SQL}")
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute("SET enable_external_access = false; SET lock_configuration = true")
         return connection
@@ -92,8 +93,10 @@ class Results:
         """The tables; those that the query does not name, nor needs, are empty, as reading them takes time."""
         words = set(re.findall(r"\w+", query.lower()))
         needed = words & set(schema.tables())
-        if words & {"best", "seeds", *DETAILS}:
+        if words & {"best", "seeds", "ledger", *DETAILS}:
             needed.add("trials")
+        if "ledger" in words:
+            needed.add("tasks")
         # Trials first: details are written before the row in trials that makes them count.
         order = sorted(schema.tables(), key=lambda name: name != "trials")
         found = {
@@ -173,6 +176,25 @@ def _best_sql(objectives: list[dict[str, Any]]) -> str:
         QUALIFY row_number() OVER (
             PARTITION BY sweep ORDER BY CASE direction WHEN 'minimize' THEN mean ELSE -mean END, trial
         ) = 1"""
+
+
+_LEDGER_SQL = """
+    WITH cost AS (
+        SELECT sweep, task, avg(device_s + saved_s) AS mean_s FROM tasks
+        WHERE (sweep, run_id) IN (SELECT (sweep, run_id) FROM trials WHERE status = 'finished') GROUP BY sweep, task
+    ),
+    missing AS (
+        SELECT trials.sweep, sum(mean_s) AS pruned_s FROM trials JOIN cost USING (sweep)
+        WHERE status = 'pruned' AND task >= tasks_done GROUP BY trials.sweep
+    )
+    SELECT
+        sweeps.sweep,
+        coalesce(sum(device_s), 0) AS spent_s,
+        coalesce(sum(saved_s) FILTER (WHERE attempt <> 'from-store'), 0) AS sharing_s,
+        coalesce(any_value(pruned_s), 0) AS pruning_s,
+        coalesce(sum(packing_saved_s), 0) AS packing_s,
+        coalesce(sum(saved_s) FILTER (WHERE attempt = 'from-store'), 0) AS store_s
+    FROM sweeps LEFT JOIN trials USING (sweep) LEFT JOIN missing USING (sweep) GROUP BY sweeps.sweep"""
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -130,6 +130,24 @@ BEST = (
 )
 
 
+LEDGER = (
+    SWEEPS[0],
+    Column("spent_s", pa.float64(), "device seconds of all runs"),
+    Column("sharing_s", pa.float64(), "saved: first tasks taken over from another run"),
+    Column(
+        "pruning_s",
+        pa.float64(),
+        "saved: tasks that pruned runs did not train, each at the mean of finished runs; 0 while none has finished",
+    ),
+    Column(
+        "packing_s",
+        pa.float64(),
+        "saved: what the runs would have taken more alone, by the time of a step alone and together; 0 if not measured",
+    ),
+    Column("store_s", pa.float64(), "saved: whole runs answered from what a sweep has stored"),
+)
+
+
 def seeds() -> tuple[Column, ...]:
     """The columns of the view ``seeds``."""
     metrics = [
@@ -165,7 +183,7 @@ def std_name(accuracy: str) -> str:
 
 def views() -> dict[str, tuple[Column, ...]]:
     """The columns of what ``sweeper.query`` derives from the tables, by the view's name."""
-    return {"seeds": seeds(), "best": BEST, "sweeps": SWEEPS}
+    return {"seeds": seeds(), "best": BEST, "ledger": LEDGER, "sweeps": SWEEPS}
 
 
 # -- the page --------------------------------------------------------------------------------------
@@ -179,6 +197,7 @@ _ABOUT = {
     "promotions": "One row a decision about a run file.",
     "seeds": "One row a configuration: its seeds together.",
     "best": "One row a sweep: of the configurations whose seeds all finished, the best by the sweep's objective.",
+    "ledger": "One row a sweep: what it has cost and what it was spared, in device seconds.",
     "sweeps": "One row a sweep: its objective.",
 }
 

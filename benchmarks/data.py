@@ -1,0 +1,120 @@
+"""Images on their way to the network: crops of whole batches against one image at a time, and decoding by all cores.
+
+``python -m benchmarks.data``, with the folder $IMAGENET32_100. Crops are torchvision's random resized crop and flip, of
+decoded images on both sides; at 224 pixels the same images are stored at 256.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from typing import Any
+from unittest import mock
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from benchmarks import timing
+from trainer.config import DataConfig
+from trainer.data import decode
+from trainer.data.augment import STATISTICS, augment, draws
+from trainer.data.sources import load
+from trainer.data.torchvision_datasets import datasets
+from trainer.errors import exit_code
+from trainer.precision import Options
+from trainer.provenance import device_name
+from trainer.runfile import load_run
+
+TOGETHER, ONE_BY_ONE = "a batch together", "torchvision, one by one"
+SIZES = {"32 pixels": {}, "224 pixels": {"resize": 256, "crop": 224, "pad": 0}}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = timing.parser("data", "Crops of whole batches, and decoding by all cores.", run_file=False)
+    parser.add_argument("--run", default="runs/imagenet32_lt_lfs10.yaml", help="whose images (default: %(default)s)")
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--device", default="auto")
+    arguments = parser.parse_args(argv)
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    device = Options(device=arguments.device).resolve_device()
+    data = load_run(arguments.run).config.data
+    rows, content = [], {}
+    for size, changes in SIZES.items():
+        crops = _Crops(data, data.model_copy(update=changes), arguments.batch, device)
+        found = timing.alternate({TOGETHER: crops.together, ONE_BY_ONE: crops.one_by_one}, arguments.rounds)
+        rows += _rows(f"crops, {size}", found, TOGETHER, arguments.batch)
+        content[size] = found
+    cores = decode.cores()
+    source = load(data)
+    images = len(source.train.labels_N) + len(source.test.labels_N)
+    sides: dict[str, Callable[[], None]] = {f"{n} cores": lambda n=n: _decode(data, n) for n in sorted({1, cores})}
+    found = timing.alternate(sides, arguments.rounds)
+    rows += _rows("decoding, cache written", found, f"{cores} cores", images)
+    content["decoding"] = found
+    about = (
+        f"Images of {arguments.run}; crops in batches of {arguments.batch} on {device_name(device)} with "
+        f"{torch.get_num_threads()} threads, torchvision's on one core of the CPU; decoded are its training and test "
+        f"images. {arguments.rounds} rounds, sides in turn, median (least to most). Stored at 256 pixels, 1,000 images "
+        f"take {1000 * 3 * 256 * 256 / 2**20:.0f} MiB of the device."
+    )
+    headers = ("what", "how", "us an image", "times the first side")
+    timing.publish(arguments.name, [about], headers, rows, {"seconds": content, "images": images})
+    return 0
+
+
+def _rows(what: str, found: timing.Seconds, first: str, images: int) -> list[list[str]]:
+    return [
+        [
+            what,
+            name,
+            timing.spread([s * 1e6 / images for s in seconds]),
+            timing.spread(timing.ratios(found, name, first)),
+        ]
+        for name, seconds in found.items()
+    ]
+
+
+class _Crops:
+    """Training crops of one batch, both ways."""
+
+    def __init__(self, files: DataConfig, data: DataConfig, batch: int, device: torch.device) -> None:
+        images = decode.resized(load(files).test.pixels_NHWC[:batch], data.resize)
+        self.data, self.batch = data, batch
+        self.pixels_NCHW = torch.from_numpy(images.copy()).permute(0, 3, 1, 2).to(device)
+        self.index_MB = torch.arange(batch, device=device)[None]
+        self.pictures = [Image.fromarray(image) for image in images]
+        self.transform = _torchvision(data)
+
+    def together(self) -> None:
+        uniforms_MBU = torch.rand(1, self.batch, draws(self.data), device=self.pixels_NCHW.device)
+        augment(self.pixels_NCHW, self.index_MB, uniforms_MBU, self.data, torch.float32)
+
+    def one_by_one(self) -> Tensor:
+        return torch.stack([self.transform(picture) for picture in self.pictures])
+
+
+def _torchvision(data: DataConfig) -> Any:
+    datasets()  # lets torchvision be imported beside a torch that it was not built for
+    transforms = importlib.import_module("torchvision.transforms")
+    mean, deviation = STATISTICS[data.normalise]
+    crop = [transforms.Pad(data.pad), transforms.RandomResizedCrop(data.crop), transforms.RandomHorizontalFlip()]
+    return transforms.Compose([*crop, transforms.ToTensor(), transforms.Normalize(mean, deviation)])
+
+
+def _decode(data: DataConfig, cores: int) -> None:
+    """Build the image cache from nothing."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        mock.patch.dict(os.environ, {"CIL_CACHE": folder}),
+        mock.patch.object(decode, "cores", return_value=cores),
+    ):
+        load(data)
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(main))
