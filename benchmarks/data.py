@@ -16,7 +16,6 @@ from unittest import mock
 
 import torch
 from PIL import Image
-from torch import Tensor
 
 from benchmarks import timing
 from trainer.config import DataConfig
@@ -94,8 +93,8 @@ class _Crops:
         uniforms_MBU = torch.rand(1, self.batch, draws(self.data), device=self.pixels_NCHW.device)
         augment(self.pixels_NCHW, self.index_MB, uniforms_MBU, self.data, torch.float32)
 
-    def one_by_one(self) -> Tensor:
-        return torch.stack([self.transform(picture) for picture in self.pictures])
+    def one_by_one(self) -> None:
+        torch.stack([self.transform(picture) for picture in self.pictures])
 
 
 def _torchvision(data: DataConfig) -> Any:
