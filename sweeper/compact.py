@@ -7,17 +7,18 @@ are they deleted. A process that dies in between leaves files that nobody counts
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import sys
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from sweeper import reader, schema
+from sweeper import schema
 from sweeper.files import Folder
 from sweeper.lease import Lease
 from sweeper.parts import Merged, encode_merged, file_name
-from sweeper.reader import DETAILS, Damage, Live, rows_of, snapshot
+from sweeper.reader import DETAILS, Damage, rows_of, snapshot
+from sweeper.rows import Live, read_parts, schemas
 from trainer.errors import StoreError, exit_code, nearest
 
 _LARGE_BYTES = 64 << 20
@@ -70,7 +71,7 @@ class _Merge:
 
     def add(self, live: list[Live]) -> None:
         """Take the parts, but for attempts that another replaced; leave those whose trial is not stored yet."""
-        for one, table in zip(live, reader.read_parts([one.part for one in live], self._columns), strict=True):
+        for one, table in zip(live, read_parts([one.part for one in live], self._columns), strict=True):
             own = one.kept if one.part.merged else {one.name: Merged(one.part.checksum, 0, table.num_rows)}
             slices = {name: table.slice(entry.offset, entry.rows) for name, entry in own.items()}
             counts = {name: self._counts(rows) for name, rows in slices.items()}
@@ -102,11 +103,10 @@ def _settled(one: Live) -> bool:
 def _with_unknown_columns(live: list[Live], columns: pa.Schema) -> pa.Schema:
     # A method that this checkout lacks has columns in the parts that it wrote: they are kept.
     known = set(columns.names)
-    for one in live:
-        for field in pq.read_schema(pa.BufferReader(one.part.content)):
-            if field.name not in known:
-                known.add(field.name)
-                columns = columns.append(field)
+    for field in itertools.chain.from_iterable(schemas([one.part for one in live])):
+        if field.name not in known:
+            known.add(field.name)
+            columns = columns.append(field)
     return columns
 
 

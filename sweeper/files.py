@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import io
 import os
 import time
 import uuid
@@ -60,7 +61,7 @@ class Folder:
     @property
     def local(self) -> Path | None:
         """The path on this machine, or None on another filesystem."""
-        return Path(self.path) if self.filesystem.type_name == "local" else None
+        return Path(self.path) if self._is_local else None
 
     # -- reading ----------------------------------------------------------------------------------
 
@@ -83,13 +84,14 @@ class Folder:
     def read_buffer(self, name: str) -> pa.Buffer:
         """The file's content; a large local file is mapped, not copied. Raises as ``read_bytes`` does."""
         try:
-            if self.local is None:
+            if not self._is_local:
                 with self.filesystem.open_input_stream(self._file(name)) as stream:
                     return pa.py_buffer(stream.read())
-            if os.path.getsize(self._file(name)) >= _MAP_FROM_BYTES:
-                with pa.memory_map(self._file(name)) as mapped:
-                    return mapped.read_buffer()
-            return pa.py_buffer(Path(self._file(name)).read_bytes())
+            with io.FileIO(self._file(name)) as file:
+                if os.fstat(file.fileno()).st_size < _MAP_FROM_BYTES:
+                    return pa.py_buffer(file.readall())
+            with pa.memory_map(self._file(name)) as mapped:
+                return mapped.read_buffer()
         except FileNotFoundError:
             raise
         except OSError as error:
@@ -107,7 +109,7 @@ class Folder:
                 self._stream(name, content)
                 return
             unfinished = self._unfinished(name)
-            if self.local is not None:
+            if self._is_local:
                 self._write_local(unfinished, content)
                 os.replace(self._file(unfinished), self._file(name))
                 _sync_folder(self.path)
@@ -123,7 +125,7 @@ class Folder:
 
         Of several processes one succeeds on a local disk; elsewhere that is likely, not certain.
         """
-        if self.local is None:
+        if not self._is_local:
             if self.exists(name):
                 return False
             self.write(name, content)
@@ -169,7 +171,7 @@ class Folder:
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """One process at a time on a local disk; elsewhere no lock is to be had, and this is none."""
-        if self.local is None:
+        if not self._is_local:
             yield
             return
         with open(self._file(".lock"), "ab") as file:
@@ -184,12 +186,16 @@ class Folder:
 
     # -- within -----------------------------------------------------------------------------------
 
+    @property
+    def _is_local(self) -> bool:
+        return bool(self.filesystem.type_name == "local")
+
     def _file(self, name: str) -> str:
         return f"{self.path.rstrip('/')}/{name}"
 
     def _listed(self, kind: fs.FileType) -> list[str]:
         try:
-            if self.local is not None:  # Arrow's listing asks for the size of each file, which nobody needs
+            if self._is_local:  # Arrow's listing asks for the size of each file, which nobody needs
                 with os.scandir(self.path) as entries:
                     wanted = [e.name for e in entries if e.is_dir() == (kind == fs.FileType.Directory)]
             else:

@@ -4,6 +4,12 @@ The last entry of the file's metadata is ``cil-part:v<schema version>:crc32:<8 h
 other bytes. Parquet's own page checksums leave the footer unguarded, and a footer with one bit
 changed can read as other numbers. The checksum also names the content: a merged file lists the parts
 that it replaces by name and checksum.
+
+A part of few rows holds them twice. Readers need 6 us a column for a Parquet footer, even if they want few columns:
+with thousands of parts that is all their time. So the same rows lie between the last page and the footer, where Parquet
+readers do not look, as two Arrow streams of one batch each: one row of the columns in which all rows agree, as the
+seeds of a configuration do in most, and all rows of the others. The mark goes on with
+``:arrow:<start of the one>-<start of the other>-<end>``.
 """
 
 from __future__ import annotations
@@ -24,7 +30,10 @@ from trainer.tables import VERSION
 MERGED = "merged-"
 """what the names of merged parts begin with"""
 
-_MARK = re.compile(rb"cil-part:v(\d+):crc32:([0-9a-f]{8})")
+_FEW = 1000
+"""rows that are held twice"""
+
+_MARK = re.compile(rb"cil-part:v(\d+):crc32:([0-9a-f]{8})(?::arrow:(\d+)-(\d+)-(\d+))?")
 _MARK_START = b"cil-part:v"
 _ZEROS = b"00000000"
 
@@ -52,6 +61,8 @@ class Part:
     """by part name, for a merged file"""
     merged_files: Sequence[str] = ()
     """names of merged files that this one replaces"""
+    streams: tuple[pa.Buffer, pa.Buffer] | None = None
+    """the rows again, if they are few: what all agree in, and the rest"""
 
 
 def file_name(part: str) -> str:
@@ -68,8 +79,11 @@ def part_name(file: str) -> str | None:
 
 
 def encode(table: pa.Table) -> bytes:
-    """The file of a few rows. Without statistics and dictionaries, which outweigh few rows."""
-    return _encode(table, {}, use_dictionary=False, write_statistics=False)
+    """The file of one report's rows. Columns that are null throughout are left out, as readers fill them in."""
+    found = [name for name in table.column_names if table[name].null_count < max(1, table.num_rows)]
+    # Statistics and dictionaries outweigh few rows, and zstd takes longer to set up for each column than it gains.
+    options = {"compression": "lz4", "use_dictionary": False, "write_statistics": False}
+    return _encode(table.select(found), {}, options, twice=table.num_rows <= _FEW)
 
 
 def encode_merged(table: pa.Table, merged: Mapping[str, Merged], merged_files: Sequence[str]) -> tuple[str, bytes]:
@@ -78,8 +92,8 @@ def encode_merged(table: pa.Table, merged: Mapping[str, Merged], merged_files: S
         "parts": {name: [m.checksum, m.offset, m.rows] for name, m in merged.items()},
         "files": sorted(merged_files),
     }
-    content = _encode(table, {"merged": json.dumps(ledger)}, use_dictionary=True, write_statistics=True)
-    return MERGED + _checksum(pa.py_buffer(content))[1], content
+    content = _encode(table, {"merged": json.dumps(ledger)}, {"compression": "zstd"}, twice=False)
+    return MERGED + _checksum(pa.py_buffer(content), _find_mark(pa.py_buffer(content)))[1], content
 
 
 def decode(name: str, content: pa.Buffer) -> Part:
@@ -88,28 +102,49 @@ def decode(name: str, content: pa.Buffer) -> Part:
     if mark is None:
         return Part(content, _decode_unmarked(content))
     version, given = int(mark[1]), mark[2].decode()
-    if _checksum(content)[1] != given:
+    if _checksum(content, mark)[1] != given:
         raise DamagedPart("its checksum differs: it is truncated or damaged")
     _check_version(version)
-    if not name.startswith(MERGED):
+    if name.startswith(MERGED):
+        ledger: dict[str, Any] = json.loads(pq.read_metadata(pa.BufferReader(content)).metadata[b"merged"])
+        merged = {part: Merged(*entry) for part, entry in ledger["parts"].items()}
+        return Part(content, given, merged, tuple(ledger["files"]))
+    if mark[3] is None:
         return Part(content, given)
-    ledger: dict[str, Any] = json.loads(pq.read_metadata(pa.BufferReader(content)).metadata[b"merged"])
-    merged = {part: Merged(*entry) for part, entry in ledger["parts"].items()}
-    return Part(content, given, merged, tuple(ledger["files"]))
+    start, middle, end = int(mark[3]), int(mark[4]), int(mark[5])
+    return Part(content, given, streams=(content.slice(start, middle - start), content.slice(middle, end - middle)))
 
 
-def _encode(table: pa.Table, metadata: dict[str, str], **options: bool) -> bytes:
+def _encode(table: pa.Table, metadata: dict[str, str], options: dict[str, Any], *, twice: bool) -> bytes:
     sink = pa.BufferOutputStream()
-    mark = f"cil-part:v{VERSION}:crc32:"
+    mark = f"cil-part:v{VERSION}:crc32:{_ZEROS.decode()}"
     # Arrow's own copy of the schema would be as large as the rows, and says nothing that readers,
     # who bring the table's schema, need.
-    with pq.ParquetWriter(sink, table.schema, compression="zstd", store_schema=False, **options) as writer:
+    with pq.ParquetWriter(sink, table.schema, store_schema=False, **options) as writer:
         writer.write_table(table)
-        writer.add_key_value_metadata({"schema_version": str(VERSION), **metadata, "part": mark + _ZEROS.decode()})
+        if twice:
+            mark += ":arrow:" + "-".join(map(str, _write_streams(sink, table)))
+        writer.add_key_value_metadata({"schema_version": str(VERSION), **metadata, "part": mark})
     content = sink.getvalue()
-    digits, checksum = _checksum(content)
+    digits, checksum = _checksum(content, _find_mark(content))
     written = content.to_pybytes()
     return written[:digits] + checksum.encode() + written[digits + 8 :]
+
+
+def _write_streams(sink: pa.NativeFile, table: pa.Table) -> list[int]:
+    """Returns where they start and where the last one ends."""
+    last = max(0, table.num_rows - 1)
+    # The first column always counts the rows.
+    alike = [c for c in table.column_names[1:] if table.num_rows and table[c].slice(1).equals(table[c].slice(0, last))]
+    bounds = [sink.tell()]
+    for part, compression in ((table.select(alike).slice(0, 1), None), (table.drop_columns(alike), "lz4")):
+        schema = part.schema.remove_metadata()
+        options = pa.ipc.IpcWriteOptions(compression=compression, use_threads=False)
+        with pa.ipc.new_stream(sink, schema, options=options) as writer:
+            # One batch, even of no rows: readers tell the parts apart by it.
+            writer.write_batch(pa.record_batch([column.combine_chunks() for column in part.columns], schema))
+        bounds.append(sink.tell())
+    return bounds
 
 
 def _find_mark(content: pa.Buffer) -> re.Match[bytes] | None:
@@ -122,9 +157,8 @@ def _find_mark(content: pa.Buffer) -> re.Match[bytes] | None:
     return None
 
 
-def _checksum(content: pa.Buffer) -> tuple[int, str]:
+def _checksum(content: pa.Buffer, mark: re.Match[bytes] | None) -> tuple[int, str]:
     """Where the mark's digits are, and the crc32 of the content with zeros in their place."""
-    mark = _find_mark(content)
     if mark is None:
         raise ValueError("no mark")
     digits = content.size - len(mark.string) + mark.start(2)

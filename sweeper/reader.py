@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
+import math
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,28 +15,14 @@ import pyarrow.dataset as ds
 
 from sweeper import schema
 from sweeper.files import Folder
-from sweeper.parts import MERGED, DamagedPart, Merged, Part, decode, file_name, part_name
+from sweeper.parts import MERGED, DamagedPart, Part, decode, file_name, part_name
+from sweeper.rows import Live, Rows
 from trainer.errors import StoreError
 
 DETAILS = ("tasks", "epochs", "classes")
 """the tables whose rows count once their attempt has rows in ``trials``"""
 
 _LISTINGS = 50
-
-
-@dataclass(frozen=True)
-class Live:
-    """A part whose rows count, but for those that were written again since it merged them."""
-
-    name: str
-    part: Part
-    kept: dict[str, Merged]
-    """of a merged part: the parts that it alone still stands for"""
-
-    @property
-    def whole(self) -> bool:
-        """Whether all rows count."""
-        return len(self.kept) == len(self.part.merged)
 
 
 @dataclass(frozen=True)
@@ -64,15 +51,15 @@ def _to_stderr(line: str) -> None:
     print(f"warning: {line}", file=sys.stderr)
 
 
-def rows_of(sweep: Folder, table: str, damage: Damage) -> ds.Dataset:
-    """All rows in the parts of one table of a sweep, read when they are asked for."""
+def rows_of(sweep: Folder, table: str, damage: Damage) -> Rows:
+    """All rows in the parts of one table of a sweep."""
     return rows_of_all([sweep], table, damage)
 
 
-def rows_of_all(sweeps: Iterable[Folder], table: str, damage: Damage) -> ds.Dataset:
+def rows_of_all(sweeps: Iterable[Folder], table: str, damage: Damage) -> Rows:
     """The same of several sweeps together."""
     live = [one for sweep in sweeps for one in snapshot(sweep.child(table), damage).live]
-    return dataset(live, schema.schema(table))
+    return Rows(live, schema.schema(table))
 
 
 def committed(trials: ds.Dataset) -> ds.Expression:
@@ -125,8 +112,12 @@ def _load(folder: Folder, names: Sequence[str], damage: Damage) -> list[Part | N
         except StoreError as error:
             raise StoreError(f"{folder}/{file}: {error}") from error
 
-    with ThreadPoolExecutor(16) as pool:  # on an object store the time is spent waiting
-        return list(pool.map(load, names))
+    # On an object store the time is spent waiting. To hand over each name by itself would take longer than to read.
+    workers = 16 if folder.local is None else os.cpu_count() or 1
+    size = math.ceil(len(names) / workers) or 1
+    shares = [names[first : first + size] for first in range(0, len(names), size)]
+    with ThreadPoolExecutor(workers) as pool:
+        return [part for share in pool.map(lambda share: [load(name) for name in share], shares) for part in share]
 
 
 def _resolve(parts: dict[str, Part | None]) -> Snapshot:
@@ -150,35 +141,3 @@ def _resolve(parts: dict[str, Part | None]) -> Snapshot:
     replaced |= {name for name in found if name in owned}
     live += [Live(n, p, {}) for n, p in found.items() if n not in replaced and not n.startswith(MERGED)]
     return Snapshot(tuple(live), tuple(sorted(replaced)))
-
-
-def dataset(live: Iterable[Live], columns: pa.Schema) -> ds.Dataset:
-    """The rows of these parts, read when they are asked for; columns that a part lacks are null."""
-    whole, rows = [], []
-    for one in live:
-        if one.whole:
-            whole.append(one.part)
-        else:
-            (table,) = read_parts([one.part], columns)
-            rows += [table.slice(merged.offset, merged.rows) for merged in one.kept.values()]
-    files = _files(whole, columns)
-    return ds.UnionDataset(columns, [files, ds.dataset(pa.concat_tables(rows))]) if rows else files
-
-
-def read_parts(parts: Sequence[Part], columns: pa.Schema) -> list[pa.Table]:
-    """All rows of each part, in their order."""
-    if not parts:
-        return []
-    table = _files(parts, columns).to_table(columns=[*columns.names, "__fragment_index"])
-    index = table["__fragment_index"]
-    lengths = {count["values"]: count["counts"] for count in index.value_counts().to_pylist()}
-    table = table.drop_columns("__fragment_index").combine_chunks()  # a slice of many chunks looks at each
-    ends = list(itertools.accumulate(lengths.get(i, 0) for i in range(len(parts))))
-    return [table.slice(end - lengths.get(i, 0), lengths.get(i, 0)) for i, end in enumerate(ends)]
-
-
-def _files(parts: Iterable[Part], columns: pa.Schema) -> ds.FileSystemDataset:
-    # The content is in memory already: buffering it ahead only doubles the time.
-    parquet = ds.ParquetFileFormat(default_fragment_scan_options=ds.ParquetFragmentScanOptions(pre_buffer=False))
-    fragments = [parquet.make_fragment(pa.BufferReader(part.content)) for part in parts]
-    return ds.FileSystemDataset(fragments, columns, parquet)

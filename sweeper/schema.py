@@ -210,7 +210,9 @@ Written by `python -m sweeper.schema`; do not edit. Schema version {VERSION}.
 
 A sweep's results are Parquet files, `<results>/<sweep>/<table>/part-*.parquet`, written once and never
 edited. Each holds its schema version and a checksum in its metadata. A file of a newer version is
-refused; one that is truncated or damaged is named on stderr and passed over.
+refused; one that is truncated or damaged is named on stderr and passed over. Any Parquet reader opens them; a column
+that has no value in a file is left out of it, so they are joined by name (in DuckDB
+`read_parquet('results/SWEEP/trials/*.parquet', union_by_name = true)`).
 `python -m sweeper.compact SWEEP` merges the files of each table into one.
 
 `python -m trainer.run --out DIR` writes `trials`, `tasks`, `epochs` and `classes` in the same form, without

@@ -103,6 +103,25 @@ def test_only_stored_attempts_count_and_all_sweeps_do(results: Path) -> None:
     assert one["n"].to_pylist() == [2]
 
 
+def test_merging_changes_no_answer_whatever_columns_are_asked_for(results: Path) -> None:
+    queries = (
+        "SELECT seed FROM trials WHERE trial = 1 AND status = 'finished' ORDER BY seed",
+        "SELECT count(*) AS n FROM trials WHERE acc_task_mean_pct > 84",
+        "SELECT COLUMNS('_pct$') FROM trials WHERE sweep IN ('first', 'no') ORDER BY ALL",
+        "SELECT error FROM trials WHERE error IS NOT NULL",
+        "SELECT acc_by_task_pct, t.seed FROM tasks JOIN trials AS t USING (run_id) WHERE t.trial < 2 ORDER BY ALL",
+        "SELECT trial, versions['torch'] AS torch, method_tau FROM trials ORDER BY ALL",
+        "FROM best ORDER BY ALL",
+        "FROM seeds ORDER BY ALL",
+    )
+    before = [open_results(results).sql(text).arrow().to_pylist() for text in queries]
+    assert all(before)
+    for sweep in ("first", "second"):
+        Store(results, sweep).compact()
+        half_merged = [open_results(results).sql(text).arrow().to_pylist() for text in queries]
+        assert repr(half_merged) == repr(before)
+
+
 def test_views_have_the_columns_that_the_page_lists(results: Path) -> None:
     opened = open_results(results)
     for name, columns in {**schema.tables(), **schema.views()}.items():

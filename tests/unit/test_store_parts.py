@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweeper import parts, schema
+from sweeper.rows import read_parts
 from sweeper.store import Store
 from trainer.errors import StoreError
 
@@ -132,6 +134,47 @@ def test_parts_of_an_older_schema_are_read(tmp_path: Path) -> None:
     (merged,) = (tmp_path / "s" / "trials").iterdir()
     assert "gone" in pq.read_schema(merged).names, "merging loses no column that this code does not know"
     assert store.read("trials", ["trial", "seed", "status"]).to_pylist() == read
+
+
+_TABLES = st.lists(
+    st.lists(
+        st.fixed_dictionaries(
+            {
+                "trial": st.integers(0, 1),
+                "acc_task_mean_pct": st.none() | st.sampled_from([0.0, float("nan"), 1.5]),
+                "error": st.none() | st.sampled_from(["", "a\x00b"]),
+                "optim_milestones": st.none() | st.lists(st.integers(0, 1), max_size=2),
+                "versions": st.none() | st.dictionaries(st.sampled_from("xy"), st.just("1"), max_size=2),
+            }
+        ),
+        max_size=4,
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(written=_TABLES, columns=st.sets(st.sampled_from(["sweep", "trial", "error", "versions", "seed"]), min_size=1))
+def test_rows_held_twice_are_the_same_twice(written: list[list[dict]], columns: set[str]) -> None:
+    given_tables = [schema.to_arrow("trials", [{**row, "sweep": "s"} for row in rows]) for rows in written]
+    decoded = [parts.decode(f"t{i}", pa.py_buffer(parts.encode(table))) for i, table in enumerate(given_tables)]
+    assert all(part.streams for part in decoded)
+    every = schema.schema("trials")
+    assert repr([t.to_pylist() for t in read_parts(decoded, every)]) == repr([t.to_pylist() for t in given_tables])
+    as_parquet = [parts.Part(part.content, part.checksum) for part in decoded]
+    assert repr(list(map(pa.Table.to_pylist, read_parts(as_parquet, every)))) == repr(
+        [t.to_pylist() for t in given_tables]
+    )
+    some = pa.schema([every.field(name) for name in sorted(columns)])
+    assert read_parts(decoded, some) == [t.select(some.names) for t in given_tables]
+
+
+def test_a_part_is_plain_parquet_to_others(tmp_path: Path) -> None:
+    filled(tmp_path, 3)
+    found = duckdb.sql(f"SELECT seed, acc_task_mean_pct FROM '{tmp_path}/s/trials/*.parquet' ORDER BY ALL").fetchall()
+    assert found == sorted((row["seed"], row["acc_task_mean_pct"]) for trial in range(3) for row in rows(trial))
+    assert pq.read_table(tmp_path / "s" / "trials" / "part-t000002.parquet")["run_id"].to_pylist() == ["r2-0", "r2-1"]
 
 
 def test_a_large_part_is_read(tmp_path: Path) -> None:

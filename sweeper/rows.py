@@ -1,0 +1,158 @@
+"""The rows of parts, decoded when they are asked for, and only the columns that are asked for."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from sweeper.parts import Merged, Part
+
+_TOGETHER = 512
+"""parts whose streams are decoded as one; of thousands the bytes would leave the processor's cache"""
+
+_END = 8
+"""bytes that end a stream"""
+
+
+@dataclass(frozen=True)
+class Live:
+    """A part whose rows count, but for those that were written again since it merged them."""
+
+    name: str
+    part: Part
+    kept: dict[str, Merged]
+    """of a merged part: the parts that it alone still stands for"""
+
+    @property
+    def whole(self) -> bool:
+        """Whether all rows count."""
+        return len(self.kept) == len(self.part.merged)
+
+
+class Rows(ds.InMemoryDataset):
+    """The rows of parts as a pyarrow dataset; columns that a part lacks are null.
+
+    To pyarrow an empty one: all that reads it, DuckDB too, goes through ``scanner``, which is told the columns that
+    are wanted.
+    """
+
+    def __init__(self, live: Iterable[Live], columns: pa.Schema, counted: ds.Expression | None = None) -> None:
+        """``columns``: of the table. ``counted`` selects the rows that there are (default: all)."""
+        super().__init__(columns.empty_table())
+        self._live, self._columns, self._counted = tuple(live), columns, counted
+
+    def filter(self, expression: ds.Expression) -> Rows:
+        """The rows that the expression selects."""
+        both = expression if self._counted is None else self._counted & expression
+        return Rows(self._live, self._columns, both)
+
+    def scanner(self, columns: Any = None, filter: ds.Expression | None = None, **options: Any) -> ds.Scanner:
+        """As that of a dataset: ``columns`` are names or expressions by name (default: all columns)."""
+        if self._counted is not None:
+            filter = self._counted if filter is None else self._counted & filter
+        wanted = self._columns
+        if columns is not None:
+            asked = columns.values() if isinstance(columns, Mapping) else columns
+            words = set(re.findall(r"\w+", " ".join(map(str, [*asked, filter]))))
+            wanted = pa.schema([field for field in wanted if field.name in words] or [wanted.field(0)])
+        return _decoded(self._live, wanted).scanner(columns=columns, filter=filter, **options)
+
+
+def read_parts(parts: Sequence[Part], columns: pa.Schema) -> list[pa.Table]:
+    """All rows of each part, in their order."""
+    found: dict[int, pa.Table] = {}
+    streamed = [i for i, part in enumerate(parts) if part.streams is not None]
+    for first in range(0, len(streamed), _TOGETHER):
+        for table, lengths, own in _from_streams([(i, parts[i]) for i in streamed[first : first + _TOGETHER]], columns):
+            found |= dict(zip(own, _split(table, lengths), strict=True))
+    files = [i for i, part in enumerate(parts) if part.streams is None]
+    if files:
+        table = _files([parts[i] for i in files], columns).to_table(columns=[*columns.names, "__fragment_index"])
+        counts = {count["values"]: count["counts"] for count in table["__fragment_index"].value_counts().to_pylist()}
+        lengths = [counts.get(i, 0) for i in range(len(files))]
+        found |= dict(zip(files, _split(table.drop_columns("__fragment_index"), lengths), strict=True))
+    return [found[i] for i in range(len(parts))]
+
+
+def schemas(parts: Sequence[Part]) -> list[pa.Schema]:
+    """The schemas that occur in parts, as their writers had them."""
+    heads = {_head(stream): None for part in parts for stream in part.streams or ()}
+    files = [pq.read_schema(pa.BufferReader(part.content)) for part in parts if part.streams is None]
+    return [*(pa.ipc.read_schema(pa.py_buffer(head)) for head in heads), *files]
+
+
+def _split(table: pa.Table, lengths: Sequence[int]) -> list[pa.Table]:
+    table = table.combine_chunks()  # a slice of many chunks looks at each
+    ends = itertools.accumulate(lengths)
+    return [table.slice(end - length, length) for end, length in zip(ends, lengths, strict=True)]
+
+
+def _decoded(live: Sequence[Live], columns: pa.Schema) -> ds.Dataset:
+    streamed, files, rows = [], [], []
+    for one in live:
+        if one.part.streams is not None:
+            streamed.append(one.part)
+        elif one.whole:
+            files.append(one.part)
+        else:
+            (table,) = read_parts([one.part], columns)
+            rows += [table.slice(merged.offset, merged.rows) for merged in one.kept.values()]
+    for first in range(0, len(streamed), _TOGETHER):
+        found = _from_streams(list(enumerate(streamed[first : first + _TOGETHER])), columns)
+        rows += [table.combine_chunks() for table, _, _ in found]
+    whole = _files(files, columns)
+    return ds.UnionDataset(columns, [whole, ds.dataset(pa.concat_tables(rows))]) if rows else whole
+
+
+def _from_streams(parts: Sequence[tuple[int, Part]], columns: pa.Schema) -> list[tuple[pa.Table, list[int], list[int]]]:
+    """The rows of numbered parts that have streams: a table for all of like columns, its parts' lengths and numbers."""
+    like: dict[tuple[bytes, bytes], list[tuple[int, Part]]] = {}
+    for number, part in parts:
+        assert part.streams is not None
+        like.setdefault((_head(part.streams[0]), _head(part.streams[1])), []).append((number, part))
+    found = []
+    for (alike, others), members in like.items():
+        streams = [part.streams for _, part in members if part.streams is not None]
+        rows = _read(others, [other for _, other in streams], columns)
+        lengths = [len(chunk) for chunk in rows.column(0).iterchunks()]
+        once = _read(alike, [one for one, _ in streams], columns).combine_chunks()
+        repeated = once.take(pa.array(np.repeat(np.arange(len(members)), lengths)))
+        found.append((_conform([repeated, rows], columns), lengths, [number for number, _ in members]))
+    return found
+
+
+def _read(head: bytes, streams: Sequence[pa.Buffer], columns: pa.Schema) -> pa.Table:
+    """Streams that begin with ``head``, a chunk each, of the columns that are asked for, or any one."""
+    names = pa.ipc.read_schema(pa.py_buffer(head)).names
+    included = [i for i, name in enumerate(names) if name in columns.names]
+    options = pa.ipc.IpcReadOptions(included_fields=included or [0][: len(names)], use_threads=False)
+    joined = b"".join([head, *(memoryview(stream)[len(head) : -_END] for stream in streams)])
+    return pa.ipc.open_stream(pa.py_buffer(joined), options=options).read_all()
+
+
+def _head(stream: pa.Buffer) -> bytes:
+    """The message that states the schema: a marker, the length of what follows, and that."""
+    return stream.slice(0, 8 + int.from_bytes(memoryview(stream)[4:8], "little")).to_pybytes()
+
+
+def _conform(tables: Sequence[pa.Table], columns: pa.Schema) -> pa.Table:
+    """Tables of as many rows, side by side."""
+    given = {name: table[name] for table in tables for name in table.column_names}
+    count = tables[-1].num_rows
+    arrays = [given[f.name].cast(f.type) if f.name in given else pa.nulls(count, f.type) for f in columns]
+    return pa.Table.from_arrays(arrays, schema=columns)
+
+
+def _files(parts: Iterable[Part], columns: pa.Schema) -> ds.FileSystemDataset:
+    # The content is in memory already: buffering it ahead only doubles the time.
+    parquet = ds.ParquetFileFormat(default_fragment_scan_options=ds.ParquetFragmentScanOptions(pre_buffer=False))
+    fragments = [parquet.make_fragment(pa.BufferReader(part.content)) for part in parts]
+    return ds.FileSystemDataset(fragments, columns, parquet)
