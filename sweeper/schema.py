@@ -72,9 +72,9 @@ PROMOTIONS = (
 
 def tables() -> dict[str, tuple[Column, ...]]:
     """The columns of every table, by the table's name."""
-    of_runs = {name: (*_SWEEP, *columns) for name, columns in run.run_tables().items()}
-    of_runs["trials"] = (*_SWEEP, *_CONFIGURATION, *run.trials())
-    return {**of_runs, "asks": ASKS, "promotions": PROMOTIONS}
+    of_runs = run.run_tables()
+    own = {name: (*_SWEEP, *(_CONFIGURATION if name == "trials" else ()), *of_runs[name]) for name in of_runs}
+    return {**own, "asks": ASKS, "promotions": PROMOTIONS}
 
 
 def schema(table: str) -> pa.Schema:
@@ -82,22 +82,27 @@ def schema(table: str) -> pa.Schema:
     return arrow_schema(tables()[table])
 
 
-def to_arrow(table: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """Rows as an Arrow table; a missing key is null.
+def to_arrow(table: str, rows: Sequence[Mapping[str, Any]], same: Mapping[str, Any] | None = None) -> pa.Table:
+    """Rows as an Arrow table of the columns that they have; ``same`` is what all rows have in common besides.
 
     Raises TypeError for a key that is no column or a value of another type: the writer's bug.
     """
-    columns = tables()[table]
-    unknown = {key for row in rows for key in row} - {column.name for column in columns}
+    same = same or {}
+    columns = {column.name: column for column in tables()[table]}
+    given = set(same).union(*rows)
+    unknown = given - columns.keys()
     if unknown:
         raise TypeError(f"table {table} has no column {', '.join(sorted(unknown))}")
-    arrays = [_array(table, column, [row.get(column.name) for row in rows]) for column in columns]
-    return pa.Table.from_arrays(arrays, schema=arrow_schema(columns))
+    arrays = {}
+    for name, column in columns.items():
+        if name in same:
+            arrays[name] = pa.repeat(_array(table, column, [same[name]])[0], len(rows))
+        elif name in given:
+            arrays[name] = _array(table, column, [row.get(name) for row in rows])
+    return pa.table(arrays)
 
 
 def _array(table: str, column: Column, values: list[Any]) -> pa.Array:
-    if pa.types.is_map(column.type):
-        values = [list(value.items()) if isinstance(value, Mapping) else value for value in values]
     try:
         return pa.array(values, column.type)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:

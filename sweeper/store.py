@@ -8,6 +8,7 @@ do not count. A configuration that is stored twice, after a crash, replaces itse
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +45,16 @@ class Store:
 
     # -- writing ----------------------------------------------------------------------------------
 
-    def append(self, table: str, rows: Sequence[Mapping[str, Any]], part: str) -> None:
-        """Write rows as one part; a part of the same name is replaced. ``sweep`` is filled in.
+    def append(
+        self, table: str, rows: Sequence[Mapping[str, Any]], part: str, same: Mapping[str, Any] | None = None
+    ) -> None:
+        """Write rows as one part; a part of the same name is replaced.
+
+        ``same`` is what all rows have in common besides; ``sweep`` is filled in.
 
         Raises StoreError if the folder cannot be written or the lease is lost, TypeError for an unknown column.
         """
-        content = encode(schema.to_arrow(table, [{**row, "sweep": self.sweep} for row in rows]))
+        content = encode(schema.to_arrow(table, rows, {**(same or {}), "sweep": self.sweep}))
         if self.lease is not None:
             self.lease.check()
         self.folder.child(table).write(file_name(part), content)
@@ -71,18 +76,22 @@ class Store:
         """
         where = {"trial": trial, "attempt": attempt}
         name = f"t{trial:06d}"
-        for table in DETAILS:
-            rows = [{**row, **where} for result in results for row in result.get(table, ())]
+
+        def details(table: str) -> None:
+            rows = [row for result in results for row in result.get(table, ())]
             if rows:
-                self.append(table, rows, f"{name}-{attempt}")
+                self.append(table, rows, f"{name}-{attempt}", where)
+
+        with ThreadPoolExecutor(len(DETAILS)) as pool:  # together they wait once for the disk
+            list(pool.map(details, DETAILS))
         found = {
             "pack": pack,
             "objective": objective,
             "params_json": None if params is None else schema.params_json(params),
         }
-        self.append("trials", [{**found, **result["row"], **where} for result in results], name)
+        self.append("trials", [result["row"] for result in results], name, {**found, **where})
         self._unmerged += 1
-        if self._unmerged == _MERGE_EVERY:  # to open a part takes readers 0.3 ms: thousands would be felt
+        if self._unmerged == _MERGE_EVERY:  # a part costs readers up to a millisecond: thousands would be felt
             self.compact()
 
     def compact(self) -> None:
