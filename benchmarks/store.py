@@ -1,4 +1,4 @@
-"""What the results folder costs: a report stored at 10,000 configurations, the best of a million rows.
+"""What the results folder costs: a report stored at 10,000 configurations, the best of a million rows, an ask.
 
 ``python -m benchmarks.store``. Everything is written and read through the code that sweeps use, on the disk of
 ``--folder``.
@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from benchmarks import timing
+from sweeper.finished import Finished
 from sweeper.query import open_results
 from sweeper.store import Store
 from trainer.config import RunConfig
@@ -25,6 +26,8 @@ from trainer.methods.base import find
 from trainer.tables import config_row
 
 TASKS, EPOCHS = 10, 160
+UNMERGED = 255
+"""parts of the sweep that asks, as many as there are before they are merged"""
 
 
 def rows(trial: int, seeds: int, method: str) -> list[dict[str, Any]]:
@@ -66,8 +69,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         shutil.rmtree(folder)
     count = arguments.configurations * arguments.seeds
     about = (
-        f"{arguments.configurations} configurations of {arguments.seeds} seeds, a part each: {count} rows of trials. A "
-        f"report is a configuration of 3 seeds with its {TASKS} tasks, {EPOCHS} epochs a task and all classes. "
+        f"{arguments.configurations} configurations of {arguments.seeds} seeds, a part each: {count} rows of trials. "
+        f"Stored is a configuration of 3 seeds with all reports of its {TASKS} tasks, {EPOCHS} epochs a task and all "
+        "classes. Asked is as a sweep asks for each configuration before it trains it. "
         f"{arguments.rounds} rounds, median (least to most)."
     )
     table = [[what, timing.spread([s * 1e3 for s in seconds])] for what, seconds in found.items()]
@@ -88,17 +92,35 @@ def _measure(folder: Path, configurations: int, seeds: int, rounds: int, method:
     ready = rows(0, 3, method)
 
     def best() -> None:
-        open_results(folder).sql("SELECT * FROM best")
+        open_results(folder, "s").sql("SELECT * FROM best")
 
     def report() -> None:
         store.finish_trial(next(reports), "a", ready)
 
+    own = Store(folder, "own")
+    for trial in range(UNMERGED):
+        own.append("trials", [{**template[0], "run_id": f"own{trial}", "trial": trial}], f"t{trial:06d}")
+    finished = Finished(folder, own="own", look_every_s=1000)
+
+    def look() -> None:
+        finished.find(["none"])
+
+    def ask() -> None:
+        finished.find(["none"])
+
+    def answer() -> None:
+        assert finished.find([f"{0:08x}{0:08x}"])
+
     return {
         "best, from as many parts as configurations": _times(rounds, best),
-        "one report stored": _times(20 * rounds, report),
+        "one configuration stored": _times(20 * rounds, report),
+        "runs that are finished, looked at first": _times(1, look),
+        "asked for one that is not": _times(20 * rounds, ask),
+        "asked for one that is": _times(rounds, answer),
         "merged, once": _times(1, store.compact),
         "best, after merging": _times(rounds, best),
-        "one report stored, after merging": _times(20 * rounds, report),
+        "one configuration stored, after merging": _times(20 * rounds, report),
+        "asked for one that is, after merging": _times(rounds, answer),
     }
 
 

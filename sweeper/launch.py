@@ -18,6 +18,7 @@ from sweeper import leaderboard, plan
 from sweeper.cluster import ClusterError, connected, find_address, fits, in_one_line, must_wait, why_waiting
 from sweeper.driver import Driver
 from sweeper.files import Folder
+from sweeper.finished import Finished
 from sweeper.lease import Lease
 from sweeper.ledger import Ledger
 from sweeper.mailbox import open_mailbox
@@ -163,11 +164,12 @@ def _on_a_place(driver: Driver, stop: StopSignal, function: Any, *arguments: Any
 
 
 def _answers(space: Space, store: Store, benchmark: Benchmark) -> Any:
-    """Look a configuration up in the other sweeps of the results folder."""
+    """Look a configuration up in all sweeps of the results folder."""
+    finished = Finished(store.folder.parent, benchmark.fingerprint, own=store.sweep, look_every_s=10)
 
     def answer(asked: Asked) -> list[dict[str, Any]] | None:
         configs = space.configs(asked.params)
-        held = Store.find_finished(store.folder.parent, [c.run_id for c in configs], benchmark.fingerprint)
+        held = finished.find([c.run_id for c in configs])
         if any(c.run_id not in held for c in configs):
             return None
         found = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -73,12 +73,35 @@ def _attempt() -> ds.Expression:
     return pc.binary_join_element_wise(*columns, "/", null_handling="replace", null_replacement="")
 
 
-def snapshot(folder: Folder, damage: Damage) -> Snapshot:
-    """The parts in a table's folder. Raises StoreError for a part of a newer schema."""
+def snapshot(folder: Folder, damage: Damage, only: Collection[str] | None = None) -> Snapshot:
+    """The parts in a table's folder; ``only``: these, and those that are merged, as they may be in them.
+
+    Raises StoreError for a part of a newer schema.
+    """
+    wanted = None if only is None else frozenset(only)
+    return _resolve(_read(folder, damage, lambda name: wanted is None or name in wanted or name.startswith(MERGED)))
+
+
+class Latest:
+    """What is new in a table's folder since the last look."""
+
+    def __init__(self, folder: Folder, damage: Damage) -> None:
+        self._folder, self._damage = folder, damage
+        self._seen: set[str] = set()
+
+    def look(self) -> tuple[Live, ...]:
+        """The parts that are new, and merged ones that hold a new one, whole: what was seen can be seen again."""
+        parts = _read(self._folder, self._damage, lambda name: name not in self._seen)
+        found = {n: p for n, p in parts.items() if p is not None and not (p.merged and p.merged.keys() <= self._seen)}
+        self._seen.update(parts, *(part.merged for part in found.values()))
+        return tuple(Live(name, part, dict(part.merged)) for name, part in found.items())
+
+
+def _read(folder: Folder, damage: Damage, wanted: Callable[[str], bool]) -> dict[str, Part | None]:
     for _ in range(_LISTINGS):
-        names = _stable_names(folder)
+        names = [name for name in _stable_names(folder) if wanted(name)]
         try:
-            return _resolve(dict(zip(names, _load(folder, names, damage), strict=True)))
+            return dict(zip(names, _load(folder, names, damage), strict=True))
         except FileNotFoundError:  # merged and deleted since it was listed: its rows are in a new file
             continue
     raise StoreError(f"{folder}: its files changed {_LISTINGS} times while they were read")
@@ -114,7 +137,7 @@ def _load(folder: Folder, names: Sequence[str], damage: Damage) -> list[Part | N
 
     # On an object store the time is spent waiting. To hand over each name by itself would take longer than to read.
     workers = 16 if folder.local is None else os.cpu_count() or 1
-    size = math.ceil(len(names) / workers) or 1
+    size = max(1, math.ceil(len(names) / workers))
     shares = [names[first : first + size] for first in range(0, len(names), size)]
     with ThreadPoolExecutor(workers) as pool:
         return [part for share in pool.map(lambda share: [load(name) for name in share], shares) for part in share]

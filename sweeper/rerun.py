@@ -12,6 +12,7 @@ import torch
 
 from sweeper.cluster import in_one_line
 from sweeper.files import Folder
+from sweeper.finished import Finished
 from sweeper.space import Resources
 from sweeper.status import Status
 from sweeper.store import Store
@@ -49,7 +50,7 @@ def rerun(
     instead, with the group's label, the other groups go on, and the answer lacks that one. ``check_stop`` raises when
     it is to stop.
     """
-    held = Store.find_finished(store.folder.parent, _ids(groups), fingerprint)
+    held = Finished(store.folder.parent, fingerprint).find(_ids(groups))
     rows = {run_id: result["row"] for run_id, result in held.items()}
     where = store.folder.path if store.folder.local else str(store.folder)
     labels: dict[str, list[str]] = {}

@@ -7,13 +7,12 @@ do not count. A configuration that is stored twice, after a crash, replaces itse
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from sweeper import schema
@@ -75,12 +74,11 @@ class Store:
         When this returns the configuration is stored; if the process dies before, it is not.
         """
         where = {"trial": trial, "attempt": attempt}
-        name = f"t{trial:06d}"
 
         def details(table: str) -> None:
             rows = [row for result in results for row in result.get(table, ())]
             if rows:
-                self.append(table, rows, f"{name}-{attempt}", where)
+                self.append(table, rows, part_of(trial, attempt), where)
 
         with ThreadPoolExecutor(len(DETAILS)) as pool:  # together they wait once for the disk
             list(pool.map(details, DETAILS))
@@ -89,7 +87,7 @@ class Store:
             "objective": objective,
             "params_json": None if params is None else schema.params_json(params),
         }
-        self.append("trials", [result["row"] for result in results], name, {**found, **where})
+        self.append("trials", [result["row"] for result in results], part_of(trial), {**found, **where})
         self._unmerged += 1
         if self._unmerged == _MERGE_EVERY:  # a part costs readers up to a millisecond: thousands would be felt
             self.compact()
@@ -122,35 +120,10 @@ class Store:
         """The numbers of the configurations that are stored."""
         return set(self.read("trials", ["trial"])["trial"].to_pylist())
 
-    @staticmethod
-    def find_finished(
-        results: str | Path | Folder, run_ids: Collection[str], data_fingerprint: str | None = None
-    ) -> dict[str, dict[str, Any]]:
-        """Finished runs with these ids in any sweep of ``results``, by run id.
 
-        Each is as ``finish_trial`` takes it, ``row``, ``tasks``, ``epochs``, ``classes``, and says in ``sweep`` and
-        ``trial`` where it is from. With a fingerprint, only runs on those images.
-        """
-        wanted = pc.field("run_id").isin(list(run_ids)) & (pc.field("status") == "finished")
-        if data_fingerprint is not None:
-            wanted &= pc.field("data_fingerprint") == data_fingerprint
-        found: dict[str, dict[str, Any]] = {}
-        for sweep in sweeps(results):
-            store = Store(results, sweep)
-            rows = store.read("trials", where=wanted).to_pylist(maps_as_pydicts="strict")
-            new = {row["run_id"]: row for row in reversed(rows) if row["run_id"] not in found}
-            if not new:
-                continue
-            found |= {i: {"row": _run_only(r), "sweep": sweep, "trial": r["trial"]} for i, r in new.items()}
-            for table in DETAILS:
-                details = store.read(table, where=pc.field("run_id").isin(list(new)))
-                by_run: dict[str, list[dict[str, Any]]] = {run_id: [] for run_id in new}
-                for row in details.to_pylist(maps_as_pydicts="strict"):
-                    if row["trial"] == new[row["run_id"]]["trial"]:
-                        by_run[row["run_id"]].append(_run_only(row))
-                for run_id, own in by_run.items():
-                    found[run_id][table] = own
-        return found
+def part_of(trial: int, attempt: str | None = None) -> str:
+    """The part of ``trials`` with a configuration's rows; with the attempt, that of its tasks, epochs, classes."""
+    return f"t{trial:06d}" + ("" if attempt is None else f"-{attempt}")
 
 
 def sweeps(results: str | Path | Folder) -> list[str]:
@@ -162,7 +135,3 @@ def sweeps(results: str | Path | Folder) -> list[str]:
 def is_sweep(folder: Folder) -> bool:
     """Whether the folder is a sweep's, or that of a single run."""
     return folder.exists("space.yaml") or not {"trials", "asks"}.isdisjoint(folder.folders())
-
-
-def _run_only(row: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in row.items() if key not in schema.SWEEP_COLUMNS}

@@ -8,6 +8,7 @@ from typing import Any
 
 from benchmarks.paper.cells import Cell
 from sweeper.cluster import connected, must_wait
+from sweeper.finished import Finished
 from sweeper.lease import Lease
 from sweeper.rerun import rerun, write_status
 from sweeper.space import Resources
@@ -75,7 +76,7 @@ def _held(cells: Sequence[Cell], store: Store, prints: dict[str, str]) -> dict[s
     held: dict[str, dict[str, Any]] = {}
     for data, fingerprint in prints.items():
         ids = [config.run_id for cell in cells if cell.data == data for config in cell.configs]
-        held |= Store.find_finished(store.folder.parent, ids, fingerprint)
+        held |= Finished(store.folder.parent, fingerprint).find(ids)
     return held
 
 

@@ -8,11 +8,13 @@ import threading
 import time
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from pyarrow import fs
 
 from sweeper import compact, reader
 from sweeper.files import Folder
+from sweeper.finished import Finished
 from sweeper.lease import Lease, holder
 from sweeper.query import open_results
 from sweeper.status import Best, Running, Status
@@ -204,15 +206,60 @@ def test_a_run_stored_anywhere_is_found(results: Folder) -> None:
     store_trials(Store(results, "one"), range(2))
     store_trials(Store(results, "two"), range(1, 3))
     assert sweeps(results) == ["one", "two"]
-    found = Store.find_finished(results, ["t1s0", "t2s1", "none"], "f")
+    found = Finished(results, "f").find(["t1s0", "t2s1", "none"])
     assert {i: (r["sweep"], r["trial"]) for i, r in found.items()} == {"t1s0": ("one", 1), "t2s1": ("two", 2)}
     assert [row["task"] for row in found["t1s0"]["tasks"]] == [0, 1]
     assert found["t1s0"]["epochs"][0]["terms"] == {"ce": 1.0}
-    assert Store.find_finished(results, ["t1s0"], "other images") == {}
+    assert Finished(results, "other images").find(["t1s0"]) == {}
     again = Store(results, "three")
     again.finish_trial(0, "a", list(found.values()))
     assert again.read("tasks").num_rows == 4
     assert set(again.read("tasks")["sweep"].to_pylist()) == {"three"}
+
+
+def test_what_finishes_later_is_found_by_reading_it_alone(results: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    own, other = Store(results, "own"), Store(results, "other")
+    store_trials(own, range(3))
+    store_trials(other, range(3, 6))
+    finished = Finished(results, "f", own="own", look_every_s=1000)
+    assert finished.find(["t2s0", "t3s1", "t7s0"]).keys() == {"t2s0", "t3s1"}
+    read: list[str] = []
+    real = Folder.read_buffer
+
+    def counted(folder: Folder, name: str) -> pa.Buffer:
+        read.append(name)
+        return real(folder, name)
+
+    monkeypatch.setattr(Folder, "read_buffer", counted)
+    store_trials(own, range(7, 8))
+    assert finished.find(["nobody's"]) == {}
+    assert read == ["part-t000007.parquet"]
+    assert finished.find(["nobody's"]) == {}
+    assert len(read) == 1
+    own.compact()
+    read.clear()
+    assert [row["task"] for row in finished.find(["t7s0"])["t7s0"]["tasks"]] == [0, 1]
+    store_trials(other, range(8, 9))
+    assert finished.find(["t8s0"]) == {}, "others are looked at now and then"
+    assert Finished(results, "f").find(["t8s0"]).keys() == {"t8s0"}
+
+
+def test_a_run_is_found_as_it_was_stored_last(results: Folder) -> None:
+    store = Store(results, "s")
+    store_trials(store, range(3))
+    finished = Finished(results)
+    assert finished.find(["t1s0"])["t1s0"]["row"]["acc_task_mean_pct"] == 1.0
+    for tasks in (5, 3):
+        store.compact()
+        store.finish_trial(1, f"b{tasks}", [result("t1s0", 50.0, tasks)])
+        for way in (finished, Finished(results)):
+            (again,) = way.find(["t1s0", "t1s1"]).values()
+            assert again["row"]["acc_task_mean_pct"] == 50.0
+            assert len(again["tasks"]) == tasks
+    failed = result("t2s0", 1.0)
+    failed["row"]["status"] = "failed"
+    store.finish_trial(2, "c", [failed])
+    assert finished.find(["t2s0"]) == Finished(results).find(["t2s0"]) == {}
 
 
 def test_one_driver_a_sweep(results: Folder) -> None:
