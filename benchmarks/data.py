@@ -66,8 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         content[what] = found
     about = (
         f"Images of {arguments.run}; crops in batches of {arguments.batch} on {device_name(device)} with "
-        f"{torch.get_num_threads()} threads, torchvision's on one core of the CPU; decoded and written to the "
-        f"cache are {IMAGES} JPEG files made of them. {arguments.rounds} rounds, sides in turn, medians (least to most). "
+        f"{torch.get_num_threads()} threads, torchvision's on one core of the CPU; decoded into the cache are "
+        f"{IMAGES} JPEG files made of them. {arguments.rounds} rounds, sides in turn, median (least to most). "
         f"Stored at 256 pixels, 1,000 images take {1000 * 3 * 256 * 256 / 2**20:.0f} MiB of the device."
     )
     headers = ("what", "how", "us an image", "times the first side")
