@@ -22,6 +22,7 @@ from sweeper.rows import Live, read_parts, schemas
 from trainer.errors import StoreError, exit_code, nearest
 
 _LARGE_BYTES = 64 << 20
+_LARGE_ROWS = 1 << 20
 
 
 def compact(sweep: Folder, damage: Damage) -> None:
@@ -97,7 +98,8 @@ class _Merge:
 
 def _settled(one: Live) -> bool:
     """Whether a merged part is so large that to write it anew with each merge would cost more than it brings."""
-    return bool(one.part.merged) and one.whole and one.part.content.size >= _LARGE_BYTES
+    rows = sum(merged.rows for merged in one.part.merged.values())
+    return one.whole and rows > 0 and (rows >= _LARGE_ROWS or one.part.content.size >= _LARGE_BYTES)
 
 
 def _with_unknown_columns(live: list[Live], columns: pa.Schema) -> pa.Schema:

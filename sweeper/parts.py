@@ -33,6 +33,9 @@ MERGED = "merged-"
 _FEW = 1000
 """rows that are held twice"""
 
+_ROW_GROUP = 1 << 17
+"""rows of a merged part that a reader of one configuration has to pass over"""
+
 _MARK = re.compile(rb"cil-part:v(\d+):crc32:([0-9a-f]{8})(?::arrow:(\d+)-(\d+)-(\d+))?")
 _MARK_START = b"cil-part:v"
 _ZEROS = b"00000000"
@@ -121,7 +124,7 @@ def _encode(table: pa.Table, metadata: dict[str, str], options: dict[str, Any], 
     # Arrow's own copy of the schema would be as large as the rows, and says nothing that readers,
     # who bring the table's schema, need.
     with pq.ParquetWriter(sink, table.schema, store_schema=False, **options) as writer:
-        writer.write_table(table)
+        writer.write_table(table, row_group_size=_ROW_GROUP)
         if twice:
             mark += ":arrow:" + "-".join(map(str, _write_streams(sink, table)))
         writer.add_key_value_metadata({"schema_version": str(VERSION), **metadata, "part": mark})

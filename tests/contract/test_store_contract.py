@@ -131,20 +131,21 @@ def test_many_trials_are_merged_without_being_asked_to(results: Folder) -> None:
     assert store.finished_trials() == set(range(260))
 
 
-def test_a_large_merged_part_is_left_as_it_is(results: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("large", ["_LARGE_BYTES", "_LARGE_ROWS"])
+def test_a_large_merged_part_is_left_as_it_is(results: Folder, monkeypatch: pytest.MonkeyPatch, large: str) -> None:
     store = Store(results, "s")
     store_trials(store, range(3))
     store.compact()
-    monkeypatch.setattr(compact, "_LARGE_BYTES", 1)
-    (large,) = store.folder.child("trials").names()
+    monkeypatch.setattr(compact, large, 1)
+    (merged,) = store.folder.child("trials").names()
     store_trials(store, range(3, 6))
     store.compact()
-    assert large in store.folder.child("trials").names()
+    assert merged in store.folder.child("trials").names()
     assert len(store.folder.child("trials").names()) == 2
     assert counts(store)["tasks"] == 24
     store.finish_trial(1, "b", [result("t1s0", 50.0)])
     store.compact()
-    assert large not in store.folder.child("trials").names(), "some of its rows count no more"
+    assert merged not in store.folder.child("trials").names(), "some of its rows count no more"
     assert counts(store)["tasks"] == 22
 
 
