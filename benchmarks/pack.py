@@ -1,7 +1,8 @@
 """Members in one pass: how long a member's share of a training step is, by how M of them are computed.
 
 ``python -m benchmarks.pack --device cpu``: forward and backward of the backbone on one batch of noise, as grouped
-convolutions, one member after another, and as ``torch.vmap``. On CUDA the memory of a member stands beside it.
+convolutions, as these compiled, one member after another, and as ``torch.vmap``. On CUDA the memory of a member stands
+beside it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from trainer.nets.member import each_alone
 from trainer.precision import Options
 from trainer.provenance import device_name
 
-GROUPED, ALONE, VMAP = "grouped convolution", "one after another", "vmap"
+GROUPED, COMPILED, ALONE, VMAP = "grouped convolution", "the same, compiled", "one after another", "vmap"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,6 +70,11 @@ def _grouped(net: resnet.ResNet) -> Forward:
     return lambda x: net.together(x, net.members).features_MBD
 
 
+def _compiled(net: resnet.ResNet) -> Forward:
+    compiled: Forward = torch.compile(_grouped(net))
+    return compiled
+
+
 def _alone(net: resnet.ResNet) -> Forward:
     return lambda x: torch.cat(
         [m.features_MBD for m in each_alone(net, lambda own: net.together(own, 1), x, net.members)]
@@ -89,7 +95,12 @@ def _vmap(net: resnet.ResNet) -> Forward:
     return lambda x: torch.vmap(one)(parameters, buffers, x.unflatten(1, (net.members, -1)).transpose(0, 1))
 
 
-WAYS: dict[str, Callable[[resnet.ResNet], Forward]] = {GROUPED: _grouped, ALONE: _alone, VMAP: _vmap}
+WAYS: dict[str, Callable[[resnet.ResNet], Forward]] = {
+    GROUPED: _grouped,
+    COMPILED: _compiled,
+    ALONE: _alone,
+    VMAP: _vmap,
+}
 
 
 class _Step:
