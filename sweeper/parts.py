@@ -18,8 +18,8 @@ import json
 import re
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -45,8 +45,7 @@ class DamagedPart(Error):
     """A part that is truncated or damaged."""
 
 
-@dataclass(frozen=True)
-class Merged:
+class Merged(NamedTuple):
     """A part that a merged file replaces, and where its rows are in that file."""
 
     checksum: str
@@ -54,18 +53,22 @@ class Merged:
     rows: int
 
 
-@dataclass(frozen=True)
-class Part:
+NOTHING: Mapping[str, Merged] = MappingProxyType({})
+"""one for all: of thousands of empty ones the garbage collector would look at each"""
+
+
+class Part(NamedTuple):
     """A part that was read whole."""
 
     content: pa.Buffer
+    """the file, or of one whose rows are few the streams alone"""
     checksum: str
-    merged: Mapping[str, Merged] = field(default_factory=dict)
+    merged: Mapping[str, Merged] = NOTHING
     """by part name, for a merged file"""
     merged_files: Sequence[str] = ()
     """names of merged files that this one replaces"""
-    streams: tuple[pa.Buffer, pa.Buffer] | None = None
-    """the rows again, if they are few: what all agree in, and the rest"""
+    agreed: int | None = None
+    """of streams: bytes of the first one, of what all rows agree in"""
 
 
 def file_name(part: str) -> str:
@@ -77,8 +80,8 @@ def file_name(part: str) -> str:
 
 def part_name(file: str) -> str | None:
     """The part of a file, or None if the file is no part."""
-    found = re.fullmatch(r"part-(.+)\.parquet", file)
-    return found[1] if found else None
+    part = file.removeprefix("part-").removesuffix(".parquet")
+    return part if part and len(file) == len(part) + len("part-.parquet") else None
 
 
 def encode(table: pa.Table) -> bytes:
@@ -115,7 +118,8 @@ def decode(name: str, content: pa.Buffer) -> Part:
     if mark[3] is None:
         return Part(content, given)
     start, middle, end = int(mark[3]), int(mark[4]), int(mark[5])
-    return Part(content, given, streams=(content.slice(start, middle - start), content.slice(middle, end - middle)))
+    # A copy: thousands of whole files would be twice as much memory to fetch.
+    return Part(pa.py_buffer(content.slice(start, end - start).to_pybytes()), given, agreed=middle - start)
 
 
 def _encode(table: pa.Table, metadata: dict[str, str], options: dict[str, Any], *, twice: bool) -> bytes:

@@ -169,12 +169,13 @@ def _best_sql(objectives: list[dict[str, Any]]) -> str:
             SELECT trials.*, metric, direction, {value} AS value
             FROM trials JOIN sweeps USING (sweep) WHERE trials.split = sweeps.split
         )
-        SELECT sweep, trial, config_id, metric, split, direction,
+        SELECT sweep, trial, config_id,
+            any_value(metric) AS metric, any_value(split) AS split, any_value(direction) AS direction,
             avg(value) AS mean, stddev_samp(value) AS std, count(*) AS n, any_value(params_json) AS params_json
-        FROM scored GROUP BY sweep, trial, config_id, metric, split, direction
+        FROM scored GROUP BY sweep, trial, config_id
         HAVING bool_and(status = 'finished' AND value IS NOT NULL AND isfinite(value))
         QUALIFY row_number() OVER (
-            PARTITION BY sweep ORDER BY CASE direction WHEN 'minimize' THEN mean ELSE -mean END, trial
+            PARTITION BY sweep ORDER BY CASE any_value(direction) WHEN 'minimize' THEN mean ELSE -mean END, trial
         ) = 1"""
 
 

@@ -94,7 +94,7 @@ class Latest:
         parts = _read(self._folder, self._damage, lambda name: name not in self._seen)
         found = {n: p for n, p in parts.items() if p is not None and not (p.merged and p.merged.keys() <= self._seen)}
         self._seen.update(parts, *(part.merged for part in found.values()))
-        return tuple(Live(name, part, dict(part.merged)) for name, part in found.items())
+        return tuple(Live(name, part, part.merged) for name, part in found.items())
 
 
 def _read(folder: Folder, damage: Damage, wanted: Callable[[str], bool]) -> dict[str, Part | None]:
@@ -162,5 +162,5 @@ def _resolve(parts: dict[str, Part | None]) -> Snapshot:
                 kept[old] = merged
         live.append(Live(name, part, kept))
     replaced |= {name for name in found if name in owned}
-    live += [Live(n, p, {}) for n, p in found.items() if n not in replaced and not n.startswith(MERGED)]
+    live += [Live(n, p) for n, p in found.items() if n not in replaced and not n.startswith(MERGED)]
     return Snapshot(tuple(live), tuple(sorted(replaced)))

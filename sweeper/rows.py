@@ -5,15 +5,14 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from sweeper.parts import Merged, Part
+from sweeper.parts import NOTHING, Merged, Part
 
 _TOGETHER = 512
 """parts whose streams are decoded as one; of thousands the bytes would leave the processor's cache"""
@@ -22,13 +21,12 @@ _END = 8
 """bytes that end a stream"""
 
 
-@dataclass(frozen=True)
-class Live:
+class Live(NamedTuple):
     """A part whose rows count, but for those that were written again since it merged them."""
 
     name: str
     part: Part
-    kept: dict[str, Merged]
+    kept: Mapping[str, Merged] = NOTHING
     """of a merged part: the parts that it alone still stands for"""
 
     @property
@@ -69,11 +67,11 @@ class Rows(ds.InMemoryDataset):
 def read_parts(parts: Sequence[Part], columns: pa.Schema) -> list[pa.Table]:
     """All rows of each part, in their order."""
     found: dict[int, pa.Table] = {}
-    streamed = [i for i, part in enumerate(parts) if part.streams is not None]
+    streamed = [i for i, part in enumerate(parts) if part.agreed is not None]
     for first in range(0, len(streamed), _TOGETHER):
         for table, lengths, own in _from_streams([(i, parts[i]) for i in streamed[first : first + _TOGETHER]], columns):
             found |= dict(zip(own, _split(table, lengths), strict=True))
-    files = [i for i, part in enumerate(parts) if part.streams is None]
+    files = [i for i, part in enumerate(parts) if part.agreed is None]
     if files:
         table = _files([parts[i] for i in files], columns).to_table(columns=[*columns.names, "__fragment_index"])
         counts = {count["values"]: count["counts"] for count in table["__fragment_index"].value_counts().to_pylist()}
@@ -84,8 +82,8 @@ def read_parts(parts: Sequence[Part], columns: pa.Schema) -> list[pa.Table]:
 
 def schemas(parts: Sequence[Part]) -> list[pa.Schema]:
     """The schemas that occur in parts, as their writers had them."""
-    heads = {_head(stream): None for part in parts for stream in part.streams or ()}
-    files = [pq.read_schema(pa.BufferReader(part.content)) for part in parts if part.streams is None]
+    heads = {_head(stream): None for part in parts if part.agreed is not None for stream in _streams(part)}
+    files = [pq.read_schema(pa.BufferReader(part.content)) for part in parts if part.agreed is None]
     return [*(pa.ipc.read_schema(pa.py_buffer(head)) for head in heads), *files]
 
 
@@ -98,7 +96,7 @@ def _split(table: pa.Table, lengths: Sequence[int]) -> list[pa.Table]:
 def _decoded(live: Sequence[Live], columns: pa.Schema) -> ds.Dataset:
     streamed, files, rows = [], [], []
     for one in live:
-        if one.part.streams is not None:
+        if one.part.agreed is not None:
             streamed.append(one.part)
         elif one.whole:
             files.append(one.part)
@@ -114,33 +112,38 @@ def _decoded(live: Sequence[Live], columns: pa.Schema) -> ds.Dataset:
 
 def _from_streams(parts: Sequence[tuple[int, Part]], columns: pa.Schema) -> list[tuple[pa.Table, list[int], list[int]]]:
     """The rows of numbered parts that have streams: a table for all of like columns, its parts' lengths and numbers."""
-    like: dict[tuple[bytes, bytes], list[tuple[int, Part]]] = {}
+    like: dict[tuple[bytes, bytes], list[tuple[int, memoryview, memoryview]]] = {}
     for number, part in parts:
-        assert part.streams is not None
-        like.setdefault((_head(part.streams[0]), _head(part.streams[1])), []).append((number, part))
+        alike, others = _streams(part)
+        like.setdefault((_head(alike), _head(others)), []).append((number, alike, others))
     found = []
-    for (alike, others), members in like.items():
-        streams = [part.streams for _, part in members if part.streams is not None]
-        rows = _read(others, [other for _, other in streams], columns)
+    for heads, members in like.items():
+        numbers, alikes, rest = zip(*members, strict=True)
+        rows = _read(heads[1], rest, columns)
         lengths = [len(chunk) for chunk in rows.column(0).iterchunks()]
-        once = _read(alike, [one for one, _ in streams], columns).combine_chunks()
+        once = _read(heads[0], alikes, columns).combine_chunks()
         repeated = once.take(pa.array(np.repeat(np.arange(len(members)), lengths)))
-        found.append((_conform([repeated, rows], columns), lengths, [number for number, _ in members]))
+        found.append((_conform([repeated, rows], columns), lengths, list(numbers)))
     return found
 
 
-def _read(head: bytes, streams: Sequence[pa.Buffer], columns: pa.Schema) -> pa.Table:
+def _streams(part: Part) -> tuple[memoryview, memoryview]:
+    content = memoryview(part.content)
+    return content[: part.agreed], content[part.agreed :]
+
+
+def _read(head: bytes, streams: Sequence[memoryview], columns: pa.Schema) -> pa.Table:
     """Streams that begin with ``head``, a chunk each, of the columns that are asked for, or any one."""
     names = pa.ipc.read_schema(pa.py_buffer(head)).names
     included = [i for i, name in enumerate(names) if name in columns.names]
     options = pa.ipc.IpcReadOptions(included_fields=included or [0][: len(names)], use_threads=False)
-    joined = b"".join([head, *(memoryview(stream)[len(head) : -_END] for stream in streams)])
+    joined = b"".join([head, *(stream[len(head) : -_END] for stream in streams)])
     return pa.ipc.open_stream(pa.py_buffer(joined), options=options).read_all()
 
 
-def _head(stream: pa.Buffer) -> bytes:
+def _head(stream: memoryview) -> bytes:
     """The message that states the schema: a marker, the length of what follows, and that."""
-    return stream.slice(0, 8 + int.from_bytes(memoryview(stream)[4:8], "little")).to_pybytes()
+    return bytes(stream[: 8 + int.from_bytes(stream[4:8], "little")])
 
 
 def _conform(tables: Sequence[pa.Table], columns: pa.Schema) -> pa.Table:
