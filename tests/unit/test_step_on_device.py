@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from support.runs import accuracies, tiny_run
+from support.runs import accuracies, losses, tiny_run
 from trainer import loop
 from trainer.methods.base import names
 from trainer.nets import resnet
@@ -29,6 +29,17 @@ def test_last_batches_of_other_sizes_compile_nothing_anew() -> None:
         for batch in (32, 17, 23):  # PyTorch's convolution on a CPU is another one below 16
             out = compiled(torch.zeros(batch, 1, 8, 8)).features_MBD
             torch.testing.assert_close(out, net(torch.zeros(batch, 1, 8, 8)).features_MBD)
+
+
+@pytest.mark.slow
+def test_compiled_gives_what_eager_gives() -> None:
+    """Every loss within 1e-9 in float64; in float32 within 1e-2, as sums in another order grow from step to step."""
+    runs = [tiny_run("gradient_reweighting", seed=seed) for seed in (0, 1)]
+    for precision, tolerance in (("float64", 1e-9), ("float32", 1e-2)):
+        eager, compiled = (
+            losses(run(runs, Options(device="cpu", precision=precision, compile=on))) for on in (False, True)
+        )
+        torch.testing.assert_close(compiled, eager, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
