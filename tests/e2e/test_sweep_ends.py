@@ -44,6 +44,24 @@ def test_packs_prune_by_configuration(tmp_path: Path) -> None:
     assert query(results, "SELECT count(DISTINCT pack) AS n FROM trials")[0]["n"] == 3
 
 
+def test_packs_are_measured_once_and_what_they_save_is_in_the_ledger(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    file = space_file(tmp_path, concurrency=1, trials=8)
+    measured = " a trial: "
+    assert measured in launch(file, "--results", results)
+    chosen = (results / "s" / "packing.json").read_text()
+    more = launch(file, "--results", results, "--trials", "9")
+    assert measured not in more
+    assert (results / "s" / "packing.json").read_text() == chosen
+    rows = query(results, "SELECT device_s, packing_saved_s AS saved_s FROM trials")
+    gains = [row["saved_s"] / row["device_s"] for row in rows]
+    assert gains == pytest.approx([gains[0]] * 18)
+    assert query(results, "SELECT packing_s FROM ledger")[0]["packing_s"] == pytest.approx(
+        sum(row["saved_s"] for row in rows)
+    )
+    assert " by packs" in more
+
+
 def test_a_diverging_configuration_stops_nothing_else(tmp_path: Path) -> None:
     results = tmp_path / "results"
     vary = {"optim.lr": {"type": "categorical", "choices": [0.05, 100.0]}}
