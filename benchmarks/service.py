@@ -28,6 +28,7 @@ from sweeper.space import Space, load_space
 from sweeper.store import Store
 from sweeper.trial import Job
 from sweeper.tuning import fit
+from trainer.checkpoint import unpack
 from trainer.errors import exit_code
 from trainer.tables import config_row
 
@@ -74,14 +75,16 @@ def sweep_s(space: Space, folder: str) -> tuple[float, float]:
     return said[0] - started, time.perf_counter() - started
 
 
-def launch_s(address: str) -> float:
-    """Seconds from the command to where its first trial begins to train, behind the first task that all share."""
+def launch_s(address: str) -> tuple[float, float]:
+    """Seconds from the command to the first step of the task that all trials share, and to the first trial's own."""
     with tempfile.TemporaryDirectory() as folder:
         words = ["-m", "sweeper.launch", str(DIGITS), "--trials", "1", "--results", folder, "--address", address]
         began = datetime.now(UTC)
         subprocess.run([sys.executable, *words], check=True, capture_output=True)
         (row,) = open_results(folder).sql("SELECT min(started_at) AS at FROM trials").arrow().to_pylist()
-    return float((row["at"] - began).total_seconds())
+        shared = next((Path(folder) / DIGITS.stem / "base").glob("*.pt"))
+        first = datetime.fromisoformat(unpack(shared.read_bytes(), shared.name)["histories"][0]["started_at"])
+    return (first - began).total_seconds(), (row["at"] - began).total_seconds()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -90,14 +93,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--address", help="of a Ray cluster (default: one is started here, and not timed)")
     parser.set_defaults(rounds=3)
     arguments = parser.parse_args(argv)
-    launch, first = "a launch, to the first step of its first trial", "configurations that train nothing: to the first"
-    whole, each = "all of them", "between two of them"
-    found: timing.Seconds = {launch: [], first: [], whole: [], each: []}
+    shared, own = (
+        "a launch, to the first step of the first task, which all share",
+        "to its first trial's own first step",
+    )
+    first, whole, each = "configurations that train nothing: to the first", "all of them", "between two of them"
+    found: timing.Seconds = {shared: [], own: [], first: [], whole: [], each: []}
     with connected(arguments.address):
         room = int(ray.cluster_resources()["CPU"])
         cluster = ray.get_runtime_context().gcs_address
         for _ in range(arguments.rounds):
-            found[launch].append(launch_s(cluster))
+            shared_s, own_s = launch_s(cluster)
+            found[shared].append(shared_s)
+            found[own].append(own_s)
             with tempfile.TemporaryDirectory() as folder:
                 file = Path(folder) / "nothing.yaml"
                 file.write_text(yaml.safe_dump({**SPACE, "trials": arguments.configurations}))
