@@ -58,7 +58,7 @@ class Claim:
             if claim.torch_threads < 1:
                 raise ValueError("torch_threads must be 1 or more")
             return claim
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ConfigError(f"cannot be read: {error}", file=path, field="provenance") from None
 
 

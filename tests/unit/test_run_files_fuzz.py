@@ -43,6 +43,7 @@ def load(file: Path) -> None:
 @example(where=("optim", "lr"), value="1e-3")
 @example(where=("optim", "epochs"), value=True)
 @example(where=("method", "name"), value=["finetune"])
+@example(where=("provenance", "by_seed_pct"), value={float("inf"): 90.0})
 def test_a_replaced_value(tmp_path: Path, where: tuple[Any, ...], value: Any) -> None:
     def replace(parent: Any, key: Any) -> None:
         parent[key] = value
