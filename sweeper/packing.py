@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from sweeper.files import Folder
 from sweeper.space import Params, Resources, Space
 from sweeper.trial import Job, use
+from trainer.data.tasks import build
 from trainer.rehearsal import Needs, rehearse
 
 _FILE = "packing.json"
@@ -118,9 +119,10 @@ def rehearse_packs(job: Job, params: Params, most: int) -> Packing:
     resources = job.space.spec.resources
     use(resources)
     config = job.space.configs(params)[0]
+    benchmark = build(config.data, config.protocol)
 
     def together(members: int) -> Needs:
-        return rehearse([config.model_copy(update={"seed": seed}) for seed in range(members)], job.options)
+        return rehearse([config.model_copy(update={"seed": seed}) for seed in range(members)], benchmark, job.options)
 
     asked = None if resources.pack == "auto" else resources.pack
     return choose(asked, len(job.space.spec.seeds), most, together, _budget_bytes(resources))

@@ -89,7 +89,7 @@ def encode(table: pa.Table) -> bytes:
     found = [name for name in table.column_names if table[name].null_count < max(1, table.num_rows)]
     # Statistics and dictionaries outweigh few rows, and zstd takes longer to set up for each column than it gains.
     options = {"compression": "lz4", "use_dictionary": False, "write_statistics": False}
-    return _encode(table.select(found), {}, options, twice=table.num_rows <= _FEW)
+    return _encode(table.select(found), {}, options, twice=table.num_rows <= _FEW)[1]
 
 
 def encode_merged(table: pa.Table, merged: Mapping[str, Merged], merged_files: Sequence[str]) -> tuple[str, bytes]:
@@ -98,8 +98,8 @@ def encode_merged(table: pa.Table, merged: Mapping[str, Merged], merged_files: S
         "parts": {name: [m.checksum, m.offset, m.rows] for name, m in merged.items()},
         "files": sorted(merged_files),
     }
-    content = _encode(table, {"merged": json.dumps(ledger)}, {"compression": "zstd"}, twice=False)
-    return MERGED + _checksum(pa.py_buffer(content), _find_mark(pa.py_buffer(content)))[1], content
+    checksum, content = _encode(table, {"merged": json.dumps(ledger)}, {"compression": "zstd"}, twice=False)
+    return MERGED + checksum, content
 
 
 def decode(name: str, content: pa.Buffer) -> Part:
@@ -122,7 +122,8 @@ def decode(name: str, content: pa.Buffer) -> Part:
     return Part(pa.py_buffer(content.slice(start, end - start).to_pybytes()), given, agreed=middle - start)
 
 
-def _encode(table: pa.Table, metadata: dict[str, str], options: dict[str, Any], *, twice: bool) -> bytes:
+def _encode(table: pa.Table, metadata: dict[str, str], options: dict[str, Any], *, twice: bool) -> tuple[str, bytes]:
+    """The checksum and the file."""
     sink = pa.BufferOutputStream()
     mark = f"cil-part:v{VERSION}:crc32:{_ZEROS.decode()}"
     # Arrow's own copy of the schema would be as large as the rows, and says nothing that readers,
@@ -133,9 +134,11 @@ def _encode(table: pa.Table, metadata: dict[str, str], options: dict[str, Any], 
             mark += ":arrow:" + "-".join(map(str, _write_streams(sink, table)))
         writer.add_key_value_metadata({"schema_version": str(VERSION), **metadata, "part": mark})
     content = sink.getvalue()
-    digits, checksum = _checksum(content, _find_mark(content))
+    found = _find_mark(content)
+    assert found is not None
+    digits, checksum = _checksum(content, found)
     written = content.to_pybytes()
-    return written[:digits] + checksum.encode() + written[digits + 8 :]
+    return checksum, written[:digits] + checksum.encode() + written[digits + 8 :]
 
 
 def _write_streams(sink: pa.NativeFile, table: pa.Table) -> list[int]:
@@ -164,10 +167,8 @@ def _find_mark(content: pa.Buffer) -> re.Match[bytes] | None:
     return None
 
 
-def _checksum(content: pa.Buffer, mark: re.Match[bytes] | None) -> tuple[int, str]:
+def _checksum(content: pa.Buffer, mark: re.Match[bytes]) -> tuple[int, str]:
     """Where the mark's digits are, and the crc32 of the content with zeros in their place."""
-    if mark is None:
-        raise ValueError("no mark")
     digits = content.size - len(mark.string) + mark.start(2)
     view = memoryview(content)
     total = zlib.crc32(view[digits + 8 :], zlib.crc32(_ZEROS, zlib.crc32(view[:digits])))

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
+import math
 
 from sweeper.leaderboard import short
 from sweeper.search import Search
 from sweeper.space import Space
 from sweeper.store import Store
 from trainer.data.tasks import Benchmark
-from trainer.loop import EpochReport
 from trainer.precision import Options
-from trainer.run import Observer, run
+from trainer.rehearsal import rehearse
 
 _SHOWN = 5
 
@@ -53,32 +52,16 @@ def _runs(space: Space) -> int:
 
 
 def _cost(space: Space, store: Store, benchmark: Benchmark) -> tuple[float, str]:
-    """Device seconds of a run, from rows of this sweep or from two epochs trained now."""
+    """Device seconds of a run, from rows of this sweep or from a few steps trained now."""
     rows = store.read("trials", ["status", "device_s", "saved_s"]).to_pylist()
     spent = [row["device_s"] for row in rows if row["status"] == "finished" and row["device_s"]]
     if spent:
         return sum(spent) / len(spent), f"mean of {len(spent)} finished runs"
     configs = space.configs(space.spec.first[0] if space.spec.first else {})
-    timed = _Timed()
-    with contextlib.suppress(_Enough):
-        run(configs, Options(), observer=timed)
-    memory = configs[0].memory.per_class
-    epochs = configs[0].optim.epochs
-    kept = benchmark.counts_C.clamp_max(memory)
+    needs = rehearse(configs, benchmark, Options())
+    optim = configs[0].optim
+    kept = benchmark.counts_C.clamp_max(configs[0].memory.per_class)
     images = [len(task.train_N) + int(kept[: task.first].sum()) for task in benchmark.tasks]
     counted = images[1:] if space.shares_first_task() and len(images) > 1 else images
-    per_image_s = timed.epoch_s / images[0] / len(configs)
-    return per_image_s * sum(counted) * epochs, "from two epochs of the first task, timed now on this machine"
-
-
-class _Enough(Exception):
-    pass
-
-
-class _Timed(Observer):
-    epoch_s = 0.0
-
-    def on_epoch(self, report: EpochReport) -> None:
-        self.epoch_s = report.wall_s
-        if report.epoch >= 1 or report.epoch + 1 == report.epochs:
-            raise _Enough
+    steps = optim.epochs * sum(math.ceil(number / optim.batch_size) for number in counted)
+    return needs.step_s / needs.members * steps, "from a few steps of the last task, timed now on this machine"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -68,9 +68,8 @@ def read_parts(parts: Sequence[Part], columns: pa.Schema) -> list[pa.Table]:
     """All rows of each part, in their order."""
     found: dict[int, pa.Table] = {}
     streamed = [i for i, part in enumerate(parts) if part.agreed is not None]
-    for first in range(0, len(streamed), _TOGETHER):
-        for table, lengths, own in _from_streams([(i, parts[i]) for i in streamed[first : first + _TOGETHER]], columns):
-            found |= dict(zip(own, _split(table, lengths), strict=True))
+    for table, lengths, own in _from_streams([(i, parts[i]) for i in streamed], columns):
+        found |= dict(zip(own, _split(table, lengths), strict=True))
     files = [i for i, part in enumerate(parts) if part.agreed is None]
     if files:
         table = _files([parts[i] for i in files], columns).to_table(columns=[*columns.names, "__fragment_index"])
@@ -103,28 +102,33 @@ def _decoded(live: Sequence[Live], columns: pa.Schema) -> ds.Dataset:
         else:
             (table,) = read_parts([one.part], columns)
             rows += [table.slice(merged.offset, merged.rows) for merged in one.kept.values()]
-    for first in range(0, len(streamed), _TOGETHER):
-        found = _from_streams(list(enumerate(streamed[first : first + _TOGETHER])), columns)
-        rows += [table.combine_chunks() for table, _, _ in found]
+    rows += [table.combine_chunks() for table, _, _ in _from_streams(list(enumerate(streamed)), columns)]
     whole = _files(files, columns)
     return ds.UnionDataset(columns, [whole, ds.dataset(pa.concat_tables(rows))]) if rows else whole
 
 
-def _from_streams(parts: Sequence[tuple[int, Part]], columns: pa.Schema) -> list[tuple[pa.Table, list[int], list[int]]]:
-    """The rows of numbered parts that have streams: a table for all of like columns, its parts' lengths and numbers."""
+def _from_streams(
+    parts: Sequence[tuple[int, Part]], columns: pa.Schema
+) -> Iterator[tuple[pa.Table, list[int], list[int]]]:
+    """The rows of numbered parts that have streams: tables of parts of like columns, their lengths and numbers."""
+    for first in range(0, len(parts), _TOGETHER):
+        yield from _by_columns(parts[first : first + _TOGETHER], columns)
+
+
+def _by_columns(
+    parts: Sequence[tuple[int, Part]], columns: pa.Schema
+) -> Iterator[tuple[pa.Table, list[int], list[int]]]:
     like: dict[tuple[bytes, bytes], list[tuple[int, memoryview, memoryview]]] = {}
     for number, part in parts:
         alike, others = _streams(part)
         like.setdefault((_head(alike), _head(others)), []).append((number, alike, others))
-    found = []
     for heads, members in like.items():
         numbers, alikes, rest = zip(*members, strict=True)
         rows = _read(heads[1], rest, columns)
         lengths = [len(chunk) for chunk in rows.column(0).iterchunks()]
         once = _read(heads[0], alikes, columns).combine_chunks()
         repeated = once.take(pa.array(np.repeat(np.arange(len(members)), lengths)))
-        found.append((_conform([repeated, rows], columns), lengths, list(numbers)))
-    return found
+        yield _conform([repeated, rows], columns), lengths, list(numbers)
 
 
 def _streams(part: Part) -> tuple[memoryview, memoryview]:

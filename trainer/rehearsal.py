@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from trainer.config import RunConfig
-from trainer.data.tasks import Benchmark, Task, build
+from trainer.data.tasks import Benchmark, Task
 from trainer.loop import EpochReport
 from trainer.precision import Options
 from trainer.run import Observer, run
@@ -32,17 +32,17 @@ class Needs:
     """at the most: what is reserved on the GPU, or what the process holds; None on a system that does not say"""
 
 
-def rehearse(configs: Sequence[RunConfig], options: Options) -> Needs:
+def rehearse(configs: Sequence[RunConfig], benchmark: Benchmark, options: Options) -> Needs:
     """Train the configurations together on few images: all old classes as one task, then the last task.
 
-    Raises what ``trainer.run.run`` raises, and torch.OutOfMemoryError.
+    ``benchmark``: what they describe, built once for rehearsals of more and more of them. Raises what
+    ``trainer.run.run`` raises, and torch.OutOfMemoryError.
     """
-    config = configs[0]
-    benchmark = _few_images(build(config.data, config.protocol), config.optim.batch_size)
-    watch = _Watch(len(benchmark.tasks))
+    few = _few_images(benchmark, configs[0].optim.batch_size)
+    watch = _Watch(len(few.tasks))
     peak_bytes = _watched_peak(options.resolve_device())
     with contextlib.suppress(_Enough):
-        run([_shortened(config) for config in configs], options, benchmark=benchmark, observer=watch)
+        run([_shortened(config) for config in configs], options, benchmark=few, observer=watch)
     return Needs(len(configs), statistics.median(watch.step_s), peak_bytes())
 
 

@@ -6,24 +6,29 @@ import pytest
 import torch
 
 from support.runs import FEW_IMAGES, tiny_run
+from trainer.config import RunConfig
 from trainer.data.tasks import build
 from trainer.loop import EpochReport
 from trainer.methods.base import names
 from trainer.precision import Options
-from trainer.rehearsal import _few_images, _Watch, rehearse
+from trainer.rehearsal import Needs, _few_images, _Watch, rehearse
 
 CPU = Options(device="cpu")
 
 
+def rehearsed(configs: list[RunConfig]) -> Needs:
+    return rehearse(configs, build(configs[0].data, configs[0].protocol), CPU)
+
+
 @pytest.mark.parametrize("name", names())
 def test_every_method_can_be_rehearsed(name: str) -> None:
-    found = rehearse([tiny_run(name, seed=seed, data=FEW_IMAGES) for seed in range(3)], CPU)
+    found = rehearsed([tiny_run(name, seed=seed, data=FEW_IMAGES) for seed in range(3)])
     assert found.members == 3
     assert found.step_s > 0
 
 
 def test_more_runs_take_more_memory_and_longer_steps() -> None:
-    few, many = (rehearse([tiny_run("finetune", seed=seed) for seed in range(m)], CPU) for m in (1, 64))
+    few, many = (rehearsed([tiny_run("finetune", seed=seed) for seed in range(m)]) for m in (1, 64))
     assert many.step_s > few.step_s
     if few.peak_bytes is not None and many.peak_bytes is not None:
         assert many.peak_bytes > few.peak_bytes
@@ -31,7 +36,7 @@ def test_more_runs_take_more_memory_and_longer_steps() -> None:
 
 def test_the_random_state_is_left_alone() -> None:
     before = torch.get_rng_state()
-    rehearse([tiny_run("finetune", data=FEW_IMAGES)], CPU)
+    rehearsed([tiny_run("finetune", data=FEW_IMAGES)])
     assert torch.equal(torch.get_rng_state(), before)
 
 

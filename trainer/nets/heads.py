@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 import torch
@@ -13,12 +14,12 @@ from trainer.nets.member import member_linear
 from trainer.rng import stream
 
 
-class Growing(nn.Module):
+class Growing(nn.Module, ABC):
     """A part of a network that holds something for every class seen so far."""
 
+    @abstractmethod
     def grow(self, classes: int, seeds: Sequence[int], task: int) -> None:
         """Append what ``classes`` new classes need; member m draws from ``seeds[m]``."""
-        raise NotImplementedError
 
 
 class Head(Growing):
