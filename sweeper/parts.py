@@ -176,9 +176,14 @@ def _checksum(content: pa.Buffer, mark: re.Match[bytes]) -> tuple[int, str]:
 
 
 def _decode_unmarked(content: pa.Buffer) -> str:
-    """A part of a single run's folder, which has no checksum: reading all of it is the check."""
+    """A part of a single run's folder, which has no checksum: reading all of it is the check.
+
+    Such a part has Arrow's schema in its metadata. One of a sweep has not, even if it lost its mark.
+    """
     try:
         metadata = pq.read_metadata(pa.BufferReader(content)).metadata or {}
+        if b"ARROW:schema" not in metadata:
+            raise DamagedPart("it has neither a checksum nor Arrow's schema: it is damaged, or no part")
         version = int(metadata.get(b"schema_version", b"1"))
         if version <= VERSION:
             pq.read_table(pa.BufferReader(content))

@@ -85,6 +85,15 @@ def test_a_damaged_part_is_named_and_costs_nothing_else(store_folder: Path, how:
         assert found == expected
 
 
+@pytest.mark.parametrize("lost", [1, 8, 38])
+def test_a_part_that_lost_its_mark_is_damaged(lost: int) -> None:
+    whole = parts.encode(schema.to_arrow("trials", rows(1)))
+    mark = whole.rfind(b"cil-part")
+    for first in range(mark - lost + 1, mark + 1):
+        with pytest.raises(parts.DamagedPart):
+            parts.decode("t000001", pa.py_buffer(whole[:first] + bytes(lost) + whole[first + lost :]))
+
+
 def test_every_type_of_column_comes_back(tmp_path: Path) -> None:
     store = Store(tmp_path, "s")
     row = {"versions": {"torch": "2"}, "status": "finished", "optim_milestones": [80, 120], "optim_clip_norm": None}
