@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +21,7 @@ DETAILS = ("tasks", "epochs", "classes")
 """the tables whose rows count once their attempt has rows in ``trials``"""
 
 _LISTINGS = 50
+_CONNECTIONS = 16
 
 
 @dataclass(frozen=True)
@@ -135,12 +134,10 @@ def _load(folder: Folder, names: Sequence[str], damage: Damage) -> list[Part | N
         except StoreError as error:
             raise StoreError(f"{folder}/{file}: {error}") from error
 
-    # On an object store the time is spent waiting. To hand over each name by itself would take longer than to read.
-    workers = 16 if folder.local is None else os.cpu_count() or 1
-    size = max(1, math.ceil(len(names) / workers))
-    shares = [names[first : first + size] for first in range(0, len(names), size)]
-    with ThreadPoolExecutor(workers) as pool:
-        return [part for share in pool.map(lambda share: [load(name) for name in share], shares) for part in share]
+    if folder.local is not None:  # threads would only wait for each other: most of the time is Python's
+        return [load(name) for name in names]
+    with ThreadPoolExecutor(_CONNECTIONS) as pool:
+        return list(pool.map(load, names))
 
 
 def _resolve(parts: dict[str, Part | None]) -> Snapshot:
