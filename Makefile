@@ -8,12 +8,13 @@ export RAY_USAGE_STATS_ENABLED = 0
 # One machine, loopback only: no token to leave behind in the home folder.
 export RAY_AUTH_MODE ?= disabled
 
-.PHONY: help setup demo test lint types clean
+.PHONY: help setup demo test fuzz lint types clean
 
 help:
 	@echo "make setup    the environment in .venv (PYTHON=... chooses the interpreter, 3.11 or newer)"
 	@echo "make demo     a sweep on digits, its leaderboard, promotion and verification (minutes, CPU)"
 	@echo "make test     all tests"
+	@echo "make fuzz     the tests of files, parsers and formulas with other random examples"
 	@echo "make lint     ruff: rules and format        make types    mypy"
 	@echo "make clean    remove the environment and what tools left behind; results stay"
 
@@ -42,6 +43,9 @@ demo: setup
 
 test: setup
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
+
+fuzz: setup
+	@$(BIN)/python -m pytest -n 2 --hypothesis-profile=others -m hypothesis
 
 lint: setup
 	@$(BIN)/ruff check .

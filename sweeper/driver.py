@@ -10,7 +10,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from statistics import fmean, stdev
 from typing import Any, Literal
@@ -28,6 +28,8 @@ from sweeper.space import Space
 from sweeper.status import Best, Running, Status
 from sweeper.store import Store
 from sweeper.trial import Job, results_of
+from sweeper.worker import Preparation
+from trainer.errors import UserError
 from trainer.provenance import git_commit
 from trainer.tables import config_row
 
@@ -43,6 +45,11 @@ class Driver(Searcher):
         super().__init__(metric="report", mode="max")
         self.job, self.store, self.search = job, store, Search(job.space)
         self.packing = Packing(1)
+        self.preparation: Preparation | None = None
+        """what is left to do before the first pack"""
+        self.refusal: UserError | None = None
+        """why the preparation could not be done: then no pack is trained"""
+        self._preparing: str | None = None
         self._tasks, self._say, self._answer = tasks, say, answer
         self._packs: dict[str, dict[int, Asked]] = {}
         """configurations in training, by Ray trial and number"""
@@ -61,7 +68,11 @@ class Driver(Searcher):
     # -- what Ray Tune calls ------------------------------------------------------------------------
 
     def suggest(self, trial_id: str) -> Any:
-        """The next pack; FINISHED when all is asked or the budget is spent."""
+        """The preparation, and after it the next pack; FINISHED when all is asked or the budget is spent."""
+        if self.refusal is not None:
+            return Searcher.FINISHED
+        if self.preparation is not None:
+            return self._prepare(trial_id)
         pack: dict[int, Asked] = {}
         while len(pack) < self.packing.pack and not self._spent():
             asked = self._apart.pop(0) if self._apart else self.search.ask()
@@ -85,7 +96,9 @@ class Driver(Searcher):
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """A trial has finished a task, or all of them, or was refused what it needs."""
         report = json.loads(result["report"])
-        if "ended" in report:
+        if trial_id == self._preparing:
+            self._prepared(report)
+        elif "ended" in report:
             self._end(trial_id, report)
         elif "split" in report:
             self._split(report["pack"])
@@ -116,6 +129,8 @@ class Driver(Searcher):
 
     def fail(self, trial_id: str, why: str) -> None:
         """Store the configurations of a trial that died as failed."""
+        if trial_id == self._preparing:
+            self.refusal = UserError(why)
         for asked in self._packs.pop(trial_id, {}).values():
             rows = [{"row": self._failed_row(config, why)} for config in self.space.configs(asked.params)]
             self._finish(asked, f"failed-{trial_id}", None, rows)
@@ -123,6 +138,9 @@ class Driver(Searcher):
 
     def recovered(self, trial_id: str) -> None:
         """Say that a trial was lost and is tried again."""
+        if trial_id == self._preparing:
+            self._say("the preparation's process was lost; it is done again")
+            return
         numbers = ", ".join(str(number) for number in self._packs.get(trial_id, {}))
         self._say(f"trial {numbers}: its process was lost; it goes on from its last finished task")
 
@@ -132,6 +150,31 @@ class Driver(Searcher):
         self._write_status()
         if why:
             self._say(f"waiting: {why}")
+
+    def _prepare(self, trial_id: str) -> dict[str, Any] | None:
+        """To the first trial the preparation; nothing to others, until it is done."""
+        if self._preparing is not None:
+            return None
+        self._preparing = trial_id
+        assert self.preparation is not None
+        if self.preparation.first_task:
+            self._say(f"training the first task once for all configurations ({len(self.space.spec.seeds)} seeds)")
+        return {"prepare": asdict(self.preparation)}
+
+    def _prepared(self, report: Mapping[str, Any]) -> None:
+        if "packing" in report:
+            self.packing = Packing(**report["packing"])
+            note(self.store.folder, self.space.spec.resources, self.packing)
+            self._say(str(self.packing))
+        elif "not_measured" in report:
+            self._say(f"packs of {self.packing.pack}, not measured: {report['not_measured']}")
+        elif "refused" in report:
+            self.refusal = UserError(report["refused"])
+        elif self.preparation is not None:  # Ray Tune gives the last report twice
+            self.preparation = None
+            spent_s = report["first_task_s"]
+            if spent_s is not None:
+                self._say(f"first task trained: {spent_s:.1f} device seconds, saved in every other configuration")
 
     def _step(self, report: Mapping[str, Any]) -> None:
         task = report["task"]
@@ -298,7 +341,7 @@ class Watch(Callback):
     def __init__(self, driver: Driver, check_stop: Callable[[], None], why_waiting: Callable[[], str | None]) -> None:
         """``check_stop`` raises when the sweep is to stop; ``why_waiting`` says what trials wait for."""
         self._driver, self._check_stop, self._why_waiting = driver, check_stop, why_waiting
-        self._next_s, self._waited = time.monotonic() + 10, False
+        self._next_s, self._waited = time.monotonic() + 10, driver.status.waiting is not None
 
     def __getstate__(self) -> dict[str, Any]:
         return {}

@@ -12,17 +12,15 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-import ray
-
 from sweeper import leaderboard, plan
-from sweeper.cluster import ClusterError, connected, find_address, fits, in_one_line, must_wait, why_waiting
+from sweeper.cluster import ClusterError, connected, find_address, fits, must_wait, why_waiting
 from sweeper.driver import Driver
 from sweeper.files import Folder
 from sweeper.finished import Finished
 from sweeper.lease import Lease
 from sweeper.ledger import Ledger
 from sweeper.mailbox import open_mailbox
-from sweeper.packing import Packing, largest, note, noted, rehearse_packs
+from sweeper.packing import Packing, largest, noted
 from sweeper.preflight import benchmark_of
 from sweeper.query import open_results
 from sweeper.search import Asked
@@ -30,8 +28,9 @@ from sweeper.space import Space, load_space
 from sweeper.stop import Stopped, StopSignal
 from sweeper.store import Store
 from sweeper.sweep_file import absolute_path, check_unchanged
-from sweeper.trial import Job, train_first_task, train_pack
+from sweeper.trial import Job
 from sweeper.tuning import fit
+from sweeper.worker import Preparation, work
 from trainer.data.tasks import Benchmark
 from trainer.errors import UserError, exit_code
 
@@ -83,12 +82,13 @@ def _sweep(space: Space, store: Store, benchmark: Benchmark, stop: StopSignal, *
         f"{driver.status.done} stored already, {concurrency} at a time; results in {store.folder}"
     )
     try:
-        driver.packing = _packing(driver, concurrency, stop)
-        if space.shares_first_task() and len(benchmark.tasks) > 1:
-            _first_task(driver, stop)
+        known = noted(store.folder, resources)
+        driver.packing = known or Packing(1 if resources.pack == "auto" else resources.pack)
+        driver.preparation = _preparation(driver, benchmark, None if known else largest(space, concurrency))
+        driver.waits(must_wait(resources))
         driver.begin()
         # On a cluster of our own nobody else holds what trials need: one that does not run is being started.
-        fit(driver, train_pack, concurrency, stop.check, lambda: None if own_cluster else why_waiting(resources))
+        fit(driver, work, concurrency, stop.check, lambda: None if own_cluster else why_waiting(resources))
     except Stopped:
         driver.end("stopped")
         raise
@@ -115,52 +115,14 @@ def _conclude(driver: Driver) -> int:
     return 1 if status.done and status.failed == status.done else 0
 
 
-def _first_task(driver: Driver, stop: StopSignal) -> None:
-    """Train what all trials share before they start, so that none of them waits for another."""
-    job, first = driver.job, driver.search.peek()
+def _preparation(driver: Driver, benchmark: Benchmark, most: int | None) -> Preparation | None:
+    """What is missing before the first pack; ``most``: configurations of the largest one to measure, if any."""
+    space, first = driver.space, driver.search.peek()
     if first is None:
-        return
-    missing = [c.base_id for c in job.space.configs(first.params) if job.base(c.base_id).read() is None]
-    if not missing:
-        return
-    _say(f"training the first task once for all configurations ({len(missing)} seeds)")
-    spent_s = _on_a_place(driver, stop, train_first_task, first.params)
-    _say(f"first task trained: {spent_s:.1f} device seconds, saved in every other configuration")
-
-
-def _packing(driver: Driver, concurrency: int, stop: StopSignal) -> Packing:
-    """How trials are packed: as an earlier launch has noted, or as a rehearsal says."""
-    space, folder, first = driver.space, driver.store.folder, driver.search.peek()
-    resources = space.spec.resources
-    asked = 1 if resources.pack == "auto" else resources.pack
-    known = noted(folder, resources)
-    if known is not None or first is None:
-        return known or Packing(asked)
-    try:
-        found: Packing = _on_a_place(driver, stop, rehearse_packs, first.params, largest(space, concurrency))
-    except UserError as error:  # which the trials meet as well, and each says so
-        _say(f"packs of {asked}, not measured: {error}")
-        return Packing(asked)
-    note(folder, resources, found)
-    _say(str(found))
-    return found
-
-
-def _on_a_place(driver: Driver, stop: StopSignal, function: Any, *arguments: Any) -> Any:
-    """The answer of a remote function with what a trial gets. Raises UserError, in one line, if there is none."""
-    resources = driver.space.spec.resources
-    driver.waits(must_wait(resources))
-    running = function.options(num_cpus=resources.cpu, num_gpus=resources.gpu, max_retries=3).remote(
-        driver.job, *arguments
-    )
-    while not ray.wait([running], timeout=0.5)[0]:
-        stop.check()
-    try:
-        return ray.get(running)
-    except ray.exceptions.RayError as error:
-        raise in_one_line(error) from None
-    finally:
-        driver.waits(None)
+        return None
+    shares = space.shares_first_task() and len(benchmark.tasks) > 1
+    first_task = shares and any(driver.job.base(c.base_id).read() is None for c in space.configs(first.params))
+    return Preparation(first.params, most, first_task) if first_task or most is not None else None
 
 
 def _answers(space: Space, store: Store, benchmark: Benchmark) -> Any:

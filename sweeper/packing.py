@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from sweeper.files import Folder
 from sweeper.space import Params, Resources, Space
-from sweeper.trial import Job, use
+from sweeper.trial import Job
 from trainer.data.tasks import build
 from trainer.rehearsal import Needs, rehearse
 
@@ -113,11 +113,9 @@ def largest(space: Space, concurrency: int) -> int:
     return max(1, space.spec.trials // (_ROUNDS * concurrency))
 
 
-@ray.remote
 def rehearse_packs(job: Job, params: Params, most: int) -> Packing:
-    """Choose where a trial would run, with what a trial has."""
+    """Choose, in a trial's process, up to ``most`` configurations."""
     resources = job.space.spec.resources
-    use(resources)
     config = job.space.configs(params)[0]
     benchmark = build(config.data, config.protocol)
 

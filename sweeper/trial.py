@@ -7,7 +7,6 @@ node's trial may run on beside its replacement and does no harm.
 from __future__ import annotations
 
 import gc
-import json
 import math
 import socket
 import uuid
@@ -18,15 +17,14 @@ from typing import Any
 
 import ray
 import torch
-from ray import tune
 
 from sweeper.files import Folder
-from sweeper.space import Params, Resources, Space
+from sweeper.space import Resources, Space
 from trainer.config import RunConfig, content_hash
 from trainer.errors import UserError
 from trainer.precision import Options
 from trainer.records import RunResult
-from trainer.run import Observer, TaskReport, run, train_base
+from trainer.run import Observer, TaskReport, run
 
 
 class TrialError(UserError):
@@ -105,21 +103,7 @@ def pack_key(configs: Sequence[RunConfig]) -> str:
 Report = Callable[[dict[str, Any]], None]
 
 
-def train_pack(config: Mapping[str, Any], job: Job) -> None:
-    """What Ray Tune runs. ``config["pack"]``: ``{"number", "params"}`` of each configuration."""
-    pack = {entry["number"]: job.space.configs(entry["params"]) for entry in config["pack"]}
-
-    def report(content: dict[str, Any]) -> None:
-        tune.report({"report": json.dumps(content)})
-
-    try:
-        use(job.space.spec.resources)
-        train_within_memory(job, pack, report)
-    except UserError as error:  # another try would end the same: Ray Tune is not to make one
-        report({"refused": str(error)})
-
-
-def train_within_memory(job: Job, pack: Mapping[int, list[RunConfig]], report: Report) -> None:
+def train_pack(job: Job, pack: Mapping[int, list[RunConfig]], report: Report) -> None:
     """Train the configurations, by number, together; where the device's memory is too small, one half after the other.
 
     ``report`` hears of every task, of every configuration as soon as it has ended, and of a pack that is split. Raises
@@ -147,14 +131,7 @@ def train_within_memory(job: Job, pack: Mapping[int, list[RunConfig]], report: R
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     for half in (left[: len(left) // 2], left[len(left) // 2 :]):
-        train_within_memory(job, {number: pack[number] for number in half}, report)
-
-
-@ray.remote
-def train_first_task(job: Job, params: Params) -> float:
-    """Train what all trials share, once. Returns the device seconds spent."""
-    use(job.space.spec.resources)
-    return train_base(job.space.configs(params), job.options, job.base)
+        train_pack(job, {number: pack[number] for number in half}, report)
 
 
 class _Reporter(Observer):

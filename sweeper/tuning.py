@@ -17,9 +17,10 @@ def fit(
     check_stop: Callable[[], None],
     why_waiting: Callable[[], str | None],
 ) -> None:
-    """Run trials until the driver asks for no more. ``trainable(config, job=...)`` trains a pack.
+    """Run trials until the driver asks for no more. ``trainable(config, job=...)`` does what the driver suggests.
 
     ``check_stop`` is called all the time, and what it raises ends the sweep; ``why_waiting`` says what trials wait for.
+    Raises UserError where the preparation could not be done.
     """
     resources = driver.space.spec.resources
     wants = {"cpu": resources.cpu} | ({"gpu": resources.gpu} if resources.gpu else {})
@@ -44,3 +45,5 @@ def fit(
         tuner.fit()
     finally:
         driver.store.folder.child("ray").remove()
+    if driver.refusal is not None:
+        raise driver.refusal

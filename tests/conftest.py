@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 import trainer.methods
 from support.runs import tiny_run
@@ -14,6 +15,11 @@ from trainer.config import RunConfig
 
 # The networks of these tests are so small that threads only wait for each other. Commands started by tests inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# One commit, one answer: the same examples every time. ``make fuzz`` tries others.
+settings.register_profile("same", derandomize=True)
+settings.register_profile("others")
+settings.load_profile("same")
 
 Tiny = Callable[..., RunConfig]
 

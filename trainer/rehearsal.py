@@ -12,13 +12,20 @@ from torch import Tensor
 
 from trainer.config import RunConfig
 from trainer.data.tasks import Benchmark, Task
+from trainer.errors import UserError
 from trainer.loop import EpochReport
 from trainer.precision import Options
 from trainer.run import Observer, run
 
 _EPOCHS = 5
+_LR = 1e-9
+"""a step takes as long with any, and with this one nothing diverges that is finite at first"""
 _ENOUGH_S = 0.5
 """of timed epochs; one is timed in any case"""
+
+
+class RehearsalError(UserError):
+    """Runs of which no step could be timed."""
 
 
 @dataclass(frozen=True)
@@ -35,19 +42,21 @@ class Needs:
 def rehearse(configs: Sequence[RunConfig], benchmark: Benchmark, options: Options) -> Needs:
     """Train the configurations together on few images: all old classes as one task, then the last task.
 
-    ``benchmark``: what they describe, built once for rehearsals of more and more of them. Raises what
-    ``trainer.run.run`` raises, and torch.OutOfMemoryError.
+    ``benchmark``: what they describe, built once for rehearsals of more and more of them. Raises RehearsalError
+    where their losses are not finite from the start, what ``trainer.run.run`` raises, and torch.OutOfMemoryError.
     """
     few = _few_images(benchmark, configs[0].optim.batch_size)
     watch = _Watch(len(few.tasks))
     peak_bytes = _watched_peak(options.resolve_device())
     with contextlib.suppress(_Enough):
         run([_shortened(config) for config in configs], options, benchmark=few, observer=watch)
+    if not watch.step_s:
+        raise RehearsalError("no step of their last task could be timed: their losses are not finite")
     return Needs(len(configs), statistics.median(watch.step_s), peak_bytes())
 
 
 def _shortened(config: RunConfig) -> RunConfig:
-    optim = config.optim.model_copy(update={"epochs": _EPOCHS, "milestones": ()})
+    optim = config.optim.model_copy(update={"epochs": _EPOCHS, "lr": _LR, "milestones": ()})
     return config.model_copy(update={"optim": optim, "stage2": None})
 
 

@@ -82,6 +82,18 @@ def test_a_lost_trial_process_goes_on_from_its_last_task(whole: Path, tmp_path: 
     assert accuracies(results) == accuracies(whole)
 
 
+def test_a_lost_preparation_is_done_again(whole: Path, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    process = start(space_file(tmp_path), "--results", results)
+    until(process, lambda: bool(trial_processes(process)))
+    assert not (results / "s" / "packing.json").exists()
+    os.kill(trial_processes(process)[0], signal.SIGKILL)
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, output
+    assert "the preparation's process was lost; it is done again" in output
+    assert accuracies(results) == accuracies(whole)
+
+
 def test_what_the_store_holds_is_not_trained_again(whole: Path, tmp_path: Path) -> None:
     output = launch(space_file(tmp_path, name="other"), "--results", whole)
     rows = query(whole, "SELECT sweep, sum(device_s) AS spent, sum(saved_s) AS saved FROM trials GROUP BY 1 ORDER BY 1")

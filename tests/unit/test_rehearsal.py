@@ -11,7 +11,7 @@ from trainer.data.tasks import build
 from trainer.loop import EpochReport
 from trainer.methods.base import names
 from trainer.precision import Options
-from trainer.rehearsal import Needs, _few_images, _Watch, rehearse
+from trainer.rehearsal import Needs, RehearsalError, _few_images, _Watch, rehearse
 
 CPU = Options(device="cpu")
 
@@ -32,6 +32,19 @@ def test_more_runs_take_more_memory_and_longer_steps() -> None:
     assert many.step_s > few.step_s
     if few.peak_bytes is not None and many.peak_bytes is not None:
         assert many.peak_bytes > few.peak_bytes
+
+
+def test_a_learning_rate_that_makes_runs_diverge_does_not_matter() -> None:
+    assert rehearsed([tiny_run("finetune", optim={"lr": 100.0, "weight_decay": 1.0})]).step_s > 0
+
+
+def test_runs_that_no_learning_rate_keeps_finite_are_refused_in_one_line() -> None:
+    config = tiny_run("distillation")
+    endless = config.method.model_copy(update={"lambda_": 1e300})  # no run file may have it
+    with pytest.raises(
+        RehearsalError, match=r"^no step of their last task could be timed: their losses are not finite$"
+    ):
+        rehearsed([config.model_copy(update={"method": endless})])
 
 
 def test_the_random_state_is_left_alone() -> None:

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import traceback
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from support.runs import accuracies, losses, tiny_run
 from trainer import loop
@@ -40,6 +48,56 @@ def test_compiled_gives_what_eager_gives() -> None:
             losses(run(runs, Options(device="cpu", precision=precision, compile=on))) for on in (False, True)
         )
         torch.testing.assert_close(compiled, eager, rtol=tolerance, atol=tolerance)
+
+
+WAITED_FOR = {"_local_scalar_dense", "bincount", "equal", "is_nonzero", "lift_fresh", "masked_select", "nonzero"}
+
+
+class _Waits(TorchDispatchMode):
+    """Names the operations whose result a CUDA device's host would wait for, and what is copied from the host."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: Counter[str] = Counter()
+        self.operations = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        name = func.overloadpacket.__name__
+        indices = args[1] if name.startswith("index") and isinstance(args[1], list | tuple) else ()
+        self.operations += 1
+        if name in WAITED_FOR or "unique" in name or any(i is not None and i.dtype == torch.bool for i in indices):
+            self.found[f"{name} at {_caller()}"] += 1
+        return func(*args, **kwargs)
+
+
+def _caller() -> str:
+    ours = [frame for frame in traceback.extract_stack() if f"{os.sep}trainer{os.sep}" in frame.filename]
+    return f"{Path(ours[-1].filename).name}:{ours[-1].lineno}: {ours[-1].line}"
+
+
+def _one_hot(labels: Tensor, classes: int) -> Tensor:
+    """As CUDA computes it: PyTorch's looks at the labels on a CPU, and there alone."""
+    return (labels.unsqueeze(-1) == torch.arange(classes, device=labels.device)).long()
+
+
+@pytest.mark.parametrize("name", [*names(), "gradient_reweighting with a second stage"])
+def test_no_step_reads_what_is_on_the_device(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told on a CPU by the operations; the test below asks CUDA itself."""
+    inner, waits = loop._EpochLoop._step, _Waits()
+
+    def watched(self: loop._EpochLoop, *arguments: Any) -> object:
+        with waits:
+            return inner(self, *arguments)
+
+    method, _, staged = name.partition(" ")
+    runs = [tiny_run(method, seed=seed, **({"stage2": {"epochs": 1}} if staged else {})) for seed in (0, 1)]
+    run(runs, Options(device="cpu"))  # constants are copied to the device once
+    monkeypatch.setattr(torch.nn.functional, "one_hot", _one_hot)
+    monkeypatch.setattr(loop._EpochLoop, "_step", watched)
+    run(runs, Options(device="cpu"))
+    assert waits.operations > 1000
+    assert not waits.found
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")

@@ -10,7 +10,7 @@ import pytest
 from support.methods import method_folder
 from support.sweeps import space_file
 from sweeper.space import load_space
-from sweeper.trial import Job, TrialError, train_within_memory
+from sweeper.trial import Job, TrialError, train_pack
 
 # Raises what CUDA raises where more members than a file beside it allows are trained together.
 GREEDY = '''
@@ -48,7 +48,7 @@ def trained(tmp_path: Path, room: int, weights: list[float]) -> list[dict[str, A
         job = Job(load_space(file), str(tmp_path / "sweep"), None)
         pack = {number: job.space.configs({"method.weight": w}) for number, w in enumerate(weights)}
         heard: list[dict[str, Any]] = []
-        train_within_memory(job, pack, heard.append)
+        train_pack(job, pack, heard.append)
     return heard
 
 

@@ -8,6 +8,7 @@ by the caller: equal numbers give equal pixels.
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
@@ -139,15 +140,18 @@ def _centre_crop(pixels_NCHW: Tensor, index_N: Tensor, crop: int) -> Tensor:
 
 
 def _normalised(images_NHWC: Tensor, data: DataConfig, dtype: torch.dtype) -> Tensor:
-    """Grey images take the mean of the three channels' statistics."""
-    mean_C, deviation_C = (torch.tensor(values, dtype=torch.float64) for values in STATISTICS[data.normalise])
-    if images_NHWC.shape[3] == 1:
-        mean_C, deviation_C = mean_C.mean(0, keepdim=True), deviation_C.mean(0, keepdim=True)
     exact = torch.float64 if dtype == torch.float64 else torch.float32
-    # non_blocking: a plain copy would make the host wait for the device in every step
-    scale_C = (1 / (255 * deviation_C)).to(images_NHWC.device, exact, non_blocking=True)
-    shift_C = (-mean_C / deviation_C).to(images_NHWC.device, exact, non_blocking=True)
+    shift_C, scale_C = _shift_and_scale(data.normalise, images_NHWC.shape[3], images_NHWC.device, exact)
     return torch.addcmul(shift_C, images_NHWC.to(exact), scale_C).to(dtype)
+
+
+@functools.cache  # no step is to copy from the host
+def _shift_and_scale(name: str, channels: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Grey images take the mean of the three channels' statistics."""
+    mean_C, deviation_C = (torch.tensor(values, dtype=torch.float64) for values in STATISTICS[name])
+    if channels == 1:
+        mean_C, deviation_C = mean_C.mean(0, keepdim=True), deviation_C.mean(0, keepdim=True)
+    return (-mean_C / deviation_C).to(device, dtype), (1 / (255 * deviation_C)).to(device, dtype)
 
 
 def _to_members(images_NHWC: Tensor, members: int) -> Tensor:

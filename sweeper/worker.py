@@ -1,0 +1,58 @@
+"""What Ray Tune runs in the processes of a sweep: packs, and before the first one, in one of them, the preparation.
+
+The preparation measures packs and trains the first task that all share. It is a trial as packs are, so that it waits
+for a place, is stopped and is tried again as they are, and its process, which has imported all it needs, goes on with
+the first pack.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ray import tune
+
+from sweeper.packing import rehearse_packs
+from sweeper.space import Params
+from sweeper.trial import Job, Report, train_pack, use
+from trainer.errors import UserError
+from trainer.run import train_base
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What is to be done before the first pack."""
+
+    params: Params
+    """of the first configuration"""
+    most: int | None
+    """configurations of the largest pack to measure; None: packs are known"""
+    first_task: bool
+
+
+def work(config: Mapping[str, Any], job: Job) -> None:
+    """``config["prepare"]``: a Preparation's fields; else ``config["pack"]``: number and params of configurations."""
+
+    def report(content: dict[str, Any]) -> None:
+        tune.report({"report": json.dumps(content)})
+
+    try:
+        use(job.space.spec.resources)
+        if "prepare" in config:
+            _prepare(job, Preparation(**config["prepare"]), report)
+        else:
+            train_pack(job, {entry["number"]: job.space.configs(entry["params"]) for entry in config["pack"]}, report)
+    except UserError as error:  # another try would end the same: Ray Tune is not to make one
+        report({"refused": str(error)})
+
+
+def _prepare(job: Job, wanted: Preparation, report: Report) -> None:
+    if wanted.most is not None:
+        try:
+            report({"packing": asdict(rehearse_packs(job, wanted.params, wanted.most))})
+        except UserError as error:  # which the trials meet as well, and each says so
+            report({"not_measured": str(error)})
+    spent_s = train_base(job.space.configs(wanted.params), job.options, job.base) if wanted.first_task else None
+    report({"first_task_s": spent_s})
