@@ -16,8 +16,6 @@ from statistics import fmean, stdev
 from typing import Any, Literal
 
 import ray
-from ray.tune import Callback
-from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
 from sweeper.leaderboard import spread, values
@@ -25,7 +23,7 @@ from sweeper.packing import Packing, note
 from sweeper.schema import params_json
 from sweeper.search import Asked, Past, Search
 from sweeper.space import Space
-from sweeper.status import Best, Running, Status
+from sweeper.status import Best, Running, Status, duration
 from sweeper.store import Store
 from sweeper.trial import Job, results_of
 from sweeper.worker import Preparation
@@ -157,8 +155,8 @@ class Driver(Searcher):
             return None
         self._preparing = trial_id
         assert self.preparation is not None
-        if self.preparation.first_task:
-            self._say(f"training the first task once for all configurations ({len(self.space.spec.seeds)} seeds)")
+        if self.preparation.first_tasks:
+            self._say(f"training the first task once for all configurations ({self.preparation.first_tasks} seeds)")
         return {"prepare": asdict(self.preparation)}
 
     def _prepared(self, report: Mapping[str, Any]) -> None:
@@ -330,48 +328,6 @@ class Driver(Searcher):
         best = self.search.best()
         beside = f"best {best[2]:.2f} (trial {best[0]})" if best else "no best yet"
         left = self._eta_s()
-        eta = f", {_duration(left)} left" if left and self.status.done < self.status.total else ""
+        eta = f", {duration(left)} left" if left and self.status.done < self.status.total else ""
         count = f"[{self.status.done}/{self.status.total}]"
         return f"{count} trial {asked.number}: {values(asked.params)}: {outcome}   {beside}{eta}"
-
-
-class Watch(Callback):
-    """What Ray Tune tells callbacks but not searchers: that time passes, that trials wait, why they failed."""
-
-    def __init__(self, driver: Driver, check_stop: Callable[[], None], why_waiting: Callable[[], str | None]) -> None:
-        """``check_stop`` raises when the sweep is to stop; ``why_waiting`` says what trials wait for."""
-        self._driver, self._check_stop, self._why_waiting = driver, check_stop, why_waiting
-        self._next_s, self._waited = time.monotonic() + 10, driver.status.waiting is not None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
-
-    def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        self._check_stop()
-        if time.monotonic() < self._next_s:
-            return
-        self._next_s = time.monotonic() + 10
-        waits = any(t.status == "PENDING" for t in trials) and not any(t.status == "RUNNING" for t in trials)
-        # Seen once it may be a trial's process that is being started.
-        why = self._why_waiting() if waits and self._waited else None
-        self._waited = waits
-        if why != self._driver.status.waiting:
-            self._driver.waits(why)
-
-    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self._driver.recovered(trial.trial_id)
-
-    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self._driver.fail(trial.trial_id, _reason(trial))
-
-
-def _reason(trial: Trial) -> str:
-    error = trial.get_error()
-    lines = [line for line in str(error).strip().splitlines() if line.strip()] if error else []
-    return lines[-1].strip()[:500] if lines else "the trial crashed"
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -121,8 +121,8 @@ def _preparation(driver: Driver, benchmark: Benchmark, most: int | None) -> Prep
     if first is None:
         return None
     shares = space.shares_first_task() and len(benchmark.tasks) > 1
-    first_task = shares and any(driver.job.base(c.base_id).read() is None for c in space.configs(first.params))
-    return Preparation(first.params, most, first_task) if first_task or most is not None else None
+    missing = [c for c in space.configs(first.params) if shares and driver.job.base(c.base_id).read() is None]
+    return Preparation(first.params, most, len(missing)) if missing or most is not None else None
 
 
 def _answers(space: Space, store: Store, benchmark: Benchmark) -> Any:

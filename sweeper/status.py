@@ -117,9 +117,9 @@ def _summary(name: str, folder: Folder) -> list[str]:
         f"{status.done}/{status.total}",
         str(len(status.running)) if state == "running" else "",
         "" if status.best is None else f"{status.best.value:.6g} (trial {status.best.trial})",
-        _duration(status.eta_s) if state == "running" else "",
-        _duration(status.device_s),
-        _duration(status.saved_s),
+        duration(status.eta_s) if state == "running" else "",
+        duration(status.device_s),
+        duration(status.saved_s),
     ]
 
 
@@ -142,11 +142,11 @@ def _details(name: str, folder: Folder) -> None:
     if status.best is not None:
         print(f"best: {status.best.value:.6g}, trial {status.best.trial}, {_params(status.best.params)}")
     if state == "running":
-        print(f"time left: {_duration(status.eta_s) or 'not known yet'}")
+        print(f"time left: {duration(status.eta_s) or 'not known yet'}")
         if status.waiting:
             print(f"waiting: {status.waiting}")
     print(f"ledger: {Ledger.of(open_results(folder.parent, name), name)}")
-    print(f"last change: {_duration(max(0.0, time.time() - status.updated_at))} ago")
+    print(f"last change: {duration(max(0.0, time.time() - status.updated_at))} ago")
     if status.running and state == "running":
         rows = [
             [str(r.trial), f"{r.task}/{r.tasks}", "" if r.value is None else f"{r.value:.6g}", _params(r.params)]
@@ -162,7 +162,8 @@ def _params(params: dict[str, Any]) -> str:
     )
 
 
-def _duration(seconds: float | None) -> str:
+def duration(seconds: float | None) -> str:
+    """``2 h 5 min``, ``3 min 20 s``, ``7 s``; nothing for None."""
     if seconds is None:
         return ""
     minutes, rest = divmod(round(seconds), 60)

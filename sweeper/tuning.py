@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
 from ray import tune
+from ray.tune import Callback
+from ray.tune.experiment import Trial
 
-from sweeper.driver import Driver, Watch
+from sweeper.driver import Driver
 
 
 def fit(
@@ -38,7 +41,7 @@ def fit(
             storage_path=f"{driver.job.folder}/ray",
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=driver.space.spec.retries),
-            callbacks=[Watch(driver, check_stop, why_waiting)],
+            callbacks=[_Watch(driver, check_stop, why_waiting)],
         ),
     )
     try:
@@ -47,3 +50,39 @@ def fit(
         driver.store.folder.child("ray").remove()
     if driver.refusal is not None:
         raise driver.refusal
+
+
+class _Watch(Callback):
+    """What Ray Tune tells callbacks but not searchers: that time passes, that trials wait, why they failed."""
+
+    def __init__(self, driver: Driver, check_stop: Callable[[], None], why_waiting: Callable[[], str | None]) -> None:
+        """``check_stop`` raises when the sweep is to stop; ``why_waiting`` says what trials wait for."""
+        self._driver, self._check_stop, self._why_waiting = driver, check_stop, why_waiting
+        self._next_s, self._waited = time.monotonic() + 10, driver.status.waiting is not None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        self._check_stop()
+        if time.monotonic() < self._next_s:
+            return
+        self._next_s = time.monotonic() + 10
+        waits = any(t.status == "PENDING" for t in trials) and not any(t.status == "RUNNING" for t in trials)
+        # Seen once it may be a trial's process that is being started.
+        why = self._why_waiting() if waits and self._waited else None
+        self._waited = waits
+        if why != self._driver.status.waiting:
+            self._driver.waits(why)
+
+    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self._driver.recovered(trial.trial_id)
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self._driver.fail(trial.trial_id, _reason(trial))
+
+
+def _reason(trial: Trial) -> str:
+    error = trial.get_error()
+    lines = [line for line in str(error).strip().splitlines() if line.strip()] if error else []
+    return lines[-1].strip()[:500] if lines else "the trial crashed"

@@ -29,7 +29,8 @@ class Preparation:
     """of the first configuration"""
     most: int | None
     """configurations of the largest pack to measure; None: packs are known"""
-    first_task: bool
+    first_tasks: int
+    """seeds whose first task, which all configurations share, is still to be trained"""
 
 
 def work(config: Mapping[str, Any], job: Job) -> None:
@@ -54,5 +55,5 @@ def _prepare(job: Job, wanted: Preparation, report: Report) -> None:
             report({"packing": asdict(rehearse_packs(job, wanted.params, wanted.most))})
         except UserError as error:  # which the trials meet as well, and each says so
             report({"not_measured": str(error)})
-    spent_s = train_base(job.space.configs(wanted.params), job.options, job.base) if wanted.first_task else None
+    spent_s = train_base(job.space.configs(wanted.params), job.options, job.base) if wanted.first_tasks else None
     report({"first_task_s": spent_s})

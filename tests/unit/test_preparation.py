@@ -33,8 +33,8 @@ def driver(tmp_path: Path, said: list[str]) -> Driver:
     made = Driver(Job(space, str(tmp_path / "s"), None), Store(tmp_path, "s"), 5, said.append, lambda asked: None)
     first = made.search.peek()
     assert first is not None
-    made.preparation = Preparation(first.params, 4, first_task=True)
-    assert made.suggest("first") == {"prepare": {"params": first.params, "most": 4, "first_task": True}}
+    made.preparation = Preparation(first.params, 4, first_tasks=2)
+    assert made.suggest("first") == {"prepare": {"params": first.params, "most": 4, "first_tasks": 2}}
     return made
 
 
