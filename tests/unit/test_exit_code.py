@@ -36,7 +36,10 @@ def test_ctrl_c_is_one_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "trainer.run", "runs/digits_lfs5.yaml", "--set", "optim.epochs=2000"]
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
     pipe = subprocess.PIPE
+    # What a shell runs in the background ignores SIGINT; a command inherits that, but not a handler.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=pipe, stderr=pipe, text=True)
+    signal.signal(signal.SIGINT, before)
     assert process.stdout is not None
     process.stdout.readline()
     time.sleep(0.5)
