@@ -21,7 +21,7 @@ from PIL import Image
 from benchmarks import timing
 from trainer.config import DataConfig
 from trainer.data import decode
-from trainer.data.augment import STATISTICS, augment, draws
+from trainer.data.augment import STATISTICS, augment, crops, draws
 from trainer.data.images import ImageSet
 from trainer.data.sources import load
 from trainer.data.torchvision_datasets import datasets
@@ -100,7 +100,8 @@ class _Crops:
 
     def together(self) -> None:
         uniforms_MBU = torch.rand(1, self.batch, draws(self.data), device=self.pixels_NCHW.device)
-        augment(self.pixels_NCHW, self.index_MB, uniforms_MBU, self.data, torch.float32)
+        crops_MB5 = crops(uniforms_MBU, *self.pixels_NCHW.shape[2:], self.data)
+        augment(self.pixels_NCHW, self.index_MB, crops_MB5, self.data, torch.float32)
 
     def one_by_one(self) -> None:
         torch.stack([self.transform(picture) for picture in self.pictures])

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from trainer.config import OptimConfig
-from trainer.data.augment import augment
+from trainer.data.augment import augment, crops
 from trainer.data.augment import draws as augmentation_draws
 from trainer.data.tasks import Benchmark
 from trainer.methods.base import Method
@@ -91,15 +91,15 @@ def train_stage(
 
 
 class _Batch(NamedTuple):
-    """Images and draws of one step, every member's own."""
+    """Images of one step, and what is cut from them, every member's own."""
 
     index_MB: Tensor
     labels_MB: Tensor
-    uniforms_MBU: Tensor
+    crops_MB5: Tensor
 
     def cut(self, span: slice) -> _Batch:
         """Some of the images."""
-        return _Batch(self.index_MB[:, span], self.labels_MB[:, span], self.uniforms_MBU[:, span])
+        return _Batch(self.index_MB[:, span], self.labels_MB[:, span], self.crops_MB5[:, span])
 
 
 class _EpochLoop:
@@ -154,11 +154,13 @@ class _EpochLoop:
         )
 
     def _draw(self, order_MN: Tensor, draws: Draws, use: str) -> _Batch:
-        """The images of a whole epoch, in their order, and what their augmentation is drawn from."""
-        uniforms_MNU = draws.uniform(use, order_MN.shape[1], augmentation_draws(self.state.configs[0].data))
-        device = self.state.device
+        """The images of a whole epoch, in their order, and what is cut from each."""
+        data, device = self.state.configs[0].data, self.state.device
+        uniforms_MNU = draws.uniform(use, order_MN.shape[1], augmentation_draws(data)).to(device)
+        height, width = self.benchmark.train_pixels_NCHW.shape[2:]
         index_MN = self.pool_MN.gather(1, order_MN.to(device))
-        return _Batch(index_MN, self.benchmark.train_labels_N[index_MN], uniforms_MNU.to(device))
+        labels_MN = self.benchmark.train_labels_N[index_MN]
+        return _Batch(index_MN, labels_MN, crops(uniforms_MNU, height, width, data))
 
     def _mixed(self, draws: Draws, epoch: int) -> Callable[[slice, int], tuple[_Batch, Tensor]] | None:
         """Partners and boxes by batch, where the stage mixes images in this epoch."""
@@ -173,7 +175,7 @@ class _EpochLoop:
     def _images(self, batch: _Batch) -> Tensor:
         state = self.state
         pixels, data = self.benchmark.train_pixels_NCHW, state.configs[0].data
-        return augment(pixels, batch.index_MB, batch.uniforms_MBU, data, state.dtype)
+        return augment(pixels, batch.index_MB, batch.crops_MB5, data, state.dtype)
 
     def _step(self, batch: _Batch, epoch: int, mixed: tuple[_Batch, Tensor] | None) -> tuple[Terms, Tensor]:
         """One optimiser step of every member. Returns the terms and the hits, each ``[M]``."""

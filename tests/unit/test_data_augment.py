@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from trainer.config import DataConfig
-from trainer.data.augment import augment, centre, draws
+from trainer.data.augment import augment, centre, crops, draws
 from trainer.rng import stream
 
 PLAIN = {"normalise": "half", "flip": False}
@@ -34,6 +34,11 @@ def grey_levels(images: Tensor) -> Tensor:
 
 def uniforms(members: int, batch: int, data: DataConfig, seed: int = 0) -> Tensor:
     return torch.rand(members, batch, draws(data), generator=stream(seed, "uniforms"))
+
+
+def augmented(images: Tensor, index_MB: Tensor, u: Tensor, data: DataConfig, dtype: torch.dtype) -> Tensor:
+    height, width = images.shape[2:]
+    return augment(images, index_MB, crops(u, height, width, data), data, dtype)
 
 
 def box_by_the_book(u: np.ndarray, height: int, width: int) -> tuple[int, int, int, int]:
@@ -61,7 +66,7 @@ def test_resized_crop_equals_crop_then_resize(height: int, width: int, crop: int
     data = DataConfig(augment="resized_crop", crop=crop, pad=pad, **PLAIN)
     images = pictures(5, 3, height, width)
     index, u = torch.arange(40).reshape(2, 20) % 5, uniforms(2, 20, data)
-    found = grey_levels(augment(images, index, u, data, torch.float64))
+    found = grey_levels(augmented(images, index, u, data, torch.float64))
     padded = F.pad(images.double(), [pad] * 4)
     for m in range(2):
         for b in range(20):
@@ -75,7 +80,7 @@ def test_where_nothing_shrinks_it_is_plain_bilinear_too() -> None:
     data = DataConfig(augment="resized_crop", crop=48, pad=2, **PLAIN)
     images, index = pictures(4, 3, 32, 32), torch.arange(12)[None] % 4
     u = uniforms(1, 12, data)
-    found = grey_levels(augment(images, index, u, data, torch.float64))
+    found = grey_levels(augmented(images, index, u, data, torch.float64))
     padded = F.pad(images.double(), [2] * 4)
     for b in range(12):
         top, left, h, w = box_by_the_book(u[0, b].numpy(), 36, 36)
@@ -88,7 +93,7 @@ def test_equals_pillow_but_for_its_rounding() -> None:
     data = DataConfig(augment="resized_crop", crop=32, pad=4, **PLAIN)
     images, index = pictures(4, 3, 32, 32), torch.arange(16)[None] % 4
     u = uniforms(1, 16, data, seed=1)
-    found = grey_levels(augment(images, index, u, data, torch.float32))
+    found = grey_levels(augmented(images, index, u, data, torch.float32))
     for b in range(16):
         top, left, h, w = box_by_the_book(u[0, b].numpy(), 40, 40)
         padded = F.pad(images[index[0, b]], [4] * 4).permute(1, 2, 0).numpy()
@@ -102,7 +107,7 @@ def test_ten_attempts_that_do_not_fit_give_the_centre() -> None:
     images = pictures(1, 1, 30, 90)
     u = torch.full((1, 1, draws(data)), 0.99)
     assert box_by_the_book(u[0, 0].numpy(), 30, 90) == (0, 25, 30, 40)
-    found = grey_levels(augment(images, torch.zeros(1, 1, dtype=torch.int64), u, data, torch.float64))
+    found = grey_levels(augmented(images, torch.zeros(1, 1, dtype=torch.int64), u, data, torch.float64))
     expected = F.interpolate(images[:, :, :, 25:65].double(), (24, 24), mode="bilinear", antialias=True)
     assert torch.allclose(found, expected, atol=1e-3)
 
@@ -111,7 +116,7 @@ def test_random_crop_moves_whole_pixels() -> None:
     data = DataConfig(augment="random_crop", crop=32, pad=4, **PLAIN)
     images, index = pictures(3, 3, 32, 32), torch.arange(30)[None] % 3
     u = uniforms(1, 30, data)
-    found = grey_levels(augment(images, index, u, data, torch.float32)).round()
+    found = grey_levels(augmented(images, index, u, data, torch.float32)).round()
     padded = F.pad(images, [4] * 4)
     for b in range(30):
         top, left = int(float(u[0, b, 0]) * 9), int(float(u[0, b, 1]) * 9)
@@ -124,9 +129,9 @@ def test_flip_mirrors_where_its_draw_says_so(kind: str) -> None:
     images, index = pictures(2, 3, 32, 32), torch.tensor([[0, 1]])
     u = uniforms(1, 2, data)
     u[:, :, -1] = 0.9
-    plain = augment(images, index, u, data, torch.float32)
+    plain = augmented(images, index, u, data, torch.float32)
     u[:, 0, -1] = 0.1
-    mixed = augment(images, index, u, data, torch.float32)
+    mixed = augmented(images, index, u, data, torch.float32)
     assert torch.allclose(mixed[0], plain[0].flip(2), atol=1e-6)
     assert torch.equal(mixed[1], plain[1])
 
@@ -135,7 +140,7 @@ def test_none_is_the_centre() -> None:
     data = DataConfig(augment="none", crop=24)
     images, index = pictures(4, 3, 32, 32), torch.tensor([[0, 1], [3, 2]])
     assert draws(data) == 0
-    found = augment(images, index, torch.zeros(2, 2, 0), data, torch.float32)
+    found = augmented(images, index, torch.zeros(2, 2, 0), data, torch.float32)
     for m in range(2):
         assert torch.equal(found[:, 3 * m : 3 * m + 3], centre(images, index[m], data, torch.float32))
 
@@ -155,7 +160,7 @@ def test_centre_normalises_by_channel() -> None:
 def test_shape_type_and_memory(dtype: torch.dtype, members: int, channels: int) -> None:
     data = DataConfig(crop=16, pad=2)
     images = pictures(6, channels, 20, 20)
-    found = augment(images, torch.zeros(members, 5, dtype=torch.int64), uniforms(members, 5, data), data, dtype)
+    found = augmented(images, torch.zeros(members, 5, dtype=torch.int64), uniforms(members, 5, data), data, dtype)
     assert found.shape == (5, members * channels, 16, 16)
     assert found.dtype == dtype
     assert found.is_contiguous(memory_format=torch.channels_last)
@@ -169,11 +174,11 @@ def test_equal_draws_give_equal_pixels_beside_any_others() -> None:
     data = DataConfig()
     images, index = pictures(9, 3, 32, 32), torch.arange(18).reshape(2, 9) % 9
     u = uniforms(2, 9, data)
-    pair = augment(images, index, u, data, torch.float32)
-    again = augment(images, index[[1, 0, 1]], u[[1, 0, 1]], data, torch.float32)
+    pair = augmented(images, index, u, data, torch.float32)
+    again = augmented(images, index[[1, 0, 1]], u[[1, 0, 1]], data, torch.float32)
     assert torch.equal(again[:, :3], again[:, 6:])
     assert torch.equal(again[:, 3:6], pair[:, :3])
-    assert torch.equal(augment(images, index[:1], u[:1], data, torch.float32), pair[:, :3])
+    assert torch.equal(augmented(images, index[:1], u[:1], data, torch.float32), pair[:, :3])
 
 
 @settings(max_examples=60, deadline=None)
@@ -193,5 +198,5 @@ def test_any_draw_stays_within_the_pixels_range(fields: dict[str, Any], extra: t
     data = DataConfig(normalise="half", **fields)
     images = pictures(2, 3, data.crop + extra[0], data.crop + extra[1])
     u = torch.full((1, 2, draws(data)), min(uniform, 1 - 2**-24))
-    found = augment(images, torch.tensor([[0, 1]]), u, data, torch.float32)
+    found = augmented(images, torch.tensor([[0, 1]]), u, data, torch.float32)
     assert found.abs().max() <= 1 + 1e-5

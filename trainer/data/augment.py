@@ -3,7 +3,7 @@
 A crop that is resized to the network's side is two matrices, one for rows and one for columns. Their weights
 are those of Pillow's bilinear filter, widened where it shrinks, so that a batch equals what torchvision's
 transforms make of the image files, with no loop over images or members. Every draw is a uniform number given
-by the caller: equal numbers give equal pixels.
+by the caller: equal numbers give equal pixels. Where to cut is worked out for many batches at once.
 """
 
 from __future__ import annotations
@@ -34,13 +34,24 @@ def draws(data: DataConfig) -> int:
     return crop + int(data.flip and data.augment != "none")
 
 
-def augment(
-    pixels_NCHW: Tensor, index_MB: Tensor, uniforms_MBU: Tensor, data: DataConfig, dtype: torch.dtype
-) -> Tensor:
+def crops(uniforms_MNU: Tensor, height: int, width: int, data: DataConfig) -> Tensor:
+    """What is cut from images of ``height`` x ``width``: top, left, rows, columns, mirrored, float32 ``[M, N, 5]``.
+
+    In whole pixels of the padded image; ``mirrored`` is 0 or 1. ``uniforms_MNU``: float32 in [0, 1),
+    ``U = draws(data)``; nothing else is drawn. ``[M, N, 0]`` where nothing is augmented.
+    """
+    if data.augment == "none":
+        return uniforms_MNU
+    boxes = _resized_boxes if data.augment == "resized_crop" else _plain_boxes
+    found_MN4 = boxes(uniforms_MNU, height + 2 * data.pad, width + 2 * data.pad, data.crop)
+    mirrored_MN = uniforms_MNU[..., -1] < 0.5 if data.flip else torch.zeros_like(found_MN4[0])
+    return torch.stack([*found_MN4, mirrored_MN.to(uniforms_MNU.dtype)], 2)
+
+
+def augment(pixels_NCHW: Tensor, index_MB: Tensor, crops_MB5: Tensor, data: DataConfig, dtype: torch.dtype) -> Tensor:
     """Training images of M members, ``[B, M*C, crop, crop]`` in channels-last memory, member after member.
 
-    ``pixels_NCHW``: all images, uint8. ``index_MB``: which ones. ``uniforms_MBU``: float32 in [0, 1),
-    ``U = draws(data)``; nothing else is drawn.
+    ``pixels_NCHW``: all images, uint8. ``index_MB``: which ones. ``crops_MB5``: see ``crops``.
     """
     members = index_MB.shape[0]
     index_N = index_MB.reshape(-1)
@@ -48,13 +59,10 @@ def augment(
         return _to_members(_normalised(_centre_crop(pixels_NCHW, index_N, data.crop), data, dtype), members)
     images_NHWC = pixels_NCHW.permute(0, 2, 3, 1)[index_N]
     count, height, width, channels = images_NHWC.shape
-    uniforms_NU = uniforms_MBU.reshape(count, -1)
-    boxes = _resized_boxes if data.augment == "resized_crop" else _plain_boxes
-    top_N, left_N, rows_N, columns_N = boxes(uniforms_NU, height + 2 * data.pad, width + 2 * data.pad, data.crop)
-    mirror_N = uniforms_NU[:, -1] < 0.5 if data.flip else None
+    top_N, left_N, rows_N, columns_N, mirrored_N = crops_MB5.reshape(count, 5).unbind(1)
     exact = torch.float64 if dtype == torch.float64 else torch.float32
     down_NYH = resampling(top_N, rows_N, height, data.pad, data.crop, None).to(exact)
-    across_NXW = resampling(left_N, columns_N, width, data.pad, data.crop, mirror_N).to(exact)
+    across_NXW = resampling(left_N, columns_N, width, data.pad, data.crop, mirrored_N > 0).to(exact)
     x = torch.bmm(down_NYH, images_NHWC.to(exact).reshape(count, height, width * channels))
     x = x.view(count, data.crop, width, channels).transpose(1, 2).reshape(count, width, data.crop * channels)
     x = torch.bmm(across_NXW, x).view(count, data.crop, data.crop, channels).transpose(1, 2)
@@ -86,29 +94,30 @@ def resampling(start_N: Tensor, length_N: Tensor, size: int, pad: int, crop: int
 
 
 Boxes = tuple[Tensor, Tensor, Tensor, Tensor]
-"""top, left, height, width of each crop, whole pixels as float32 ``[N]``"""
+"""top, left, height, width of each crop, whole pixels as float32 ``[M, N]``"""
 
 
-def _plain_boxes(uniforms_NU: Tensor, height: int, width: int, crop: int) -> Boxes:
-    side_N = torch.full_like(uniforms_NU[:, 0], crop)
-    return _place(uniforms_NU[:, 0], height, side_N), _place(uniforms_NU[:, 1], width, side_N), side_N, side_N
+def _plain_boxes(uniforms_MNU: Tensor, height: int, width: int, crop: int) -> Boxes:
+    side_MN = torch.full_like(uniforms_MNU[..., 0], crop)
+    top_MN, left_MN = _place(uniforms_MNU[..., 0], height, side_MN), _place(uniforms_MNU[..., 1], width, side_MN)
+    return top_MN, left_MN, side_MN, side_MN
 
 
-def _resized_boxes(uniforms_NU: Tensor, height: int, width: int, crop: int) -> Boxes:
+def _resized_boxes(uniforms_MNU: Tensor, height: int, width: int, crop: int) -> Boxes:
     """torchvision's RandomResizedCrop: the first of ten random areas and shapes that fits, else the centre."""
-    areas_NA = height * width * _between(uniforms_NU[:, :_ATTEMPTS], *_SCALE)
-    ratios_NA = _between(uniforms_NU[:, _ATTEMPTS : 2 * _ATTEMPTS], *_LOG_RATIO).exp()
-    columns_NA = (areas_NA * ratios_NA).sqrt().round()
-    rows_NA = (areas_NA / ratios_NA).sqrt().round()
-    fits_NA = (columns_NA > 0) & (columns_NA <= width) & (rows_NA > 0) & (rows_NA <= height)
-    fits_N = fits_NA.any(1)
-    first_N1 = fits_NA.to(torch.uint8).argmax(1, keepdim=True)
+    areas_MNA = height * width * _between(uniforms_MNU[..., :_ATTEMPTS], *_SCALE)
+    ratios_MNA = _between(uniforms_MNU[..., _ATTEMPTS : 2 * _ATTEMPTS], *_LOG_RATIO).exp()
+    columns_MNA = (areas_MNA * ratios_MNA).sqrt().round()
+    rows_MNA = (areas_MNA / ratios_MNA).sqrt().round()
+    fits_MNA = (columns_MNA > 0) & (columns_MNA <= width) & (rows_MNA > 0) & (rows_MNA <= height)
+    fits_MN = fits_MNA.any(2)
+    first_MN1 = fits_MNA.to(torch.uint8).argmax(2, keepdim=True)
     rows, columns = _fallback(height, width)
-    rows_N = rows_NA.gather(1, first_N1).squeeze(1).where(fits_N, rows)
-    columns_N = columns_NA.gather(1, first_N1).squeeze(1).where(fits_N, columns)
-    top_N = _place(uniforms_NU[:, 2 * _ATTEMPTS], height, rows_N).where(fits_N, (height - rows) // 2)
-    left_N = _place(uniforms_NU[:, 2 * _ATTEMPTS + 1], width, columns_N).where(fits_N, (width - columns) // 2)
-    return top_N, left_N, rows_N, columns_N
+    rows_MN = rows_MNA.gather(2, first_MN1).squeeze(2).where(fits_MN, rows)
+    columns_MN = columns_MNA.gather(2, first_MN1).squeeze(2).where(fits_MN, columns)
+    top_MN = _place(uniforms_MNU[..., 2 * _ATTEMPTS], height, rows_MN).where(fits_MN, (height - rows) // 2)
+    left_MN = _place(uniforms_MNU[..., 2 * _ATTEMPTS + 1], width, columns_MN).where(fits_MN, (width - columns) // 2)
+    return top_MN, left_MN, rows_MN, columns_MN
 
 
 def _fallback(height: int, width: int) -> tuple[int, int]:
@@ -125,10 +134,10 @@ def _between(uniform: Tensor, low: float, high: float) -> Tensor:
     return low + (high - low) * uniform
 
 
-def _place(uniform_N: Tensor, size: int, length_N: Tensor) -> Tensor:
-    """A whole-pixel start, equally likely wherever ``length_N`` fits into ``size``."""
+def _place(uniform_MN: Tensor, size: int, length_MN: Tensor) -> Tensor:
+    """A whole-pixel start, equally likely wherever ``length_MN`` fits into ``size``."""
     # float32 may round u * (n + 1) up to n + 1
-    return (uniform_N * (size - length_N + 1)).floor().minimum(size - length_N)
+    return (uniform_MN * (size - length_MN + 1)).floor().minimum(size - length_MN)
 
 
 def _centre_crop(pixels_NCHW: Tensor, index_N: Tensor, crop: int) -> Tensor:
