@@ -1,17 +1,20 @@
 """A whole run: all tasks, exemplars and evaluations; against another project's code with ``--peer``.
 
 ``python -m benchmarks.run --small --device cpu --peer DIR``. Both sides train the same images, tasks, epochs and
-batches in one process, in turn. Their accuracies stand beside the times: whoever learns nothing is fast.
+batches in one process, in turn, with another seed in every round. Their accuracies stand beside the times: whoever
+learns nothing is fast.
 """
 
 from __future__ import annotations
 
+import statistics
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 from benchmarks import timing
 from benchmarks.peers.options import add_options, chosen
+from trainer.config import RunConfig
 from trainer.data.tasks import build
 from trainer.errors import exit_code
 from trainer.loop import EpochReport
@@ -34,13 +37,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_options(parser)
     arguments = parser.parse_args(argv)
     config, options = timing.chosen(arguments)
-    peer = chosen(arguments, config, build(config.data, config.protocol), options.resolve_device())
+    benchmark = build(config.data, config.protocol)
+    peer = chosen(arguments, config, benchmark, options.resolve_device())
     epochs_s: timing.Seconds = defaultdict(list)
     accuracy: dict[str, list[float]] = defaultdict(list)
 
+    def seeded(name: str) -> RunConfig:
+        """A side's run in the round under way."""
+        return config.model_copy(update={"seed": config.seed + len(accuracy[name])})
+
     def ours() -> None:
         observer = _Epochs()
-        (result,) = run([config], options, observer=observer)
+        (result,) = run([seeded(OURS)], options, observer=observer)
         epochs_s[OURS].append(observer.wall_s)
         accuracy[OURS].append(result.row["acc_task_mean_pct"])
 
@@ -48,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if peer:
 
         def theirs() -> None:
+            peer.config = seeded(peer.title)
             peer.run()
             epochs_s[peer.title].append(peer.epochs_s)
             accuracy[peer.title].append(peer.acc_pct)
@@ -62,18 +71,26 @@ def main(argv: Sequence[str] | None = None) -> int:
             timing.spread(timing.ratios(seconds, name, OURS)),
             timing.spread(epochs_s[name]),
             timing.spread(timing.ratios(epochs_s, name, OURS)),
-            timing.spread(accuracy[name], 4),
+            _over_seeds(accuracy[name]),
         ]
         for name, found in seconds.items()
     ]
+    first, last = config.seed + 1, config.seed + arguments.rounds
+    seeds = f"ACC over seeds {first} to {last}, n = {arguments.rounds}, on {sum(benchmark.eval_counts_C)} images."
     timing.publish(
         arguments.name,
-        [timing.described(config, options, arguments), peer.described() if peer else ""],
-        ("one run", "s", "times this trainer", "its epochs, s", "times this trainer's", "ACC %"),
+        [timing.described(config, options, arguments), peer.described() if peer else "", seeds],
+        ("one run", "s", "times this trainer", "its epochs, s", "times this trainer's", "ACC %, mean ± std"),
         rows,
         {"run_s": seconds, "epochs_s": epochs_s, "acc_pct": accuracy, "config_id": config.config_id},
     )
     return 0
+
+
+def _over_seeds(values: Sequence[float]) -> str:
+    """``mean ± standard deviation``"""
+    std = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.2f}{std}"
 
 
 if __name__ == "__main__":

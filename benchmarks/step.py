@@ -1,7 +1,8 @@
 """A training step: the whole method's against plain cross-entropy's, and against another project's with ``--peer``.
 
 ``python -m benchmarks.step --small --device cpu``. Timed are the steps of the last task's first stage, with
-their images and their distillation; all sides train the same run in turn, in one process.
+their images and their distillation; all sides train the same run in turn, in one process. Beside the times stands what
+a step asks of the device, which is the same on every machine (``benchmarks.operations``).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import statistics
 import sys
 from collections.abc import Callable, Sequence
 
-from benchmarks import timing
+from benchmarks import operations, timing
 from benchmarks.peers.options import add_options, chosen
 from trainer.config import RunConfig
 from trainer.data.tasks import build
@@ -65,16 +66,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         sides[peer.title] = peer_step_s
     seconds = timing.alternate(sides, arguments.rounds)
+    asked = {name: operations.a_step(side) for name, side in sides.items()}
     rows = [
-        [name, timing.spread([s * 1e3 for s in found]), timing.spread(timing.ratios(seconds, name, PLAIN))]
+        [
+            name,
+            timing.spread([s * 1e3 for s in found]),
+            timing.spread(timing.ratios(seconds, name, PLAIN)),
+            str(asked[name].operations),
+            str(asked[name].waits),
+        ]
         for name, found in seconds.items()
     ]
     timing.publish(
         arguments.name,
         [timing.described(config, options, arguments), peer.described() if peer else ""],
-        ("step of the last task", "ms", "times the cross-entropy step"),
+        ("step of the last task", "ms", "times the cross-entropy step", "operations", "waits of the host"),
         rows,
-        {"step_s": seconds, "config_id": config.config_id},
+        {"step_s": seconds, "asked": {k: v._asdict() for k, v in asked.items()}, "config_id": config.config_id},
     )
     return 0
 

@@ -27,8 +27,10 @@ def test_convolutions_are_separate_ones(kernel: int, stride: int, size: int) -> 
     initialise(conv, range(M))
     x = draw(B, M * 2, size, size).requires_grad_()
     y = conv(x)
+    weights = conv.weight.permute(0, 1, 4, 2, 3)
     singles = [
-        F.conv2d(x_m, conv.weight[m], stride=stride, padding=kernel // 2) for m, x_m in enumerate(x.chunk(M, dim=1))
+        F.conv2d(x_m, weight, stride=stride, padding=kernel // 2)
+        for weight, x_m in zip(weights, x.chunk(M, dim=1), strict=True)
     ]
     torch.testing.assert_close(y, torch.cat(singles, dim=1), rtol=0, atol=1e-12)
     # What member 1 makes depends on member 1 alone.
@@ -82,7 +84,7 @@ def test_weights_have_the_spread_of_kaimings_fan_out() -> None:
     convolutions = [module for module in net.modules() if isinstance(module, MemberConv2d)]
     assert len(convolutions) == 31 + 2
     for conv in convolutions:
-        _, c_out, _, k, _ = conv.weight.shape
+        _, c_out, k, _, _ = conv.weight.shape
         spread = (2 / (c_out * k * k)) ** 0.5
         assert abs(float(conv.weight.detach().std()) / spread - 1) < 4 / (2 * conv.weight.numel()) ** 0.5
 

@@ -1,18 +1,16 @@
-"""What a step must not do: break the compiled graph of the network, or make the host wait for the device."""
+"""What a step must not do: break the compiled graph of the network, make the host wait for the device, or loop."""
 
 from __future__ import annotations
 
 import os
 import traceback
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from benchmarks.operations import Watch
 from support.runs import accuracies, losses, tiny_run
 from trainer import loop
 from trainer.methods.base import names
@@ -50,54 +48,59 @@ def test_compiled_gives_what_eager_gives() -> None:
         torch.testing.assert_close(compiled, eager, rtol=tolerance, atol=tolerance)
 
 
-WAITED_FOR = {"_local_scalar_dense", "bincount", "equal", "is_nonzero", "lift_fresh", "masked_select", "nonzero"}
+class _Traced(Watch):
+    """Names the line that an operation is called from."""
+
+    last = 0
+    """operations of the last step"""
+
+    def named(self, name: str) -> str:
+        ours = [frame for frame in traceback.extract_stack() if f"{os.sep}trainer{os.sep}" in frame.filename]
+        return f"{name} at {Path(ours[-1].filename).name}:{ours[-1].lineno}: {ours[-1].line}"
 
 
-class _Waits(TorchDispatchMode):
-    """Names the operations whose result a CUDA device's host would wait for, and what is copied from the host."""
+@pytest.fixture
+def watched_steps(monkeypatch: pytest.MonkeyPatch) -> _Traced:
+    """What all steps ask of the device."""
+    inner, watch = loop._EpochLoop._step, _Traced()
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: Counter[str] = Counter()
-        self.operations = 0
+    def watched(self: loop._EpochLoop, *arguments: Any) -> object:
+        before = watch.operations
+        with watch:
+            found = inner(self, *arguments)
+        watch.last = watch.operations - before
+        return found
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        name = func.overloadpacket.__name__
-        indices = args[1] if name.startswith("index") and isinstance(args[1], list | tuple) else ()
-        self.operations += 1
-        if name in WAITED_FOR or "unique" in name or any(i is not None and i.dtype == torch.bool for i in indices):
-            self.found[f"{name} at {_caller()}"] += 1
-        return func(*args, **kwargs)
-
-
-def _caller() -> str:
-    ours = [frame for frame in traceback.extract_stack() if f"{os.sep}trainer{os.sep}" in frame.filename]
-    return f"{Path(ours[-1].filename).name}:{ours[-1].lineno}: {ours[-1].line}"
-
-
-def _one_hot(labels: Tensor, classes: int) -> Tensor:
-    """As CUDA computes it: PyTorch's looks at the labels on a CPU, and there alone."""
-    return (labels.unsqueeze(-1) == torch.arange(classes, device=labels.device)).long()
+    monkeypatch.setattr(loop._EpochLoop, "_step", watched)
+    return watch
 
 
 @pytest.mark.parametrize("name", [*names(), "gradient_reweighting with a second stage"])
-def test_no_step_reads_what_is_on_the_device(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_step_reads_what_is_on_the_device(name: str, watched_steps: _Traced) -> None:
     """Told on a CPU by the operations; the test below asks CUDA itself."""
-    inner, waits = loop._EpochLoop._step, _Waits()
-
-    def watched(self: loop._EpochLoop, *arguments: Any) -> object:
-        with waits:
-            return inner(self, *arguments)
-
     method, _, staged = name.partition(" ")
     runs = [tiny_run(method, seed=seed, **({"stage2": {"epochs": 1}} if staged else {})) for seed in (0, 1)]
     run(runs, Options(device="cpu"))  # constants are copied to the device once
-    monkeypatch.setattr(torch.nn.functional, "one_hot", _one_hot)
-    monkeypatch.setattr(loop._EpochLoop, "_step", watched)
+    watched_steps.waits.clear()
     run(runs, Options(device="cpu"))
-    assert waits.operations > 1000
-    assert not waits.found
+    assert watched_steps.operations > 1000
+    assert not watched_steps.waits
+
+
+@pytest.mark.parametrize("name", names())
+def test_no_step_loops_over_members_classes_or_images(name: str, watched_steps: _Traced) -> None:
+    """It asks for as many operations, of whatever size, however many there are of each."""
+
+    def asked(seeds: int, kind: str, tasks: int, batch: int) -> int:
+        changes: dict[str, Any] = {"protocol": {"kind": kind, "tasks": tasks}, "optim": {"batch_size": batch}}
+        run([tiny_run(name, seed=seed, **changes) for seed in range(seeds)], Options(device="cpu"))
+        return watched_steps.last
+
+    few = asked(2, "lfs", 3, 16)
+    assert few > 100
+    assert asked(5, "lfs", 3, 16) == few
+    assert asked(2, "lfh", 2, 16) == few  # three tasks too, of other numbers of classes
+    assert asked(2, "lfs", 3, 12) == few
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")

@@ -37,24 +37,27 @@ class _Membered(nn.Module):
 
 
 class MemberConv2d(_Membered):
-    """M convolutions without bias. ``[B, M*Cin, H, W] -> [B, M*Cout, H', W']``."""
+    """M convolutions without bias. ``[B, M*Cin, H, W] -> [B, M*Cout, H', W']``.
+
+    The weight is ``[M, Cout, k, k, Cin]``, as convolutions of channels-last images read and return it: in any other
+    order every step copies weights before, and gradients after, each of them.
+    """
 
     def __init__(self, members: int, c_in: int, c_out: int, kernel: int, stride: int = 1) -> None:
         super().__init__()
         self.stride, self.padding = stride, kernel // 2
-        self.weight = nn.Parameter(torch.empty(members, c_out, c_in, kernel, kernel))
+        self.weight = nn.Parameter(torch.empty(members, c_out, kernel, kernel, c_in))
 
     def reset_member(self, member: int, generator: torch.Generator) -> None:
         """Kaiming normal, fan out, ReLU."""
-        _, c_out, _, k, _ = self.weight.shape
+        _, c_out, k, _, c_in = self.weight.shape
+        drawn = torch.empty(c_out, c_in, k, k).normal_(0.0, math.sqrt(2.0 / (c_out * k * k)), generator=generator)
         with torch.no_grad():
-            self.weight[member].normal_(0.0, math.sqrt(2.0 / (c_out * k * k)), generator=generator)
+            self.weight[member] = drawn.permute(0, 2, 3, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self._shown is not None:
-            return F.conv2d(x, self._shown[0], stride=self.stride, padding=self.padding)
-        members = self.weight.shape[0]
-        return F.conv2d(x, self.weight.flatten(0, 1), stride=self.stride, padding=self.padding, groups=members)
+        members, weight = (1, self._shown[0]) if self._shown else (self.weight.shape[0], self.weight.flatten(0, 1))
+        return F.conv2d(x, weight.permute(0, 3, 1, 2), stride=self.stride, padding=self.padding, groups=members)
 
 
 class MemberBatchNorm2d(_Membered):
