@@ -107,11 +107,9 @@ class Driver(Searcher):
         self._write_status()
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """A trial is over; where it died for good, its configurations have failed."""
+        """A trial is over. Where it died for good, ``fail`` is told why."""
         if result and "report" in result and not error:
             self.on_trial_result(trial_id, result)
-        if error:
-            self.fail(trial_id, "the trial crashed")
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the store is the truth."""
@@ -134,13 +132,13 @@ class Driver(Searcher):
             self._finish(asked, f"failed-{trial_id}", None, rows)
         self._write_status()
 
-    def recovered(self, trial_id: str) -> None:
-        """Say that a trial was lost and is tried again."""
+    def recovered(self, trial_id: str, why: str) -> None:
+        """Say why a trial has ended too early; it is tried again."""
         if trial_id == self._preparing:
-            self._say("the preparation's process was lost; it is done again")
+            self._say(f"preparation: {why}; it is done again")
             return
         numbers = ", ".join(str(number) for number in self._packs.get(trial_id, {}))
-        self._say(f"trial {numbers}: its process was lost; it goes on from its last finished task")
+        self._say(f"trial {numbers}: {why}; it goes on from its last finished task")
 
     def waits(self, why: str | None) -> None:
         """Say what trials wait for, or that they no longer do."""

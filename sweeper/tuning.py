@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from ray import tune
+from ray import cloudpickle, tune
+from ray.exceptions import RayActorError
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
@@ -76,13 +78,17 @@ class _Watch(Callback):
             self._driver.waits(why)
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self._driver.recovered(trial.trial_id)
+        self._driver.recovered(trial.trial_id, _reason(trial))
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self._driver.fail(trial.trial_id, _reason(trial))
 
 
 def _reason(trial: Trial) -> str:
-    error = trial.get_error()
-    lines = [line for line in str(error).strip().splitlines() if line.strip()] if error else []
-    return lines[-1].strip()[:500] if lines else "the trial crashed"
+    """Why a trial has ended too early, from this machine's files: those in its storage are written later."""
+    if trial.pickled_error_file and isinstance(
+        cloudpickle.loads(Path(trial.pickled_error_file).read_bytes()), RayActorError
+    ):
+        return "its process was lost"
+    lines = Path(trial.error_file).read_text().split("\n") if trial.error_file else []
+    return next((line.strip()[:500] for line in reversed(lines) if line.strip()), "the trial crashed")

@@ -53,7 +53,7 @@ def _prepare(job: Job, wanted: Preparation, report: Report) -> None:
     if wanted.most is not None:
         try:
             report({"packing": asdict(rehearse_packs(job, wanted.params, wanted.most))})
-        except UserError as error:  # which the trials meet as well, and each says so
-            report({"not_measured": str(error)})
+        except Exception as error:  # the first configuration's own: its trial meets it as well, and others may not
+            report({"not_measured": str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"})
     spent_s = train_base(job.space.configs(wanted.params), job.options, job.base) if wanted.first_tasks else None
     report({"first_task_s": spent_s})

@@ -1,13 +1,14 @@
-"""How configurations and sweeps end early: a signal, a pruner, numbers that are none."""
+"""How configurations and sweeps end early: a signal, a pruner, numbers that are none, an error."""
 
 from __future__ import annotations
 
+import shutil
 import signal
 from pathlib import Path
 
 import pytest
 
-from support.sweeps import launch, parts, query, space_file, start, until
+from support.sweeps import ROOT, launch, parts, query, space_file, start, until
 
 pytestmark = pytest.mark.slow
 
@@ -71,3 +72,50 @@ def test_a_diverging_configuration_stops_nothing_else(tmp_path: Path) -> None:
     rows = query(results, "SELECT optim_lr AS lr, status, error FROM trials ORDER BY ALL")
     assert [(row["lr"], row["status"]) for row in rows] == [(0.05, "finished")] * 2 + [(100.0, "diverged")] * 2
     assert "not finite" in rows[-1]["error"]
+
+
+BRITTLE = '''
+from typing import ClassVar
+
+from trainer.methods.base import Method, hyper
+from trainer.stages import Step, Terms
+
+
+class Brittle(Method):
+    """Finetuning that cannot bear much weight."""
+
+    paper: ClassVar[str] = "none"
+
+    weight: float = hyper(1.0, "that it is to bear", fusable=True, acts_from=1)
+
+    def loss(self, step: Step) -> Terms:
+        if step.task.old and float(step.task.hyper["weight"].max()) > 1:
+            raise ArithmeticError("too heavy")
+        log_p_MBK = step.logits_MBK.log_softmax(2)
+        return {"ce": -log_p_MBK.gather(2, step.labels_MB.unsqueeze(2)).squeeze(2).mean(1)}
+'''
+
+
+def test_a_configuration_that_raises_says_why_and_stops_nothing_else(tmp_path: Path) -> None:
+    copy, results = tmp_path / "copy", tmp_path / "results"
+    for folder in ("trainer", "sweeper"):
+        shutil.copytree(ROOT / folder, copy / folder)
+    (copy / "trainer" / "methods" / "brittle.py").write_text(BRITTLE)
+    file = space_file(
+        tmp_path,
+        set={"method": {"name": "brittle"}, "optim.epochs": 1, "optim.milestones": [], "protocol.tasks": 2},
+        vary={"method.weight": {"type": "categorical", "choices": [0.5, 2.0]}},
+        search={"sampler": "GridSampler", "options": {"search_space": {"method.weight": [0.5, 2.0]}}},
+        trials=2,
+        retries=1,
+        resources={"cpu": 1, "pack": 1},
+    )
+    output = launch(file, "--results", results, root=copy)
+    assert "ArithmeticError: too heavy; it goes on from its last finished task" in output
+    assert "weight 2: failed (ArithmeticError: too heavy)" in output
+    rows = query(results, "SELECT params_json AS params, status, error FROM trials ORDER BY status DESC, seed")
+    ended = [('{"method.weight": 0.5}', "finished")] * 2 + [('{"method.weight": 2.0}', "failed")] * 2
+    assert [(row["params"], row["status"]) for row in rows] == ended
+    assert rows[-1]["error"] == "ArithmeticError: too heavy"
+    again = launch(file, "--results", results, root=copy)
+    assert "2 of 2 configurations" in again

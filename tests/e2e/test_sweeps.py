@@ -78,7 +78,7 @@ def test_a_lost_trial_process_goes_on_from_its_last_task(whole: Path, tmp_path: 
     os.kill(trial_processes(process)[0], signal.SIGKILL)
     output, _ = process.communicate(timeout=240)
     assert process.returncode == 0, output
-    assert "goes on from its last finished task" in output
+    assert "its process was lost; it goes on from its last finished task" in output
     assert accuracies(results) == accuracies(whole)
 
 
@@ -90,7 +90,7 @@ def test_a_lost_preparation_is_done_again(whole: Path, tmp_path: Path) -> None:
     os.kill(trial_processes(process)[0], signal.SIGKILL)
     output, _ = process.communicate(timeout=240)
     assert process.returncode == 0, output
-    assert "the preparation's process was lost; it is done again" in output
+    assert "preparation: its process was lost; it is done again" in output
     assert accuracies(results) == accuracies(whole)
 
 

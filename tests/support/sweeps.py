@@ -38,23 +38,23 @@ def space_file(folder: Path, **changes: Any) -> Path:
     return file
 
 
-def start(*arguments: str | Path, command: str = "sweeper.launch") -> subprocess.Popen[str]:
-    """A command of this project, begun; stdout and stderr in one."""
+def start(*arguments: str | Path, command: str = "sweeper.launch", root: Path = ROOT) -> subprocess.Popen[str]:
+    """A command of this project, or of the copy at ``root``, begun; stdout and stderr in one."""
     words = [sys.executable, "-m", command, *map(str, arguments)]
     pipe = subprocess.PIPE
-    return subprocess.Popen(words, cwd=ROOT, env=ENVIRONMENT, stdout=pipe, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(words, cwd=root, env=ENVIRONMENT, stdout=pipe, stderr=subprocess.STDOUT, text=True)
 
 
-def ended(*arguments: str | Path, command: str = "sweeper.launch", code: int = 0) -> str:
+def ended(*arguments: str | Path, command: str = "sweeper.launch", code: int = 0, root: Path = ROOT) -> str:
     """What the command prints, once it has ended with this code."""
-    process = start(*arguments, command=command)
+    process = start(*arguments, command=command, root=root)
     output, _ = process.communicate(timeout=240)
     assert process.returncode == code, output
     return output
 
 
-def launch(*arguments: str | Path, code: int = 0) -> str:
-    return ended(*arguments, code=code)
+def launch(*arguments: str | Path, code: int = 0, root: Path = ROOT) -> str:
+    return ended(*arguments, code=code, root=root)
 
 
 def query(results: Path, sql: str) -> list[dict[str, Any]]:

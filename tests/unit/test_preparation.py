@@ -74,8 +74,8 @@ def test_a_refused_one_ends_the_sweep(driver: Driver) -> None:
 
 
 def test_one_whose_process_is_lost_is_done_again_or_ends_the_sweep(driver: Driver, said: list[str]) -> None:
-    driver.recovered("first")
-    assert said[-1] == "the preparation's process was lost; it is done again"
+    driver.recovered("first", "its process was lost")
+    assert said[-1] == "preparation: its process was lost; it is done again"
     assert driver.suggest("second") is None
     driver.fail("first", "the trial crashed")
     assert str(driver.refusal) == "the trial crashed"
