@@ -29,6 +29,7 @@ from sweeper.trial import Job, results_of
 from sweeper.worker import Preparation
 from trainer.errors import UserError
 from trainer.provenance import git_commit
+from trainer.runfile import dump_run
 from trainer.tables import config_row
 
 Answer = Callable[[Asked], list[dict[str, Any]] | None]
@@ -124,12 +125,15 @@ class Driver(Searcher):
     # -- what becomes of a configuration --------------------------------------------------------------
 
     def fail(self, trial_id: str, why: str) -> None:
-        """Store the configurations of a trial that died as failed."""
+        """Store the configurations of a trial that died as failed, and each as a run file that can be looked into."""
         if trial_id == self._preparing:
             self.refusal = UserError(why)
         for asked in self._packs.pop(trial_id, {}).values():
-            rows = [{"row": self._failed_row(config, why)} for config in self.space.configs(asked.params)]
-            self._finish(asked, f"failed-{trial_id}", None, rows)
+            configs = self.space.configs(asked.params)
+            self._finish(asked, f"failed-{trial_id}", None, [{"row": self._failed_row(c, why)} for c in configs])
+            folder, name = self.store.folder.child("failed"), f"trial-{asked.number:06d}.yaml"
+            folder.write(name, dump_run(configs[0]).encode())
+            self._say(f"    to see it alone: python -m trainer.run {folder}/{name}")
         self._write_status()
 
     def recovered(self, trial_id: str, why: str) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 from pathlib import Path
 
 import pytest
 
-from support.sweeps import ROOT, launch, parts, query, space_file, start, until
+from support.sweeps import ROOT, ended, launch, parts, query, space_file, start, until
 
 pytestmark = pytest.mark.slow
 
@@ -114,8 +115,10 @@ def test_a_configuration_that_raises_says_why_and_stops_nothing_else(tmp_path: P
     assert "ArithmeticError: too heavy; it goes on from its last finished task" in output
     assert "weight 2: failed (ArithmeticError: too heavy)" in output
     rows = query(results, "SELECT params_json AS params, status, error FROM trials ORDER BY status DESC, seed")
-    ended = [('{"method.weight": 0.5}', "finished")] * 2 + [('{"method.weight": 2.0}', "failed")] * 2
-    assert [(row["params"], row["status"]) for row in rows] == ended
+    outcomes = [('{"method.weight": 0.5}', "finished")] * 2 + [('{"method.weight": 2.0}', "failed")] * 2
+    assert [(row["params"], row["status"]) for row in rows] == outcomes
     assert rows[-1]["error"] == "ArithmeticError: too heavy"
+    (command,) = re.findall(r"to see it alone: python -m trainer.run (\S+)", output)
+    assert 'raise ArithmeticError("too heavy")' in ended(command, command="trainer.run", code=1, root=copy)
     again = launch(file, "--results", results, root=copy)
     assert "2 of 2 configurations" in again
