@@ -51,9 +51,15 @@ def work(config: Mapping[str, Any], job: Job) -> None:
 
 def _prepare(job: Job, wanted: Preparation, report: Report) -> None:
     if wanted.most is not None:
-        try:
-            report({"packing": asdict(rehearse_packs(job, wanted.params, wanted.most))})
-        except Exception as error:  # the first configuration's own: its trial meets it as well, and others may not
-            report({"not_measured": str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"})
+        report(_measured(job, wanted.params, wanted.most))
     spent_s = train_base(job.space.configs(wanted.params), job.options, job.base) if wanted.first_tasks else None
     report({"first_task_s": spent_s})
+
+
+def _measured(job: Job, params: Params, most: int) -> dict[str, Any]:
+    try:
+        return {"packing": asdict(rehearse_packs(job, params, most))}
+    except UserError as error:
+        return {"not_measured": str(error)}
+    except Exception as error:  # the first configuration's own: its trial meets it as well, and others may not
+        return {"not_measured": f"{type(error).__name__}: {error}"}
