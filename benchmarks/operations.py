@@ -52,7 +52,7 @@ class Watch(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.overloadpacket.__name__
-        if not (func.is_view or "empty" in name or name == "detach"):
+        if not (func.is_view or "empty" in name or name == "detach" or name.startswith("_record_function")):
             self.operations += 1
         indices = args[1] if name.startswith("index") and isinstance(args[1], list | tuple) else ()
         if name in WAITED_FOR or "unique" in name or any(i is not None and i.dtype == torch.bool for i in indices):
