@@ -18,7 +18,8 @@ from trainer.config import RunConfig
 from trainer.data.tasks import build
 from trainer.errors import exit_code
 from trainer.loop import EpochReport
-from trainer.run import Observer, run
+from trainer.observer import Observer
+from trainer.run import run
 
 OURS = "this trainer"
 

@@ -18,8 +18,9 @@ from trainer.data.tasks import build
 from trainer.errors import exit_code
 from trainer.loop import EpochReport
 from trainer.methods.base import find
+from trainer.observer import Observer
 from trainer.precision import Options
-from trainer.run import Observer, run
+from trainer.run import run
 
 PLAIN, WHOLE = "cross-entropy", "whole method"
 

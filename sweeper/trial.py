@@ -22,9 +22,10 @@ from sweeper.files import Folder
 from sweeper.space import Resources, Space
 from trainer.config import RunConfig, content_hash
 from trainer.errors import UserError
+from trainer.observer import Observer, TaskReport
 from trainer.precision import Options
 from trainer.records import RunResult
-from trainer.run import Observer, TaskReport, run
+from trainer.run import run
 
 
 class TrialError(UserError):

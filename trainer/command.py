@@ -15,10 +15,11 @@ from trainer.checkpoint import FileSlot, atomic_write
 from trainer.config import LARGEST_SEED, RunConfig
 from trainer.errors import CheckpointError, ConfigError, UserError
 from trainer.loop import EpochReport
+from trainer.observer import Observer, TaskReport
 from trainer.output import write_tables
 from trainer.precision import PRECISIONS, Options
 from trainer.records import RunResult
-from trainer.run import Observer, TaskReport, run
+from trainer.run import run
 from trainer.runfile import dump_run, load_run
 from trainer.verify import Claim, compare
 

@@ -14,8 +14,9 @@ from trainer.config import RunConfig
 from trainer.data.tasks import Benchmark, Task
 from trainer.errors import UserError
 from trainer.loop import EpochReport
+from trainer.observer import Observer
 from trainer.precision import Options
-from trainer.run import Observer, run
+from trainer.run import run
 
 _EPOCHS = 5
 _LR = 1e-9

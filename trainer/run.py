@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 import torch
 
@@ -22,6 +20,7 @@ from trainer.errors import ConfigError
 from trainer.evaluate import correct_by_class, see
 from trainer.loop import HEAD_GRAD, EpochReport, train_stage
 from trainer.memory import Candidates, herding, kept_only, random
+from trainer.observer import MemberReport, Observer, TaskReport
 from trainer.precision import Options, deterministic
 from trainer.records import RunResult, class_rows, epoch_row, result, task_row
 from trainer.rng import Draws
@@ -30,39 +29,6 @@ from trainer.state import Cursor, History, State
 
 BaseSlots = Callable[[str], ckpt.Slot]
 """where the training of a first task is kept, by ``RunConfig.base_id``"""
-
-
-@dataclass(frozen=True)
-class MemberReport:
-    """One run after one task."""
-
-    position: int
-    """in the list of configurations"""
-    status: str
-    """running, finished or diverged"""
-    metrics: dict[str, Any]
-    """the row of this task, as in table ``tasks``"""
-
-
-@dataclass(frozen=True)
-class TaskReport:
-    task: int
-    tasks: int
-    members: tuple[MemberReport, ...]
-
-
-class Observer:
-    """Hears how a run goes on. Override what is of interest."""
-
-    def on_epoch(self, report: EpochReport) -> None:
-        """After every epoch."""
-
-    def on_task(self, report: TaskReport) -> Collection[int]:
-        """After every task; returns the positions of the configurations to prune now."""
-        return ()
-
-    def on_end(self, results: Mapping[int, RunResult]) -> None:
-        """As soon as runs have ended, pruned and diverged ones too: their results, by position."""
 
 
 def run(
@@ -121,7 +87,7 @@ class _Session:
         self.run_ids = [config.run_id for config in configs]
         device = options.resolve_device()
         precision = options.resolve_precision()
-        self.benchmark = on_device(benchmark or build(configs[0].data, configs[0].protocol), device)
+        self.benchmark = (benchmark or build(configs[0].data, configs[0].protocol)).to(device)
         self.tasks = len(self.benchmark.tasks)
         self.compiled = options.compile
         self.results: dict[int, RunResult] = {}
@@ -335,20 +301,6 @@ class _Session:
         self.state.cursor = Cursor(task=1)
         self._report()
         self._drop(())
-
-
-def on_device(benchmark: Benchmark, device: torch.device) -> Benchmark:
-    """The benchmark with every tensor on the device."""
-    tasks = tuple(replace(t, train_N=t.train_N.to(device), eval_N=t.eval_N.to(device)) for t in benchmark.tasks)
-    return replace(
-        benchmark,
-        tasks=tasks,
-        train_pixels_NCHW=benchmark.train_pixels_NCHW.to(device),
-        train_labels_N=benchmark.train_labels_N.to(device),
-        eval_pixels_NCHW=benchmark.eval_pixels_NCHW.to(device),
-        eval_labels_N=benchmark.eval_labels_N.to(device),
-        counts_C=benchmark.counts_C.to(device),
-    )
 
 
 def _check_fusable(configs: Sequence[RunConfig]) -> None:

@@ -20,9 +20,10 @@ from trainer.checkpoint import unpack
 from trainer.config import RunConfig
 from trainer.loop import EpochReport
 from trainer.methods.base import find, names
+from trainer.observer import Observer, TaskReport
 from trainer.precision import Options
 from trainer.records import RunResult
-from trainer.run import Observer, TaskReport, run
+from trainer.run import run
 from trainer.runfile import dump_run, load_run
 
 every_method = pytest.mark.parametrize("name", names())

@@ -126,6 +126,7 @@ ROWS = [
     ("methods.base",),
     ("methods",),
     ("loop",),
+    ("observer",),
     ("run",),
 ]
 

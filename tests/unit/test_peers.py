@@ -25,8 +25,9 @@ from trainer.config import RunConfig
 from trainer.data.tasks import build
 from trainer.errors import ConfigError, exit_code
 from trainer.loop import EpochReport
+from trainer.observer import Observer
 from trainer.precision import Options
-from trainer.run import Observer, run
+from trainer.run import run
 
 COLOURS = ((220, 30, 30), (30, 200, 30), (40, 60, 220), (220, 210, 40), (20, 20, 20), (230, 230, 230))
 CHANCE_PCT = 100 * (1 / 3 + 1 / 6) / 2

@@ -16,8 +16,9 @@ from trainer import loop, stage2
 from trainer.config import RunConfig
 from trainer.loop import EpochReport
 from trainer.methods.base import find, names
+from trainer.observer import Observer
 from trainer.precision import Options
-from trainer.run import Observer, run
+from trainer.run import run
 from trainer.stages import TEACHER, Stage, Step, TaskContext
 from trainer.state import State
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -49,6 +49,19 @@ class Benchmark:
     """the data set's label at each position"""
     class_names_C: tuple[str, ...]
     fingerprint: str
+
+    def to(self, device: torch.device) -> Benchmark:
+        """With every tensor on the device."""
+        tasks = tuple(replace(t, train_N=t.train_N.to(device), eval_N=t.eval_N.to(device)) for t in self.tasks)
+        return replace(
+            self,
+            tasks=tasks,
+            train_pixels_NCHW=self.train_pixels_NCHW.to(device),
+            train_labels_N=self.train_labels_N.to(device),
+            eval_pixels_NCHW=self.eval_pixels_NCHW.to(device),
+            eval_labels_N=self.eval_labels_N.to(device),
+            counts_C=self.counts_C.to(device),
+        )
 
 
 def task_sizes(classes: int, protocol: Protocol) -> tuple[int, ...]:

@@ -1,0 +1,43 @@
+"""Who hears how runs go on, and what they are told."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from trainer.loop import EpochReport
+from trainer.records import RunResult
+
+
+@dataclass(frozen=True)
+class MemberReport:
+    """One run after one task."""
+
+    position: int
+    """in the list of configurations"""
+    status: str
+    """running, finished or diverged"""
+    metrics: dict[str, Any]
+    """the row of this task, as in table ``tasks``"""
+
+
+@dataclass(frozen=True)
+class TaskReport:
+    task: int
+    tasks: int
+    members: tuple[MemberReport, ...]
+
+
+class Observer:
+    """Hears how a run goes on. Override what is of interest."""
+
+    def on_epoch(self, report: EpochReport) -> None:
+        """After every epoch."""
+
+    def on_task(self, report: TaskReport) -> Collection[int]:
+        """After every task; returns the positions of the configurations to prune now."""
+        return ()
+
+    def on_end(self, results: Mapping[int, RunResult]) -> None:
+        """As soon as runs have ended, pruned and diverged ones too: their results, by position."""
