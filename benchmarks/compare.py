@@ -21,13 +21,14 @@ import torch
 
 from benchmarks.record import record
 from sweeper.evidence import Interval, check_comparable, decide
-from sweeper.leaderboard import short, spread
+from sweeper.leaderboard import short
 from trainer.config import RunConfig
 from trainer.errors import ConfigError, exit_code
 from trainer.precision import Options
 from trainer.provenance import device_name, git_commit
 from trainer.run import run
 from trainer.runfile import load_run
+from trainer.spread import over_seeds
 
 METRICS = ("acc_task_mean_pct", "last_acc_task_mean_pct", "forgetting_pct")
 ACC = METRICS[0]
@@ -90,7 +91,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for row in rows:
-        cells = [_spread(row[metric]) for metric in METRICS]
+        cells = [over_seeds(row[metric]) for metric in METRICS]
         gap = "-" if row is rows[0] else str(Interval.paired(rows[0][ACC], row[ACC]))
         lines.append(f"| {row['label']} | {' | '.join(cells)} | {len(row[ACC])} | {gap} |")
     return "\n".join(lines)
@@ -109,10 +110,6 @@ def _verdict(mine: Sequence[float], theirs: Sequence[float], rival: str) -> str:
     larger = max(statistics.stdev(mine), statistics.stdev(theirs))
     word = "more" if abs(difference.mean) > larger else "not more"
     return f"{reason}; {word} than the larger spread of the two, {larger:.2f}"
-
-
-def _spread(values: Sequence[float]) -> str:
-    return spread(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
 
 
 def header(entries: Sequence[Entry], protocol: str | None) -> list[str]:
@@ -152,7 +149,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if rows and row["data_fingerprint"] != rows[0]["data_fingerprint"]:
             raise ConfigError(f"its images are not those of {entries[0].label}", file=entry.file, field="data.path")
         rows.append(row)
-        print(f"{row['label']}: ACC {_spread(row[ACC])} % (n = {len(seeds)}, {row['wall_s']:.0f} s)", flush=True)
+        print(f"{row['label']}: ACC {over_seeds(row[ACC])} % (n = {len(seeds)}, {row['wall_s']:.0f} s)", flush=True)
     report = "\n".join([table(rows), "", *verdicts(rows)])
     print(f"\n{report}")
     if arguments.name:

@@ -7,7 +7,6 @@ learns nothing is fast.
 
 from __future__ import annotations
 
-import statistics
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -20,6 +19,7 @@ from trainer.errors import exit_code
 from trainer.loop import EpochReport
 from trainer.observer import Observer
 from trainer.run import run
+from trainer.spread import over_seeds
 
 OURS = "this trainer"
 
@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             timing.spread(timing.ratios(seconds, name, OURS)),
             timing.spread(epochs_s[name]),
             timing.spread(timing.ratios(epochs_s, name, OURS)),
-            _over_seeds(accuracy[name]),
+            over_seeds(accuracy[name]),
         ]
         for name, found in seconds.items()
     ]
@@ -86,12 +86,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         {"run_s": seconds, "epochs_s": epochs_s, "acc_pct": accuracy, "config_id": config.config_id},
     )
     return 0
-
-
-def _over_seeds(values: Sequence[float]) -> str:
-    """``mean ± standard deviation``"""
-    std = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.2f}{std}"
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ import torch
 import yaml
 
 from benchmarks import timing
-from sweeper.leaderboard import spread
 from sweeper.ledger import Ledger
 from sweeper.query import open_results
 from sweeper.search import Search
@@ -30,6 +29,7 @@ from trainer.errors import exit_code
 from trainer.precision import Options
 from trainer.provenance import device_name
 from trainer.run import run
+from trainer.spread import over_seeds, spread
 
 SERVICE, LOOP = "the service", "one by one"
 
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"{arguments.space} {' '.join(arguments.set)}: {spec.trials} configurations x {len(spec.seeds)} seeds, packs "
         f"of {resources.pack}, {resources.cpu:g} CPU a trial; {device_name(Options().resolve_device())}, the loop with "
         f"{torch.get_num_threads()} threads. One time each: the service's includes the start of its Ray cluster. "
-        f"Its ledger: {ledger}. The best of the service's search has {_in(looped, best['trial'])} in the loop."
+        f"Its ledger: {ledger}. The best of the service's search has {over_seeds(looped[best['trial']])} in the loop."
     )
     headers = ("search", "s", "times the service", "best trial", "its ACC %, validation")
     content: dict[str, Any] = {"service_s": service_s, "loop_s": loop_s, "best": best, "looped": looped}
@@ -94,10 +94,6 @@ def _loop(space: Space, options: Options) -> dict[int, list[float]]:
         found[asked.number] = [float(r.row[space.spec.objective.metric]) for r in runs]
         print(f"one by one: {len(found)} of {space.spec.trials}", flush=True)
     return found
-
-
-def _in(looped: dict[int, list[float]], trial: int) -> str:
-    return spread(statistics.fmean(looped[trial]), statistics.stdev(looped[trial]))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ from typing import Any
 from sweeper import show
 from sweeper.evidence import Interval, check_comparable
 from sweeper.files import Folder
-from sweeper.leaderboard import spread
 from sweeper.leaderboard import values as shown
 from sweeper.query import open_results
 from sweeper.rerun import RerunError, rerun
@@ -28,6 +27,7 @@ from trainer.config import RunConfig
 from trainer.data.tasks import build
 from trainer.errors import ConfigError, StoreError
 from trainer.runfile import load_run
+from trainer.spread import over_seeds
 
 VALIDATION_SEEDS, TEST_SEEDS = 1000, 2000
 """where the fresh seeds of both steps begin, past those that sweeps use; more seeds go on with the same ones"""
@@ -212,4 +212,4 @@ def _table(
 
 
 def _spread(values: Sequence[float] | None) -> str:
-    return "not finished" if values is None else spread(statistics.fmean(values), statistics.stdev(values))
+    return "not finished" if values is None else over_seeds(values)

@@ -12,13 +12,13 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any, Literal
 
 import ray
 from ray.tune.search import Searcher
 
-from sweeper.leaderboard import spread, values
+from sweeper.leaderboard import values
 from sweeper.packing import Packing, note
 from sweeper.schema import params_json
 from sweeper.search import Asked, Past, Search
@@ -30,6 +30,7 @@ from sweeper.worker import Preparation
 from trainer.errors import UserError
 from trainer.provenance import git_commit
 from trainer.runfile import dump_run
+from trainer.spread import over_seeds
 from trainer.tables import config_row
 
 Answer = Callable[[Asked], list[dict[str, Any]] | None]
@@ -133,7 +134,8 @@ class Driver(Searcher):
             self._finish(asked, f"failed-{trial_id}", None, [{"row": self._failed_row(c, why)} for c in configs])
             folder, name = self.store.folder.child("failed"), f"trial-{asked.number:06d}.yaml"
             folder.write(name, dump_run(configs[0]).encode())
-            self._say(f"    to see it alone: python -m trainer.run {folder}/{name}")
+            how = "to see it alone: python -m trainer.run" if folder.local else "its run file:"
+            self._say(f"    {how} {folder}/{name}")
         self._write_status()
 
     def recovered(self, trial_id: str, why: str) -> None:
@@ -323,8 +325,7 @@ class Driver(Searcher):
         self._write_status()
 
     def _line(self, asked: Asked, rows: list[dict[str, Any]], status: str, value: float | None) -> str:
-        found = [] if value is None else [row[self.space.spec.objective.metric] for row in rows]
-        outcome = status if value is None else spread(value, stdev(found) if len(found) > 1 else None)
+        outcome = status if value is None else over_seeds([row[self.space.spec.objective.metric] for row in rows])
         if status in ("failed", "diverged"):
             outcome += f" ({next((row['error'] for row in rows if row.get('error')), 'no reason given')})"
         best = self.search.best()

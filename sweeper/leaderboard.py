@@ -11,6 +11,7 @@ from sweeper.query import open_results
 from sweeper.schema import std_name
 from sweeper.space import Objective, Params
 from sweeper.store import Store
+from trainer.spread import spread
 
 TOP = 5
 
@@ -44,11 +45,6 @@ def short_names(fields: Iterable[str]) -> dict[str, str]:
 def short(value: Any) -> str:
     """Numbers to four digits."""
     return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def spread(mean: float, std: float | None) -> str:
-    """``93.1 ± 0.4``, without the spread where there is none."""
-    return f"{mean:.2f}" if std is None else f"{mean:.2f} ± {std:.2f}"
 
 
 def _row(row: dict[str, Any], cells: list[Any]) -> list[str]:

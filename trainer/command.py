@@ -21,6 +21,7 @@ from trainer.precision import PRECISIONS, Options
 from trainer.records import RunResult
 from trainer.run import run
 from trainer.runfile import dump_run, load_run
+from trainer.spread import over_seeds
 from trainer.verify import Claim, compare
 
 
@@ -170,12 +171,7 @@ def _mean(values: Sequence[float | None]) -> str:
 
 def _spread(rows: Sequence[dict[str, object]], name: str) -> str:
     found = _numbers([row[name] for row in rows])  # type: ignore[misc]
-    if not found:
-        return "-"
-    mean = sum(found) / len(found)
-    if len(found) == 1:
-        return f"{mean:.2f}"
-    return f"{mean:.2f} ± {(sum((v - mean) ** 2 for v in found) / (len(found) - 1)) ** 0.5:.2f}"
+    return over_seeds(found) if found else "-"
 
 
 def _seeds(text: str) -> list[int]:
