@@ -90,5 +90,5 @@ def _reason(trial: Trial) -> str:
         cloudpickle.loads(Path(trial.pickled_error_file).read_bytes()), RayActorError
     ):
         return "its process was lost"
-    lines = Path(trial.error_file).read_text().split("\n") if trial.error_file else []
+    lines = Path(trial.error_file).read_text().splitlines() if trial.error_file else []
     return next((line.strip()[:500] for line in reversed(lines) if line.strip()), "the trial crashed")
