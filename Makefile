@@ -5,8 +5,6 @@ DEMO ?= out/demo
 BIN := .venv/bin
 
 export RAY_USAGE_STATS_ENABLED = 0
-# One machine, loopback only: no token to leave behind in the home folder.
-export RAY_AUTH_MODE ?= disabled
 
 .PHONY: help setup demo test fuzz lint types clean
 

@@ -6,12 +6,14 @@ import contextlib
 import logging
 import math
 import os
+import secrets
 import socket
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
 import ray
+from ray._raylet import AuthenticationMode, AuthenticationTokenLoader, get_authentication_mode
 
 from sweeper.exposure import exposed
 from sweeper.space import Resources
@@ -42,18 +44,21 @@ def connected(address: str | None) -> Iterator[None]:
     address = find_address(address)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
-        # Set explicitly, as Ray's default depends on what earlier starts left in the home folder.
-        os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+        use_fresh_token()
         _start_own(options)
     else:
         if "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ:  # a job's code is on the nodes already
             options["runtime_env"] = {"working_dir": ".", "excludes": _EXCLUDES}
         _check_reachable(address)
+        tokenless = not AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True)
+        if tokenless:  # Ray insists on one; a cluster without authentication ignores it
+            use_fresh_token()
         try:
             context = ray.init(address=address, **options)
         except (ConnectionError, RuntimeError, ValueError) as error:
             first = str(error).strip().splitlines()[0]
-            raise ClusterError(f"no Ray cluster at {address}: {first}") from None
+            hint = "; if it requires a token, set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH" if tokenless else ""
+            raise ClusterError(f"no Ray cluster at {address}: {first}{hint}") from None
         warning = exposed(context.dashboard_url)
         if warning:
             print(warning, flush=True)
@@ -63,6 +68,18 @@ def connected(address: str | None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def use_fresh_token() -> None:
+    """Give this process, and the cluster that it starts, a random token of their own.
+
+    Without one, anybody who reaches this machine's ports can run code as the user. Raises ClusterError where Ray was
+    imported before this package, with authentication off: too late.
+    """
+    if get_authentication_mode() != AuthenticationMode.TOKEN:
+        raise ClusterError("Ray was imported without token authentication: import sweeper before ray")
+    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    AuthenticationTokenLoader.instance().reset_cache()
 
 
 def _start_own(options: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ import torch
 from ray.cluster_utils import Cluster
 
 from support.sweeps import launch, query, space_file, start, until
+from sweeper.cluster import use_fresh_token
 
 pytestmark = pytest.mark.slow
 
@@ -18,6 +19,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     """Of a cluster of one CPU that says it has a GPU."""
+    use_fresh_token()
     node = {"num_cpus": 1, "num_gpus": 1, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args=node)
     yield cluster.address

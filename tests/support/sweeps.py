@@ -15,7 +15,7 @@ import yaml
 from sweeper.query import open_results
 
 ROOT = Path(__file__).parents[2]
-ENVIRONMENT = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
+OWN = {"RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
 
 
 def space_file(folder: Path, **changes: Any) -> Path:
@@ -42,7 +42,7 @@ def start(*arguments: str | Path, command: str = "sweeper.launch", root: Path = 
     """A command of this project, or of the copy at ``root``, begun; stdout and stderr in one."""
     words = [sys.executable, "-m", command, *map(str, arguments)]
     pipe = subprocess.PIPE
-    return subprocess.Popen(words, cwd=root, env=ENVIRONMENT, stdout=pipe, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(words, cwd=root, env=os.environ | OWN, stdout=pipe, stderr=subprocess.STDOUT, text=True)
 
 
 def ended(*arguments: str | Path, command: str = "sweeper.launch", code: int = 0, root: Path = ROOT) -> str:

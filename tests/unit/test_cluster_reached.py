@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
 import time
 
 import pytest
@@ -59,3 +62,31 @@ def test_ray_that_does_not_start_is_one_line(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("RAY_TMPDIR", "/dev/null/nowhere")
     with pytest.raises(ClusterError, match=r"Ray does not start on this machine: .*/dev/null"), connected(None):
         pytest.fail("it started")
+
+
+ENTER = "from ray._raylet import GcsClient; print(GcsClient(address={!r}).get_all_node_info())"
+
+
+@pytest.mark.parametrize("token", [None, "0" * 64], ids=["without a token", "with a wrong one"])
+def test_a_cluster_of_ones_own_lets_nobody_in(monkeypatch: pytest.MonkeyPatch, token: str | None) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with connected(None):
+        own = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH_")}
+        theirs = own if token is None else own | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
+        code = ENTER.format(ray.get_runtime_context().gcs_address)
+        words = [sys.executable, "-c", code]
+        refused = subprocess.run(words, env=theirs, capture_output=True, text=True, check=False)
+        assert refused.returncode
+        assert "AuthenticationError" in refused.stderr
+        let_in = subprocess.run(words, env=os.environ, capture_output=True, text=True, check=False)
+        assert let_in.returncode == 0, let_in.stderr
+
+
+def test_each_cluster_has_a_token_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "given")
+    tokens = []
+    for _ in range(2):
+        with connected(None):
+            tokens.append(os.environ["RAY_AUTH_TOKEN"])
+    assert len({"given", *tokens}) == 3
