@@ -22,13 +22,13 @@ import torch
 from benchmarks.record import record
 from sweeper.evidence import Interval, check_comparable, decide
 from sweeper.leaderboard import short
-from trainer.config import RunConfig
+from trainer.config.files import load_run
+from trainer.config.run_config import RunConfig
 from trainer.errors import ConfigError, exit_code
-from trainer.precision import Options
-from trainer.provenance import device_name, git_commit
-from trainer.run import run
-from trainer.runfile import load_run
-from trainer.spread import over_seeds
+from trainer.results.provenance import device_name, git_commit
+from trainer.results.spread import over_seeds
+from trainer.training.options import Options
+from trainer.training.session import run
 
 METRICS = ("acc_task_mean_pct", "last_acc_task_mean_pct", "forgetting_pct")
 ACC = METRICS[0]

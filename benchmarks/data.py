@@ -19,16 +19,16 @@ import torch
 from PIL import Image
 
 from benchmarks import timing
-from trainer.config import DataConfig
+from trainer.config.files import load_run
+from trainer.config.run_config import DataConfig
 from trainer.data import decode
 from trainer.data.augment import STATISTICS, augment, crops, draws
 from trainer.data.images import ImageSet
 from trainer.data.sources import load
 from trainer.data.torchvision_datasets import datasets
 from trainer.errors import exit_code
-from trainer.precision import Options
-from trainer.provenance import device_name
-from trainer.runfile import load_run
+from trainer.results.provenance import device_name
+from trainer.training.options import Options
 
 TOGETHER, ONE_BY_ONE = "a batch together", "torchvision, one by one"
 IMAGES = 500

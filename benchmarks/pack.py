@@ -19,8 +19,8 @@ from benchmarks import timing
 from trainer.errors import exit_code
 from trainer.nets import resnet
 from trainer.nets.member import each_alone
-from trainer.precision import Options
-from trainer.provenance import device_name
+from trainer.results.provenance import device_name
+from trainer.training.options import Options
 
 GROUPED, COMPILED, ALONE, VMAP = "grouped convolution", "the same, compiled", "one after another", "vmap"
 

@@ -13,13 +13,13 @@ from collections.abc import Callable, Sequence
 
 from benchmarks import timing
 from benchmarks.peers.options import add_options, chosen
-from trainer.config import RunConfig
+from trainer.config.run_config import RunConfig
 from trainer.data.tasks import build
 from trainer.errors import exit_code
-from trainer.loop import EpochReport
-from trainer.observer import Observer
-from trainer.run import run
-from trainer.spread import over_seeds
+from trainer.results.spread import over_seeds
+from trainer.training.loop import EpochReport
+from trainer.training.observer import Observer
+from trainer.training.session import run
 
 OURS = "this trainer"
 

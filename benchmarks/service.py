@@ -28,9 +28,9 @@ from sweeper.space import Space, load_space
 from sweeper.store import Store
 from sweeper.trial import Job
 from sweeper.tuning import fit
-from trainer.checkpoint import unpack
 from trainer.errors import exit_code
-from trainer.tables import config_row
+from trainer.results.columns import config_row
+from trainer.training.checkpoint import unpack
 
 ROOT = Path(__file__).parents[1]
 DIGITS = ROOT / "search_spaces" / "digits.yaml"

@@ -13,14 +13,14 @@ from collections.abc import Callable, Sequence
 
 from benchmarks import operations, timing
 from benchmarks.peers.options import add_options, chosen
-from trainer.config import RunConfig
+from trainer.config.run_config import RunConfig
 from trainer.data.tasks import build
 from trainer.errors import exit_code
-from trainer.loop import EpochReport
 from trainer.methods.base import find
-from trainer.observer import Observer
-from trainer.precision import Options
-from trainer.run import run
+from trainer.training.loop import EpochReport
+from trainer.training.observer import Observer
+from trainer.training.options import Options
+from trainer.training.session import run
 
 PLAIN, WHOLE = "cross-entropy", "whole method"
 

@@ -20,10 +20,10 @@ from benchmarks import timing
 from sweeper.finished import Finished
 from sweeper.query import open_results
 from sweeper.store import Store
-from trainer.config import RunConfig
+from trainer.config.run_config import RunConfig
 from trainer.errors import exit_code
 from trainer.methods.base import find
-from trainer.tables import config_row
+from trainer.results.columns import config_row
 
 TASKS, EPOCHS = 10, 160
 UNMERGED = 255

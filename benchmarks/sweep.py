@@ -26,10 +26,10 @@ from sweeper.query import open_results
 from sweeper.search import Search
 from sweeper.space import Space, load_space
 from trainer.errors import exit_code
-from trainer.precision import Options
-from trainer.provenance import device_name
-from trainer.run import run
-from trainer.spread import over_seeds, spread
+from trainer.results.provenance import device_name
+from trainer.results.spread import over_seeds, spread
+from trainer.training.options import Options
+from trainer.training.session import run
 
 SERVICE, LOOP = "the service", "one by one"
 

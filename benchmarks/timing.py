@@ -12,10 +12,10 @@ from typing import Any
 import torch
 
 from benchmarks.record import record
-from trainer.config import RunConfig
-from trainer.precision import Options
-from trainer.provenance import device_name, git_commit
-from trainer.runfile import load_run
+from trainer.config.files import load_run
+from trainer.config.run_config import RunConfig
+from trainer.results.provenance import device_name, git_commit
+from trainer.training.options import Options
 
 Seconds = dict[str, list[float]]
 """by side, a value a round"""

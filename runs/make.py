@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.paper import systems
-from trainer.checkpoint import atomic_write
-from trainer.runfile import dump_run, parse_run
+from trainer.config.files import dump_run, parse_run
+from trainer.training.checkpoint import atomic_write
 
 HERE = Path(__file__).parent
 

@@ -13,7 +13,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import ray
-from ray._raylet import AuthenticationMode, AuthenticationTokenLoader, get_authentication_mode
+from ray._raylet import (  # type: ignore[attr-defined]
+    AuthenticationMode,
+    AuthenticationTokenLoader,
+    get_authentication_mode,
+)
 
 from sweeper.exposure import exposed
 from sweeper.space import Resources

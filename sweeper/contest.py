@@ -23,11 +23,11 @@ from sweeper.rerun import RerunError, rerun
 from sweeper.space import Params
 from sweeper.store import Store
 from sweeper.sweep_file import SweepFile, absolute_path
-from trainer.config import RunConfig
+from trainer.config.files import load_run
+from trainer.config.run_config import RunConfig
 from trainer.data.tasks import build
 from trainer.errors import ConfigError, StoreError
-from trainer.runfile import load_run
-from trainer.spread import over_seeds
+from trainer.results.spread import over_seeds
 
 VALIDATION_SEEDS, TEST_SEEDS = 1000, 2000
 """where the fresh seeds of both steps begin, past those that sweeps use; more seeds go on with the same ones"""

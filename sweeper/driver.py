@@ -27,11 +27,11 @@ from sweeper.status import Best, Running, Status, duration
 from sweeper.store import Store
 from sweeper.trial import Job, results_of
 from sweeper.worker import Preparation
+from trainer.config.files import dump_run
 from trainer.errors import UserError
-from trainer.provenance import git_commit
-from trainer.runfile import dump_run
-from trainer.spread import over_seeds
-from trainer.tables import config_row
+from trainer.results.columns import config_row
+from trainer.results.provenance import git_commit
+from trainer.results.spread import over_seeds
 
 Answer = Callable[[Asked], list[dict[str, Any]] | None]
 """rows of a configuration that the store holds already, or None"""

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from sweeper.space import SearchSpace
-from trainer.checkpoint import atomic_write
-from trainer.config import RunConfig
+from trainer.config.run_config import RunConfig
 from trainer.methods.base import find, names
+from trainer.training.checkpoint import atomic_write
 
 ROOT = Path(__file__).resolve().parent.parent
 

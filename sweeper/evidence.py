@@ -9,7 +9,7 @@ from typing import Any
 
 from scipy import stats
 
-from trainer.config import RunConfig
+from trainer.config.run_config import RunConfig
 from trainer.errors import ConfigError
 
 

@@ -11,7 +11,7 @@ from sweeper.query import open_results
 from sweeper.schema import std_name
 from sweeper.space import Objective, Params
 from sweeper.store import Store
-from trainer.spread import spread
+from trainer.results.spread import spread
 
 TOP = 5
 

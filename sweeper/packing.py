@@ -19,7 +19,7 @@ from sweeper.files import Folder
 from sweeper.space import Params, Resources, Space
 from sweeper.trial import Job
 from trainer.data.tasks import build
-from trainer.rehearsal import Needs, rehearse
+from trainer.training.profile import Needs, rehearse
 
 _FILE = "packing.json"
 _WORTH = 0.95

@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trainer.errors import Error, StoreError
-from trainer.tables import VERSION
+from trainer.results.columns import VERSION
 
 MERGED = "merged-"
 """what the names of merged parts begin with"""

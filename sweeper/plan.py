@@ -9,8 +9,8 @@ from sweeper.search import Search
 from sweeper.space import Space
 from sweeper.store import Store
 from trainer.data.tasks import Benchmark
-from trainer.precision import Options
-from trainer.rehearsal import rehearse
+from trainer.training.options import Options
+from trainer.training.profile import rehearse
 
 _SHOWN = 5
 

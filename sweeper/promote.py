@@ -26,10 +26,10 @@ from sweeper.rerun import write_status
 from sweeper.stop import Stopped, StopSignal
 from sweeper.store import Store
 from sweeper.sweep_file import SweepFile
-from trainer.checkpoint import atomic_write
-from trainer.config import RunConfig
+from trainer.config.files import dump_run
+from trainer.config.run_config import RunConfig
 from trainer.errors import UserError, exit_code
-from trainer.runfile import dump_run
+from trainer.training.checkpoint import atomic_write
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -23,7 +23,7 @@ from sweeper.files import Folder
 from sweeper.reader import DETAILS, Damage, committed, rows_of_all
 from sweeper.store import is_sweep, sweeps
 from trainer.errors import StoreError, UserError, exit_code, nearest
-from trainer.tables import arrow_schema
+from trainer.results.columns import arrow_schema
 
 if TYPE_CHECKING:
     import pandas  # type: ignore[import-untyped]

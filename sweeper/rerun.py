@@ -18,10 +18,10 @@ from sweeper.status import Status
 from sweeper.store import Store
 from sweeper.sweep_file import absolute_path
 from sweeper.trial import AttemptSlot, pack_key, plain, results_of
-from trainer.config import RunConfig
+from trainer.config.run_config import RunConfig
 from trainer.errors import UserError
-from trainer.precision import Options
-from trainer.run import run
+from trainer.training.options import Options
+from trainer.training.session import run
 
 
 class RerunError(UserError):

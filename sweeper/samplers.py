@@ -13,7 +13,7 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from pydantic import Field
 
-from trainer.config import Section
+from trainer.config.run_config import Section
 from trainer.errors import ConfigError, nearest
 
 _DESIGNS = frozenset({"QMCSampler", "GridSampler", "BruteForceSampler"})

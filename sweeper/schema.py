@@ -11,8 +11,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from trainer import tables as run
-from trainer.tables import VERSION, Column, arrow_schema
+from trainer.results import columns as run
+from trainer.results.columns import VERSION, Column, arrow_schema
 
 _SWEEP = (
     Column("sweep", pa.string(), "name of the sweep; null in the folder of a single run"),

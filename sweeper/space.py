@@ -11,11 +11,11 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from sweeper import samplers
 from sweeper.samplers import Pruning, Search
-from trainer.config import RunConfig, Section
+from trainer.config.explain import explain
+from trainer.config.files import load_run, load_yaml, parse_run, parse_set, set_field
+from trainer.config.run_config import RunConfig, Section
 from trainer.errors import ConfigError, nearest, shown
-from trainer.runfile import load_run, load_yaml, parse_run, parse_set, set_field
-from trainer.tables import SUMMARY, TASKS
-from trainer.validation import explain
+from trainer.results.columns import SUMMARY, TASKS
 
 Params = dict[str, Any]
 """values of the dimensions that are active, by dotted field name"""

@@ -10,10 +10,10 @@ import yaml
 
 from sweeper.files import Folder
 from sweeper.space import Params, Resources, Space
-from trainer.config import RunConfig
+from trainer.config.files import parse_run, set_field
+from trainer.config.run_config import RunConfig
 from trainer.data.location import expand
 from trainer.errors import ConfigError, StoreError, nearest
-from trainer.runfile import parse_run, set_field
 
 FILE = "space.yaml"
 _LAUNCH = "last_launch"

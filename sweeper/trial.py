@@ -20,12 +20,12 @@ import torch
 
 from sweeper.files import Folder
 from sweeper.space import Resources, Space
-from trainer.config import RunConfig, content_hash
+from trainer.config.run_config import RunConfig, content_hash
 from trainer.errors import UserError
-from trainer.observer import Observer, TaskReport
-from trainer.precision import Options
-from trainer.records import RunResult
-from trainer.run import run
+from trainer.results.rows import RunResult
+from trainer.training.observer import Observer, TaskReport
+from trainer.training.options import Options
+from trainer.training.session import run
 
 
 class TrialError(UserError):

@@ -18,7 +18,7 @@ from sweeper.packing import rehearse_packs
 from sweeper.space import Params
 from sweeper.trial import Job, Report, train_pack, use
 from trainer.errors import UserError
-from trainer.run import train_base
+from trainer.training.session import train_base
 
 
 @dataclass(frozen=True)

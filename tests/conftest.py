@@ -12,7 +12,7 @@ from hypothesis import settings
 import sweeper  # noqa: F401  (before anything imports Ray)
 import trainer.methods
 from support.runs import tiny_run
-from trainer.config import RunConfig
+from trainer.config.run_config import RunConfig
 
 # The networks of these tests are so small that threads only wait for each other. Commands started by tests inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

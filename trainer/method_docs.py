@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic.fields import FieldInfo
 
-from trainer.config import Stage2
+from trainer.config.run_config import Stage2
 from trainer.methods.base import Method, find, names
 
 _HEAD = """# Methods

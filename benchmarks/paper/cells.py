@@ -14,9 +14,9 @@ import yaml
 
 from benchmarks.paper.systems import Row
 from benchmarks.paper.tables import Column, Table
-from trainer.config import RunConfig
+from trainer.config.files import load_run, parse_run, parse_set, set_field
+from trainer.config.run_config import RunConfig
 from trainer.errors import ConfigError, nearest
-from trainer.runfile import load_run, parse_run, parse_set, set_field
 
 RUNS = Path(__file__).resolve().parents[2] / "runs"
 SEEDS = 3

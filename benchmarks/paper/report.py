@@ -16,9 +16,9 @@ from benchmarks.paper.layout import LEGEND, Entry, markdown, parquet_rows
 from benchmarks.paper.measure import Measured
 from benchmarks.paper.tables import Table
 from sweeper import show
-from trainer.checkpoint import atomic_write
 from trainer.errors import UserError
-from trainer.provenance import git_commit
+from trainer.results.provenance import git_commit
+from trainer.training.checkpoint import atomic_write
 
 
 @dataclass(frozen=True)

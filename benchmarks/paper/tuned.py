@@ -32,9 +32,9 @@ from sweeper.query import open_results
 from sweeper.space import Resources
 from sweeper.store import Store
 from sweeper.sweep_file import SweepFile
-from trainer.checkpoint import atomic_write
+from trainer.config.files import dump_run, load_yaml
 from trainer.errors import ConfigError, UserError
-from trainer.runfile import dump_run, load_yaml
+from trainer.training.checkpoint import atomic_write
 
 SPACES = Path(__file__).resolve().parents[2] / "search_spaces" / "methods"
 _TUNED = ", tuned"

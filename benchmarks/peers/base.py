@@ -22,7 +22,7 @@ from unittest import mock
 import numpy as np
 import torch
 
-from trainer.config import RunConfig
+from trainer.config.run_config import RunConfig
 from trainer.data.tasks import Benchmark
 from trainer.data.torchvision_datasets import datasets
 from trainer.errors import ConfigError

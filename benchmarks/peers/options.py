@@ -11,7 +11,7 @@ from benchmarks.peers.base import Peer
 from benchmarks.peers.long_tailed_cil import LongTailedCil
 from benchmarks.peers.pycil import PyCil
 from benchmarks.peers.released import ReleasedCode
-from trainer.config import RunConfig
+from trainer.config.run_config import RunConfig
 from trainer.data.tasks import Benchmark
 from trainer.errors import ConfigError
 

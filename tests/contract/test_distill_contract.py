@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 import trainer.distill
-from trainer.config import RunConfig
+from trainer.config.run_config import RunConfig
 from trainer.distill.base import KnowledgeDistillation, OldClasses, Pair
 from trainer.distill.bkd import BalancedKD
 from trainer.distill.choice import NONE, find, names, prepare

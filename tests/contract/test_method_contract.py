@@ -16,15 +16,15 @@ import torch
 
 from support.methods import others, together
 from support.runs import FEW_IMAGES, accuracies, losses, timeless, tiny_run
-from trainer.checkpoint import unpack
-from trainer.config import RunConfig
-from trainer.loop import EpochReport
+from trainer.config.files import dump_run, load_run
+from trainer.config.run_config import RunConfig
 from trainer.methods.base import find, names
-from trainer.observer import Observer, TaskReport
-from trainer.precision import Options
-from trainer.records import RunResult
-from trainer.run import run
-from trainer.runfile import dump_run, load_run
+from trainer.results.rows import RunResult
+from trainer.training.checkpoint import unpack
+from trainer.training.loop import EpochReport
+from trainer.training.observer import Observer, TaskReport
+from trainer.training.options import Options
+from trainer.training.session import run
 
 every_method = pytest.mark.parametrize("name", names())
 CPU = Options(device="cpu")

@@ -14,11 +14,11 @@ import pytest
 from support.methods import method_folder
 from support.runs import FEW_IMAGES, tiny_run
 from sweeper.space import load_space
-from trainer.command import main
 from trainer.errors import ConfigError
 from trainer.methods.base import Method, find, names
-from trainer.precision import Options
-from trainer.run import run
+from trainer.run import main
+from trainer.training.options import Options
+from trainer.training.session import run
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "adding_a_method.md").read_text()

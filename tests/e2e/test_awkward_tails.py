@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from trainer.config import RunConfig
+from trainer.config.run_config import RunConfig
 from trainer.methods.base import names
-from trainer.precision import Options
-from trainer.run import run
+from trainer.training.options import Options
+from trainer.training.session import run
 
 pytestmark = pytest.mark.slow
 

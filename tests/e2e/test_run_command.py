@@ -17,13 +17,13 @@ from PIL import Image
 
 from support.commands import ROOT, finish, start
 from support.runs import FEW_IMAGES, tiny_run
-from trainer.checkpoint import FileSlot
-from trainer.command import main
+from trainer.config.files import dump_run, load_run
 from trainer.errors import exit_code
-from trainer.precision import Options
-from trainer.run import run
-from trainer.runfile import dump_run, load_run
-from trainer.tables import SUMMARY
+from trainer.results.columns import SUMMARY
+from trainer.run import main
+from trainer.training.checkpoint import FileSlot
+from trainer.training.options import Options
+from trainer.training.session import run
 
 COMMAND = "trainer.run"
 

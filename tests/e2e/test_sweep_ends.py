@@ -79,7 +79,7 @@ BRITTLE = '''
 from typing import ClassVar
 
 from trainer.methods.base import Method, hyper
-from trainer.stages import Step, Terms
+from trainer.stages.stage import Step, Terms
 
 
 class Brittle(Method):

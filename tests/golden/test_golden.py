@@ -14,8 +14,8 @@ import pytest
 from support.methods import switches
 from support.runs import FEW_IMAGES, accuracies, losses, tiny_run
 from trainer.methods.base import names
-from trainer.precision import Options
-from trainer.run import run
+from trainer.training.options import Options
+from trainer.training.session import run
 
 FOLDER = Path(__file__).parent
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from trainer.config import RunConfig
-from trainer.records import RunResult
+from trainer.config.run_config import RunConfig
+from trainer.results.rows import RunResult
 
 FEW_IMAGES: dict[str, Any] = {
     "imbalance": {"ratio": 4, "max_per_class": 8},

@@ -7,9 +7,9 @@ from typing import Any
 from torch import Tensor
 
 from support.runs import FEW_IMAGES, tiny_run
-from trainer.checkpoint import unpack
-from trainer.precision import Options
-from trainer.run import run
+from trainer.training.checkpoint import unpack
+from trainer.training.options import Options
+from trainer.training.session import run
 
 
 class Kept:

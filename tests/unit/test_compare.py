@@ -10,8 +10,8 @@ import pytest
 
 import benchmarks.record
 from benchmarks import compare
+from trainer.config.files import load_run
 from trainer.errors import exit_code
-from trainer.runfile import load_run
 
 RUNS = Path(__file__).parents[2] / "runs"
 DIGITS, FINETUNE = str(RUNS / "digits_lfs5.yaml"), str(RUNS / "digits_lfs5_finetune.yaml")

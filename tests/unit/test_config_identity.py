@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from support.runs import tiny_run
-from trainer.runfile import dump_run, parse_run
+from trainer.config.files import dump_run, parse_run
 
 
 def reversed_keys(content: Any) -> Any:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
-from trainer.config import DataConfig
+from trainer.config.run_config import DataConfig
 from trainer.data.augment import augment, centre, crops, draws
 from trainer.rng import stream
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainer.config import DataConfig, Imbalance, Protocol
+from trainer.config.run_config import DataConfig, Imbalance, Protocol
 from trainer.data.augment import augment, crops, draws
 from trainer.data.tasks import build
 

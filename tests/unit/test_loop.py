@@ -9,10 +9,10 @@ import torch
 
 from support.methods import method_folder
 from support.runs import FEW_IMAGES, accuracies, losses, tiny_run
-from trainer.config import OptimConfig
-from trainer.loop import clip_by_member, learning_rate
-from trainer.precision import Options
-from trainer.run import run
+from trainer.config.run_config import OptimConfig
+from trainer.training.loop import clip_by_member, learning_rate
+from trainer.training.options import Options
+from trainer.training.session import run
 
 EXACT = Options(device="cpu", precision="float64")
 

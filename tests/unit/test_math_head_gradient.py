@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from trainer.config import OptimConfig
+from trainer.config.run_config import OptimConfig
 from trainer.distill.choice import names
 from trainer.distill.dakd import DistributionAwareKD
 from trainer.methods.gradient_reweighting import GradientReweighting
@@ -25,7 +25,7 @@ from trainer.nets import resnet
 from trainer.nets.heads import LinearHead
 from trainer.nets.network import Network, Outputs
 from trainer.nets.resnet import Maps
-from trainer.stages import Step, TaskContext
+from trainer.stages.stage import Step, TaskContext
 
 B, D = 6, 4
 COUNTS = [40.0, 9.0, 3.0, 25.0, 6.0]

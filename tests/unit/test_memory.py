@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainer.memory import Candidates, herding, kept_only, random
+from trainer.stages.exemplars import Candidates, herding, kept_only, random
 
 SIZES = [7, 1, 12, 4]
 FIRST = 10

@@ -18,8 +18,8 @@ from trainer.nets.heads import LinearHead
 from trainer.nets.network import Outputs
 from trainer.nets.resnet import Maps
 from trainer.rng import Draws
-from trainer.stages import Seen, Stage, TaskImages
-from trainer.state import State
+from trainer.stages.stage import Seen, Stage, TaskImages
+from trainer.training.state import State
 
 M, D, K, OLD = 2, 6, 5, 3
 

@@ -11,22 +11,22 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from support.runs import tiny_run
-from trainer.config import OptimConfig, RunConfig
+from trainer.config.files import load_run
+from trainer.config.run_config import OptimConfig, RunConfig
 from trainer.data.long_tail import profile
 from trainer.data.samplers import duplicated, oversampled
-from trainer.loop import stage_learning_rate
 from trainer.losses.class_weights import effective_number_weights, weighted_mean
 from trainer.losses.cross_entropy import cross_entropy, image_cross_entropy
 from trainer.losses.ldam import ldam, margins
 from trainer.methods.base import Method, find
 from trainer.nets.network import Network, Outputs
 from trainer.nets.resnet import Maps
-from trainer.precision import Options
 from trainer.rng import Draws
-from trainer.run import run
-from trainer.runfile import load_run
-from trainer.stages import Stage, Step, TaskContext, Terms
-from trainer.state import State
+from trainer.stages.stage import Stage, Step, TaskContext, Terms
+from trainer.training.loop import stage_learning_rate
+from trainer.training.options import Options
+from trainer.training.session import run
+from trainer.training.state import State
 
 RUNS = Path(__file__).parents[2] / "runs"
 B, D = 8, 6

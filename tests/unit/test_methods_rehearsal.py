@@ -14,17 +14,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from support.runs import FEW_IMAGES, tiny_run
-from trainer import loop
 from trainer.distill.features import pooled_distance
 from trainer.methods.icarl import Icarl
 from trainer.nets.heads import CosineHead
 from trainer.nets.network import Outputs
 from trainer.nets.resnet import Maps
-from trainer.precision import Options
 from trainer.rng import Draws
-from trainer.run import run
-from trainer.stages import Seen, Stage, Step, TaskContext, TaskImages
-from trainer.state import State
+from trainer.stages.stage import Seen, Stage, Step, TaskContext, TaskImages
+from trainer.training import loop
+from trainer.training.options import Options
+from trainer.training.session import run
+from trainer.training.state import State
 
 EXACT = Options(device="cpu", precision="float64")
 
@@ -54,7 +54,7 @@ def watch(
         found.append((stage, task, labels_MN, steps))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("trainer.run.train_stage", watched)
+        patch.setattr("trainer.training.session.train_stage", watched)
         run([tiny_run(method, hyper, seed=seed, data=FEW_IMAGES, **changes) for seed in (0, 1)], EXACT)
     return found
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from support.runs import tiny_run
 from support.states import checkpoints, trained
-from trainer.config import OptimConfig
+from trainer.config.run_config import OptimConfig
 from trainer.data.samplers import mixed
 from trainer.distill.kd import kd
 from trainer.distill.taskwise import taskwise_kl
@@ -25,8 +25,8 @@ from trainer.nets.heads import LinearHead
 from trainer.nets.network import Network, Outputs
 from trainer.nets.resnet import Maps
 from trainer.rng import Draws
-from trainer.stages import Step, TaskContext, new_only
-from trainer.state import State
+from trainer.stages.stage import Step, TaskContext, new_only
+from trainer.training.state import State
 
 M, B, K, OLD = 2, 6, 5, 3
 LABELS = torch.tensor([[0, 3, 1, 4, 4, 2], [3, 3, 4, 4, 3, 4]])  # the second member's batch has no exemplar

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trainer import metrics
+from trainer.results import metrics
 
 # Accuracy in % on task u (column) after task t (row); six classes first, then two and two.
 MATRIX = [[90.0], [60.0, 80.0], [30.0, 90.0, 50.0]]

@@ -16,7 +16,7 @@ from sweeper.packing import Packing, choose, largest, note, noted
 from sweeper.space import Resources, load_space
 from sweeper.store import Store
 from sweeper.trial import Job
-from trainer.rehearsal import Needs
+from trainer.training.profile import Needs
 
 MIB = 1 << 20
 

@@ -20,9 +20,9 @@ from benchmarks.paper.report import Report, Section
 from benchmarks.paper.systems import LUCIR_2STAGE, OURS, SYSTEMS
 from benchmarks.paper.tables import TABLES
 from sweeper.space import load_space
+from trainer.config.files import load_run
 from trainer.errors import ConfigError
 from trainer.methods.base import find, names
-from trainer.runfile import load_run
 
 SPACES = sorted((RUNS.parent / "search_spaces" / "methods").glob("*.yaml"))
 

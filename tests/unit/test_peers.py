@@ -21,13 +21,13 @@ from benchmarks.peers.long_tailed_cil import LongTailedCil
 from benchmarks.peers.options import PEERS, find
 from benchmarks.peers.pycil import PyCil
 from benchmarks.peers.released import ReleasedCode
-from trainer.config import RunConfig
+from trainer.config.run_config import RunConfig
 from trainer.data.tasks import build
 from trainer.errors import ConfigError, exit_code
-from trainer.loop import EpochReport
-from trainer.observer import Observer
-from trainer.precision import Options
-from trainer.run import run
+from trainer.training.loop import EpochReport
+from trainer.training.observer import Observer
+from trainer.training.options import Options
+from trainer.training.session import run
 
 COLOURS = ((220, 30, 30), (30, 200, 30), (40, 60, 220), (220, 210, 40), (20, 20, 20), (230, 230, 230))
 CHANCE_PCT = 100 * (1 / 3 + 1 / 6) / 2

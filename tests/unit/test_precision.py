@@ -7,8 +7,8 @@ import torch
 
 from support.runs import FEW_IMAGES, timeless, tiny_run
 from trainer.errors import ConfigError
-from trainer.precision import Options, deterministic
-from trainer.run import run
+from trainer.training.options import Options, deterministic
+from trainer.training.session import run
 
 
 def test_the_cpu_computes_in_float32_unless_told() -> None:

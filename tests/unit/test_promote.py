@@ -17,13 +17,13 @@ from sweeper.rerun import RerunError
 from sweeper.space import load_space
 from sweeper.store import Store
 from sweeper.sweep_file import SweepFile, check_unchanged
-from trainer.config import RunConfig
+from trainer.config.files import dump_run, load_run
+from trainer.config.run_config import RunConfig
 from trainer.data.tasks import build
 from trainer.errors import ConfigError, UserError, exit_code
-from trainer.provenance import git_commit
-from trainer.runfile import dump_run, load_run
-from trainer.tables import config_row
-from trainer.verify import Claim
+from trainer.results.columns import config_row
+from trainer.results.provenance import git_commit
+from trainer.results.verify import Claim
 
 ROOT = Path(__file__).parents[2]
 LAMBDA = "method.lambda"

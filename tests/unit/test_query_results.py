@@ -15,8 +15,8 @@ import pytest
 from sweeper import query, schema, show
 from sweeper.query import QueryError, open_results
 from sweeper.store import Store
-from trainer import tables
 from trainer.errors import StoreError, exit_code
+from trainer.results import columns as tables
 
 
 def space(metric: str = "acc_task_mean_pct", direction: str = "maximize") -> bytes:

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from support.runs import FEW_IMAGES, tiny_run
-from trainer.config import RunConfig
+from trainer.config.run_config import RunConfig
 from trainer.data.tasks import build
-from trainer.loop import EpochReport
 from trainer.methods.base import names
-from trainer.precision import Options
-from trainer.rehearsal import Needs, RehearsalError, _few_images, _Watch, rehearse
+from trainer.training.loop import EpochReport
+from trainer.training.options import Options
+from trainer.training.profile import Needs, RehearsalError, _few_images, _Watch, rehearse
 
 CPU = Options(device="cpu")
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from trainer.config.files import dump_run, load_run
 from trainer.data.long_tail import tail_counts
 from trainer.data.splits import holdout_count
 from trainer.data.tasks import class_order, task_sizes
-from trainer.metrics import shot
-from trainer.runfile import dump_run, load_run
+from trainer.results.metrics import shot
 
 RUNS = Path(__file__).parent.parent.parent / "runs"
 FILES = sorted(RUNS.rglob("*.yaml"))

@@ -11,9 +11,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from support.fuzz import BOMBS, changed, junk, loads_or_says_why, mangled, paths, scalars, thorough, write
+from trainer.config.files import dump_run, load_run
 from trainer.errors import ConfigError
-from trainer.runfile import dump_run, load_run
-from trainer.verify import Claim
+from trainer.results.verify import Claim
 
 ROOT = Path(__file__).parent.parent.parent
 PROVENANCE: dict[str, Any] = {

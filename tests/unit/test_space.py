@@ -11,8 +11,8 @@ import yaml
 
 from sweeper.editor_schema import files as schema_files
 from sweeper.space import load_space
+from trainer.config.files import load_run
 from trainer.errors import ConfigError
-from trainer.runfile import load_run
 
 ROOT = Path(__file__).parent.parent.parent
 SHIPPED = sorted((ROOT / "search_spaces").glob("*.yaml"))

@@ -12,15 +12,16 @@ import torch
 from torch import Tensor
 
 from support.runs import FEW_IMAGES, timeless, tiny_run
-from trainer import loop, stage2
-from trainer.config import RunConfig
-from trainer.loop import EpochReport
+from trainer.config.run_config import RunConfig
 from trainer.methods.base import find, names
-from trainer.observer import Observer
-from trainer.precision import Options
-from trainer.run import run
-from trainer.stages import TEACHER, Stage, Step, TaskContext
-from trainer.state import State
+from trainer.stages import second_stage as stage2
+from trainer.stages.stage import TEACHER, Stage, Step, TaskContext
+from trainer.training import loop
+from trainer.training.loop import EpochReport
+from trainer.training.observer import Observer
+from trainer.training.options import Options
+from trainer.training.session import run
+from trainer.training.state import State
 
 EXACT = Options(device="cpu", precision="float64")
 EPOCHS = 3
@@ -77,7 +78,7 @@ def stretches(name: str) -> tuple[Stretch, ...]:
         found.append(seen)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("trainer.run.train_stage", watched)
+        patch.setattr("trainer.training.session.train_stage", watched)
         run([config(name, seed=seed) for seed in (0, 1)], EXACT)
     return tuple(found)
 

@@ -12,11 +12,11 @@ import torch
 
 from benchmarks.operations import Watch
 from support.runs import accuracies, losses, tiny_run
-from trainer import loop
 from trainer.methods.base import names
 from trainer.nets import resnet
-from trainer.precision import Options
-from trainer.run import run
+from trainer.training import loop
+from trainer.training.options import Options
+from trainer.training.session import run
 
 
 @pytest.mark.parametrize("members", [1, 3])

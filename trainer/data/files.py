@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trainer.config import DataConfig
+from trainer.config.run_config import DataConfig
 from trainer.data import location
 from trainer.data.decode import Listing, cores, decoded
 from trainer.data.images import Source

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainer.config import ClassOrder, DataConfig, Protocol
+from trainer.config.run_config import ClassOrder, DataConfig, Protocol
 from trainer.data import long_tail, splits
 from trainer.data.images import ImageSet
 from trainer.data.long_tail import Indices

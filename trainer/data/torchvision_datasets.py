@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from trainer.config import DataConfig
+from trainer.config.run_config import DataConfig
 from trainer.data import cache, location
 from trainer.errors import DataError
 

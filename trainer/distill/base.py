@@ -18,7 +18,7 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from trainer.nets.network import Outputs
-    from trainer.stages import TaskContext
+    from trainer.stages.stage import TaskContext
 
 
 class Pair(NamedTuple):

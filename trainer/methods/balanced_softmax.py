@@ -13,7 +13,7 @@ from torch import Tensor
 
 from trainer.losses.cross_entropy import cross_entropy, log_prior
 from trainer.methods.base import Method, hyper
-from trainer.stages import Stage, Step, TaskContext, Terms
+from trainer.stages.stage import Stage, Step, TaskContext, Terms
 
 
 class BalancedSoftmax(Method):

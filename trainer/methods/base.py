@@ -18,10 +18,10 @@ import trainer.methods
 from trainer.errors import ConfigError, nearest, shown
 from trainer.nets.heads import LinearHead
 from trainer.nets.network import Network, Outputs
-from trainer.stages import Networks, Stage, Step, TaskContext, TaskImages, Terms
+from trainer.stages.stage import Networks, Stage, Step, TaskContext, TaskImages, Terms
 
 if TYPE_CHECKING:
-    from trainer.state import State
+    from trainer.training.state import State
 
 
 def hyper(

@@ -21,7 +21,7 @@ from trainer.losses.cross_entropy import cross_entropy
 from trainer.methods.base import Method, hyper
 from trainer.nets.correction import TaskAffine
 from trainer.nets.network import Network, Outputs
-from trainer.stages import Stage, Step, TaskContext, TaskImages, Terms, replay, rescheduled
+from trainer.stages.stage import Stage, Step, TaskContext, TaskImages, Terms, replay, rescheduled
 
 
 class Bic(Method):

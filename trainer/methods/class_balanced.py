@@ -17,7 +17,7 @@ from trainer.losses.cross_entropy import image_cross_entropy
 from trainer.losses.sigmoid_focal import sigmoid_focal
 from trainer.methods.base import Method, hyper
 from trainer.nets.heads import LinearHead, rare_bias
-from trainer.stages import Stage, Step, TaskContext, Terms
+from trainer.stages.stage import Stage, Step, TaskContext, Terms
 
 
 class ClassBalanced(Method):

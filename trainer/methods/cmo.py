@@ -17,7 +17,7 @@ from trainer.losses.class_weights import deferral, effective_number_weights, of_
 from trainer.losses.cross_entropy import image_cross_entropy, log_prior
 from trainer.losses.mixed_labels import Weighted, mixed_labels
 from trainer.methods.base import Method, hyper
-from trainer.stages import Stage, Step, TaskContext, Terms
+from trainer.stages.stage import Stage, Step, TaskContext, Terms
 
 
 class ContextRichOverSampling(Method):

@@ -11,7 +11,7 @@ from trainer.distill.base import KnowledgeDistillation, OldClasses, Pair
 from trainer.distill.choice import Choice, prepare
 from trainer.losses.cross_entropy import cross_entropy
 from trainer.methods.base import Method, hyper
-from trainer.stages import Stage, Step, TaskContext, Terms
+from trainer.stages.stage import Stage, Step, TaskContext, Terms
 
 
 class Distillation(Method):

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from trainer.distill.headwise import headwise_bce
 from trainer.losses.cross_entropy import cross_entropy
-from trainer.memory import Candidates, herding, kept_only
 from trainer.methods.base import Method, hyper
-from trainer.stages import Stage, Step, TaskContext, TaskImages, Terms, rescheduled
+from trainer.stages.exemplars import Candidates, herding, kept_only
+from trainer.stages.stage import Stage, Step, TaskContext, TaskImages, Terms, rescheduled
 
 if TYPE_CHECKING:
-    from trainer.state import State
+    from trainer.training.state import State
 
 
 class Eeil(Method):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from trainer.losses.eql_v2 import eql_v2, gates, gradient_ratio, weighted_gradients
 from trainer.methods.base import Method, hyper
 from trainer.nets.heads import LinearHead, rare_bias
-from trainer.stages import Stage, Step, TaskContext, Terms
+from trainer.stages.stage import Stage, Step, TaskContext, Terms
 
 _UNSEEN = 100.0
 """ratio of a class before its first batch: all of its gradient passes"""

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from trainer.losses.cross_entropy import cross_entropy
 from trainer.methods.base import Method
-from trainer.stages import Step, Terms
+from trainer.stages.stage import Step, Terms
 
 
 class Finetune(Method):

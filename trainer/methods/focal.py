@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from trainer.losses.focal import focal
 from trainer.methods.base import Method, hyper
-from trainer.stages import Step, Terms
+from trainer.stages.stage import Step, Terms
 
 
 class Focal(Method):

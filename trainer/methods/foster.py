@@ -26,10 +26,10 @@ from trainer.nets.correction import align_new_rows
 from trainer.nets.heads import LinearHead
 from trainer.nets.member import assign
 from trainer.nets.network import Network, Outputs
-from trainer.stages import TEACHER, Networks, Stage, Step, TaskContext, TaskImages, Terms, rescheduled
+from trainer.stages.stage import TEACHER, Networks, Stage, Step, TaskContext, TaskImages, Terms, rescheduled
 
 if TYPE_CHECKING:
-    from trainer.state import State
+    from trainer.training.state import State
 
 OLD, BOOSTED = "old", "boosted"
 """frozen networks: the last task's student; this task's new backbone with the classifier on both's features"""

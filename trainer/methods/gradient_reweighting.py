@@ -24,7 +24,7 @@ from trainer.distill.base import KnowledgeDistillation, OldClasses, Pair
 from trainer.distill.choice import Choice, prepare
 from trainer.losses.cross_entropy import cross_entropy, cross_entropy_grad, log_prior
 from trainer.methods.base import Method, hyper
-from trainer.stages import Stage, Step, TaskContext, Terms
+from trainer.stages.stage import Stage, Step, TaskContext, Terms
 
 PRESETS: dict[str, dict[str, Any]] = {
     "official": {},

@@ -15,7 +15,7 @@ from trainer.losses.class_weights import effective_number_weights, inverse_frequ
 from trainer.losses.cross_entropy import cross_entropy
 from trainer.losses.influence_balanced import influence_balanced
 from trainer.methods.base import Method, hyper
-from trainer.stages import Stage, Step, TaskContext, Terms
+from trainer.stages.stage import Stage, Step, TaskContext, Terms
 
 
 class InfluenceBalanced(Method):

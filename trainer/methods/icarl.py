@@ -12,10 +12,10 @@ from trainer.losses.binary_cross_entropy import sigmoid_cross_entropy
 from trainer.losses.cross_entropy import cross_entropy
 from trainer.methods.base import Method, hyper
 from trainer.nets.network import Outputs
-from trainer.stages import Step, TaskImages, Terms
+from trainer.stages.stage import Step, TaskImages, Terms
 
 if TYPE_CHECKING:
-    from trainer.state import State
+    from trainer.training.state import State
 
 
 class Icarl(Method):

@@ -15,10 +15,10 @@ from torch import Tensor
 from trainer.losses.cross_entropy import cross_entropy
 from trainer.methods.base import Method, hyper
 from trainer.nets.network import Outputs
-from trainer.stages import Stage, Step, TaskImages, Terms
+from trainer.stages.stage import Stage, Step, TaskImages, Terms
 
 if TYPE_CHECKING:
-    from trainer.state import State
+    from trainer.training.state import State
 
 _TINY = 1e-6
 """a mean score nearer to 0 than this rectifies nothing"""

@@ -14,7 +14,7 @@ from trainer.losses.class_weights import deferral, effective_number_weights
 from trainer.losses.ldam import ldam, margins
 from trainer.methods.base import Method, hyper
 from trainer.nets.heads import CosineHead
-from trainer.stages import Stage, Step, TaskContext, Terms
+from trainer.stages.stage import Stage, Step, TaskContext, Terms
 
 
 class Ldam(Method):

@@ -16,7 +16,7 @@ from trainer.losses.cross_entropy import cross_entropy
 from trainer.losses.margin_ranking import margin_ranking
 from trainer.methods.base import Method, hyper
 from trainer.nets.heads import CosineHead
-from trainer.stages import Stage, Step, TaskContext, Terms
+from trainer.stages.stage import Stage, Step, TaskContext, Terms
 
 
 class Lucir(Method):

@@ -19,10 +19,10 @@ from trainer.losses.cross_entropy import cross_entropy, image_cross_entropy
 from trainer.methods.base import Method, hyper
 from trainer.nets.member import MemberBatchNorm2d, member_pool
 from trainer.nets.network import Network, Outputs
-from trainer.stages import TEACHER, Networks, Stage, Step, TaskContext, Terms, new_only, rescheduled
+from trainer.stages.stage import TEACHER, Networks, Stage, Step, TaskContext, Terms, new_only, rescheduled
 
 if TYPE_CHECKING:
-    from trainer.state import State
+    from trainer.training.state import State
 
 ADAPTED = "adapted"
 """the frozen network that has adapted to the new classes"""

@@ -15,7 +15,7 @@ from trainer.losses.cross_entropy import cross_entropy
 from trainer.losses.nca import nca
 from trainer.methods.base import Method, hyper
 from trainer.nets.heads import CosineHead
-from trainer.stages import Stage, Step, TaskContext, Terms
+from trainer.stages.stage import Stage, Step, TaskContext, Terms
 
 
 class Podnet(Method):

@@ -16,7 +16,7 @@ from trainer.distill.taskwise import taskwise_kl
 from trainer.losses.cross_entropy import cross_entropy
 from trainer.losses.separated import separated_cross_entropy
 from trainer.methods.base import Method, hyper
-from trainer.stages import Stage, Step, TaskContext, Terms
+from trainer.stages.stage import Stage, Step, TaskContext, Terms
 
 
 class SsIl(Method):

@@ -14,10 +14,10 @@ from trainer.losses.cross_entropy import cross_entropy
 from trainer.methods.base import Method, hyper
 from trainer.nets.correction import align_new_rows
 from trainer.nets.network import Network
-from trainer.stages import Stage, Step, TaskContext, TaskImages, Terms
+from trainer.stages.stage import Stage, Step, TaskContext, TaskImages, Terms
 
 if TYPE_CHECKING:
-    from trainer.state import State
+    from trainer.training.state import State
 
 
 class Wa(Method):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trainer.config import DataConfig
+from trainer.config.run_config import DataConfig
 from trainer.data import files
 from trainer.data.files import Files
 from trainer.data.images import Source

@@ -12,9 +12,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, field_validator, model_validator
 
+from trainer.config.explain import explain
 from trainer.errors import ConfigError
 from trainer.methods.base import Method, find, names
-from trainer.validation import explain
 
 LARGEST_SEED = 2**31 - 1
 

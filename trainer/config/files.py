@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import yaml
 from pydantic import ValidationError
 
-from trainer.config import RunConfig
+from trainer.config.explain import explain
+from trainer.config.run_config import RunConfig
 from trainer.errors import ConfigError, nearest, shown
-from trainer.validation import explain
 
 _NOT_YAML = (yaml.YAMLError, RecursionError, ValueError, OverflowError, TypeError)
 """what PyYAML raises: beside its own errors, Python's on impossible dates, endless numbers and deep nesting"""

@@ -12,7 +12,7 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor
 
-from trainer.config import OptimConfig
+from trainer.config.run_config import OptimConfig
 from trainer.data.augment import augment, crops
 from trainer.data.augment import draws as augmentation_draws
 from trainer.data.tasks import Benchmark
@@ -20,8 +20,8 @@ from trainer.methods.base import Method
 from trainer.nets.heads import LinearHead
 from trainer.nets.network import Outputs
 from trainer.rng import Draws
-from trainer.stages import TEACHER, Networks, Stage, Step, TaskContext, TaskImages, Terms
-from trainer.state import State
+from trainer.stages.stage import TEACHER, Networks, Stage, Step, TaskContext, TaskImages, Terms
+from trainer.training.state import State
 
 HEAD_GRAD = "head_grad_MK"
 """buffer of the sums over steps of the gradient norms of the head's rows"""

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainer import stage2
-from trainer.config import RunConfig
+from trainer.config.run_config import RunConfig
 from trainer.nets import resnet
 from trainer.nets.heads import ClassScale
 from trainer.nets.member import assign
 from trainer.nets.network import Network
-from trainer.stages import TEACHER, Networks, Stage
+from trainer.stages import second_stage as stage2
+from trainer.stages.stage import TEACHER, Networks, Stage
 
 
 @dataclass

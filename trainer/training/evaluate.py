@@ -7,13 +7,13 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from trainer import stage2
 from trainer.data.augment import centre
 from trainer.data.tasks import Benchmark
 from trainer.nets.member import repeat_images, side_by_side
 from trainer.nets.network import Outputs
-from trainer.stages import Seen
-from trainer.state import State
+from trainer.stages import second_stage as stage2
+from trainer.stages.stage import Seen
+from trainer.training.state import State
 
 _ON_GPU, _ON_CPU = 4096, 256
 """images times members in one pass of a GPU: enough to fill it, few enough for its memory; images in one pass of a

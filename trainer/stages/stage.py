@@ -16,8 +16,8 @@ from trainer.nets.network import Network, Outputs
 from trainer.rng import Draws
 
 if TYPE_CHECKING:
-    from trainer.config import OptimConfig
-    from trainer.state import State
+    from trainer.config.run_config import OptimConfig
+    from trainer.training.state import State
 
 TEACHER = "teacher"
 """the frozen network that a method distils from: as it stood after the last task"""

@@ -9,9 +9,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trainer.checkpoint import atomic_write
-from trainer.records import RunResult
-from trainer.tables import arrow_schema, run_tables
+from trainer.results.columns import arrow_schema, run_tables
+from trainer.results.rows import RunResult
+from trainer.training.checkpoint import atomic_write
 
 
 def write_tables(folder: Path, results: Sequence[RunResult]) -> None:

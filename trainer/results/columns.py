@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 import pyarrow as pa
 from pydantic import BaseModel
 
-from trainer.config import RunConfig
+from trainer.config.run_config import RunConfig
 from trainer.methods.base import find, names
 
 VERSION = 1

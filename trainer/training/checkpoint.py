@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from trainer.errors import CheckpointError
-from trainer.state import Cursor, History, State
+from trainer.training.state import Cursor, History, State
 
 FORMAT = 2
 

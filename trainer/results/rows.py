@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from trainer import metrics
-from trainer.config import RunConfig
+from trainer.config.run_config import RunConfig
 from trainer.data.tasks import Benchmark
-from trainer.loop import EpochReport
-from trainer.provenance import device_name, git_commit, versions
-from trainer.state import History, State
-from trainer.tables import config_row
+from trainer.results import metrics
+from trainer.results.columns import config_row
+from trainer.results.provenance import device_name, git_commit, versions
+from trainer.training.loop import EpochReport
+from trainer.training.state import History, State
 
 Row = dict[str, Any]
 

@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from trainer.loop import EpochReport
-from trainer.records import RunResult
+from trainer.results.rows import RunResult
+from trainer.training.loop import EpochReport
 
 
 @dataclass(frozen=True)

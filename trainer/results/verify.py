@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trainer.config import LARGEST_SEED
+from trainer.config.files import RunFile
+from trainer.config.run_config import LARGEST_SEED
 from trainer.errors import ConfigError, nearest, shown
-from trainer.records import RunResult
-from trainer.runfile import RunFile
-from trainer.tables import SUMMARY
+from trainer.results.columns import SUMMARY
+from trainer.results.rows import RunResult
 
 
 @dataclass(frozen=True)

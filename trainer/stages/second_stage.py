@@ -11,12 +11,12 @@ from functools import partial
 
 from torch import Tensor
 
-from trainer.config import Stage2
+from trainer.config.run_config import Stage2
 from trainer.data.samplers import class_aware
 from trainer.losses.cross_entropy import cross_entropy
 from trainer.methods.base import Method
 from trainer.nets.network import Network, Outputs
-from trainer.stages import Networks, Stage, Step, TaskContext, Terms
+from trainer.stages.stage import Networks, Stage, Step, TaskContext, Terms
 
 PART = "class_scale"
 """the name of the factors among the parts of a network"""

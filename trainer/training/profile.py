@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from trainer.config import RunConfig
+from trainer.config.run_config import RunConfig
 from trainer.data.tasks import Benchmark, Task
 from trainer.errors import UserError
-from trainer.loop import EpochReport
-from trainer.observer import Observer
-from trainer.precision import Options
-from trainer.run import run
+from trainer.training.loop import EpochReport
+from trainer.training.observer import Observer
+from trainer.training.options import Options
+from trainer.training.session import run
 
 _EPOCHS = 5
 _LR = 1e-9
@@ -44,7 +44,7 @@ def rehearse(configs: Sequence[RunConfig], benchmark: Benchmark, options: Option
     """Train the configurations together on few images: all old classes as one task, then the last task.
 
     ``benchmark``: what they describe, built once for rehearsals of more and more of them. Raises RehearsalError
-    where their losses are not finite from the start, what ``trainer.run.run`` raises, and torch.OutOfMemoryError.
+    where their losses are not finite from the start, what ``session.run`` raises, and torch.OutOfMemoryError.
     """
     few = _few_images(benchmark, configs[0].optim.batch_size)
     watch = _Watch(len(few.tasks))

@@ -1,0 +1,1 @@
+"""A run file: the configuration sections put together, read from YAML, and explained where they are wrong."""

@@ -1,0 +1,1 @@
+"""What a run reports: its rows, their columns, metrics and provenance."""

@@ -1,0 +1,1 @@
+"""What a method and the training loop hand to each other: stages, steps, exemplars."""

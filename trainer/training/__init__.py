@@ -1,0 +1,1 @@
+"""How members are trained: the session, the one epoch loop, checkpoints, observers."""

@@ -1,0 +1,315 @@
+"""Train runs: ``run(configs)`` from Python, ``python -m trainer.run RUN.yaml`` from a shell.
+
+Several configurations that differ only in their seed and in fusable hyper-parameters are members of one pass.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Collection, Sequence
+from datetime import UTC, datetime
+
+import torch
+
+from trainer.config.run_config import RunConfig
+from trainer.data.tasks import Benchmark, build
+from trainer.errors import ConfigError
+from trainer.results.rows import RunResult, class_rows, epoch_row, result, task_row
+from trainer.rng import Draws
+from trainer.stages import second_stage as stage2
+from trainer.stages.exemplars import Candidates, herding, kept_only, random
+from trainer.stages.stage import Stage, TaskContext, TaskImages
+from trainer.training import checkpoint as ckpt
+from trainer.training.evaluate import correct_by_class, see
+from trainer.training.loop import HEAD_GRAD, EpochReport, train_stage
+from trainer.training.observer import MemberReport, Observer, TaskReport
+from trainer.training.options import Options, deterministic
+from trainer.training.state import Cursor, History, State
+
+BaseSlots = Callable[[str], ckpt.Slot]
+"""where the training of a first task is kept, by ``RunConfig.base_id``"""
+
+
+def run(
+    configs: Sequence[RunConfig],
+    options: Options | None = None,
+    *,
+    checkpoint: ckpt.Slot | None = None,
+    base: BaseSlots | None = None,
+    observer: Observer | None = None,
+    benchmark: Benchmark | None = None,
+) -> list[RunResult]:
+    """Train all configurations together and return their results in the same order.
+
+    ``checkpoint``: resumed from if it holds these runs, kept up to date after every task, and every few epochs
+    if the options say so. ``base``: the first task is trained once for all that agree on it, and looked up here.
+    ``benchmark``: trained and measured on instead of what the configurations describe.
+
+    Raises ConfigError if the configurations cannot be members of one pass, DataError if the images do not
+    hold what they ask for, CheckpointError if the checkpoint belongs to other runs.
+    """
+    options = options or Options()
+    with deterministic(options.deterministic):
+        return _Session(list(configs), options, checkpoint, observer or Observer(), benchmark).run(base)
+
+
+def train_base(configs: Sequence[RunConfig], options: Options, base: BaseSlots) -> float:
+    """Train the first task of these configurations where ``base`` does not hold it yet. Returns device seconds."""
+    first = {config.base_id: config for config in reversed(configs)}
+    missing = [config for base_id, config in sorted(first.items()) if base(base_id).read() is None]
+    if not missing:
+        return 0.0
+    session = _Session(missing, options, None, Observer())
+    session.train_task()
+    spent_s = 0.0
+    for member, config in enumerate(missing):
+        single = session.state.subset([member])
+        single.positions, single.histories = [0], [session.state.histories[member]]
+        base(config.base_id).write(ckpt.pack(single, [config.run_id]))
+        spent_s += sum(row["device_s"] for row in session.state.histories[member].tasks)
+    return spent_s
+
+
+class _Session:
+    """One call of ``run``: a state and what belongs to it."""
+
+    def __init__(
+        self,
+        configs: list[RunConfig],
+        options: Options,
+        checkpoint: ckpt.Slot | None,
+        observer: Observer,
+        benchmark: Benchmark | None = None,
+    ) -> None:
+        _check_fusable(configs)
+        self.configs, self.options, self.checkpoint, self.observer = configs, options, checkpoint, observer
+        self.run_ids = [config.run_id for config in configs]
+        device = options.resolve_device()
+        precision = options.resolve_precision()
+        self.benchmark = (benchmark or build(configs[0].data, configs[0].protocol)).to(device)
+        self.tasks = len(self.benchmark.tasks)
+        self.compiled = options.compile
+        self.results: dict[int, RunResult] = {}
+        """of runs that have ended, by position"""
+        channels = self.benchmark.train_pixels_NCHW.shape[1]
+        self.state = State(configs, channels, device, precision)
+        now = datetime.now(UTC).isoformat()
+        for history in self.state.histories:
+            history.started_at = now
+
+    def run(self, base: BaseSlots | None) -> list[RunResult]:
+        if not self._resume() and base is not None and self.tasks > 1:
+            self._start_from_base(base)
+        while self.state.cursor.task < self.tasks and self.state.members and not self._all_diverged():
+            self.train_task()
+            self._drop(self.observer.on_task(self._report()))
+            self._tell_ended(set(self.results) | set(self.state.positions))
+            self._save()
+        self._tell_ended(set(self.results))
+        return [self.results[position] for position in range(len(self.configs))]
+
+    def train_task(self) -> None:
+        """Train the task under the cursor, choose exemplars, measure, and move the cursor on."""
+        state, benchmark = self.state, self.benchmark
+        task = benchmark.tasks[state.cursor.task]
+        started, before_s = time.perf_counter(), state.elapsed_s
+
+        def clock() -> float:
+            state.elapsed_s = before_s + time.perf_counter() - started
+            return state.elapsed_s
+
+        if state.network.classifier.classes == task.first:
+            state.network.grow(task.classes, state.seeds, task.index)
+        if self.compiled:
+            state.network.net.compile(dynamic=True)
+        context, images = self._context(task.index), self._images(task.index)
+        method = state.configs[0].method
+        for index, stage in enumerate(self._plan(context)):
+            if index >= state.cursor.stage:
+                train_stage(state, stage, context, images, benchmark, lambda report: self._after_epoch(report, clock))
+                method.after_stage(stage, state, images)
+                state.cursor.stage, state.cursor.epoch = index + 1, 0
+        state.carried |= {name: buffer for name, buffer in state.buffers.items() if name != HEAD_GRAD}
+        exemplars_before = state.exemplars_ME.shape[1]
+        self._remember(task.index, images)
+        if method.needs_teacher and task.index + 1 < self.tasks:
+            state.freeze_teacher()
+        method.after_task(state, self._images(task.index))
+        self._measure(task.index, exemplars_before, clock)
+        state.buffers = {}
+        state.cursor, state.elapsed_s = Cursor(task=task.index + 1), 0.0
+
+    # -- within a task ------------------------------------------------------------------------------
+
+    def _plan(self, context: TaskContext) -> tuple[Stage, ...]:
+        config = self.state.configs[0]
+        stages = config.method.plan(context, self.state.carried)
+        return stages if config.stage2 is None else (*stages, stage2.stage(config.stage2, context, config.method))
+
+    def _images(self, index: int) -> TaskImages:
+        state, benchmark = self.state, self.benchmark
+        return TaskImages(
+            new_N=benchmark.tasks[index].train_N,
+            exemplars_ME=state.exemplars_ME,
+            labels_A=benchmark.train_labels_N,
+            old=benchmark.tasks[index].first,
+            per_class=state.configs[0].memory.per_class,
+            draws=Draws(tuple(state.seeds), (index,)),
+            see=lambda index: see(state, benchmark.train_pixels_NCHW, index),
+        )
+
+    def _context(self, index: int) -> TaskContext:
+        state, task = self.state, self.benchmark.tasks[index]
+        counts_K = self.benchmark.counts_C[: task.first + task.classes].double()
+        kept_K = counts_K.clone()
+        kept_K[: task.first].clamp_(max=state.configs[0].memory.per_class)
+        fusable = state.configs[0].method.fusable_fields()
+        values = [config.method.model_dump(by_alias=True) for config in state.configs]
+        hyper = {f: torch.tensor([v[f] for v in values], device=state.device, dtype=state.dtype) for f in fusable}
+        return TaskContext(
+            index=index,
+            old=task.first,
+            new=task.classes,
+            sizes=tuple(t.classes for t in self.benchmark.tasks[: index + 1]),
+            members=state.members,
+            counts_K=counts_K,
+            kept_K=kept_K,
+            hyper=hyper,
+            optim=state.configs[0].optim,
+            dtype=state.dtype,
+        )
+
+    def _after_epoch(self, report: EpochReport, clock: Callable[[], float]) -> bool:
+        state = self.state
+        for member, position in enumerate(state.positions):
+            history = state.histories[position]
+            history.epochs.append(epoch_row(report, member))
+            if history.status == "running" and not math.isfinite(report.loss[member]):
+                history.status = "diverged"
+                history.error = f"loss is not finite after epoch {report.epoch} of task {report.task}"
+        self.observer.on_epoch(report)
+        if self._all_diverged():
+            return False
+        every = self.options.checkpoint_every_epochs
+        if every and (report.epoch + 1) % every == 0 and report.epoch + 1 < report.epochs:
+            clock()
+            self._save()
+        return True
+
+    def _remember(self, index: int, images: TaskImages) -> None:
+        """Choose exemplars of the task's classes and put them behind those of the old ones."""
+        state, task, config = self.state, self.benchmark.tasks[index], self.state.configs[0]
+        keep = config.method.exemplars(config.memory.per_class) if config.memory.per_class else 0
+        if keep <= 0:
+            return
+        index_n = config.method.memorable(images)
+        candidates = Candidates.of(self.benchmark.train_labels_N[index_n], task.first, task.classes)
+        if config.memory.selection == "random":
+            picks = random(candidates, keep, state.seeds, index)
+        else:
+            picks = herding(images.see(index_n).features_MND, candidates, keep)
+        chosen_ME = index_n[kept_only(picks, candidates)]
+        state.exemplars_ME = torch.cat([state.exemplars_ME, chosen_ME], dim=1)
+
+    def _measure(self, index: int, exemplars_before: int, clock: Callable[[], float]) -> None:
+        state, benchmark = self.state, self.benchmark
+        seen = benchmark.tasks[index].first + benchmark.tasks[index].classes
+        correct = {name: found_MK.tolist() for name, found_MK in correct_by_class(state, benchmark, seen).items()}
+        head_norm_MK = state.network.classifier.weight_MKD.detach().norm(dim=2).tolist()
+        steps = max(1, sum(row["steps"] for row in state.histories[state.positions[0]].epochs if row["task"] == index))
+        grad_norm_MK = (state.buffers[HEAD_GRAD] / steps).tolist()
+        wall_s = clock()
+        for member, position in enumerate(state.positions):
+            history, config = state.histories[position], self.configs[position]
+            correct_K = {name: found_MK[member] for name, found_MK in correct.items()}
+            rows = class_rows(benchmark, config, index, correct_K[""], head_norm_MK[member], grad_norm_MK[member])
+            history.classes += rows
+            history.tasks.append(
+                task_row(benchmark, index, history, correct_K, rows, exemplars_before, wall_s, wall_s / state.members)
+            )
+
+    # -- between tasks ------------------------------------------------------------------------------
+
+    def _report(self) -> TaskReport:
+        state = self.state
+        done = state.cursor.task == self.tasks
+        members = []
+        for position in state.positions:
+            history = state.histories[position]
+            if done and history.status == "running":
+                history.status = "finished"
+            members.append(MemberReport(position, history.status, history.tasks[-1]))
+        return TaskReport(state.cursor.task - 1, self.tasks, tuple(members))
+
+    def _drop(self, pruned: Collection[int]) -> None:
+        """Take members out that are pruned or diverged: from now on nothing is spent on them."""
+        state = self.state
+        for position in pruned:
+            if state.histories[position].status == "running":
+                state.histories[position].status = "pruned"
+        stay = [m for m, p in enumerate(state.positions) if state.histories[p].status in ("running", "finished")]
+        if len(stay) == state.members:
+            return
+        if stay:
+            self.state = state.subset(stay)
+        else:
+            state.configs, state.positions = [], []
+
+    def _tell_ended(self, others: Collection[int]) -> None:
+        """All but ``others`` have ended."""
+        ended = {
+            position: result(config, history, self.benchmark, self.state, len(self.configs))
+            for position, (config, history) in enumerate(zip(self.configs, self.state.histories, strict=True))
+            if position not in others
+        }
+        self.results |= ended
+        if ended:
+            self.observer.on_end(ended)
+
+    def _all_diverged(self) -> bool:
+        return all(self.state.histories[p].status == "diverged" for p in self.state.positions)
+
+    def _save(self) -> None:
+        if self.checkpoint is not None and self.state.members:
+            self.checkpoint.write(ckpt.pack(self.state, self.run_ids))
+
+    def _resume(self) -> bool:
+        content = None if self.checkpoint is None else self.checkpoint.read()
+        if content is None:
+            return False
+        self.state = ckpt.restore(self.state, ckpt.unpack(content, self.checkpoint), self.run_ids, self.checkpoint)
+        return True
+
+    def _start_from_base(self, base: BaseSlots) -> None:
+        """Begin behind the first task, which is trained here only if nobody has yet."""
+        train_base(self.configs, self.options, base)
+        parts = []
+        for position, config in enumerate(self.configs):
+            slot = base(config.base_id)
+            content = slot.read()
+            assert content is not None
+            part = ckpt.unpack(content, slot)
+            parts.append(part["tensors"])
+            history = History(**part["histories"][0])
+            if part["run_ids"] != [config.run_id]:
+                for row in history.tasks:
+                    row["saved_s"], row["device_s"], row["wall_s"] = row["device_s"], 0.0, 0.0
+            history.started_at = self.state.histories[position].started_at
+            self.state.histories[position] = history
+        self.state.load_tensors(ckpt.concat(parts))
+        self.state.cursor = Cursor(task=1)
+        self._report()
+        self._drop(())
+
+
+def _check_fusable(configs: Sequence[RunConfig]) -> None:
+    if not configs:
+        raise ConfigError("no configuration given")
+    for config in configs[1:]:
+        if not configs[0].fuses_with(config):
+            fusable = ", ".join(sorted(config.method.fusable_fields())) or "none"
+            raise ConfigError(
+                f"runs {configs[0].run_id} and {config.run_id} cannot be trained together: they differ in more than "
+                f"the seed and fusable fields ({fusable})"
+            )
