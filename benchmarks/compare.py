@@ -20,8 +20,8 @@ from typing import Any
 import torch
 
 from benchmarks.record import record
-from sweeper.evidence import Interval, check_comparable, decide
-from sweeper.leaderboard import short
+from sweeper.promotion.statistics import Interval, check_comparable, decide
+from sweeper.reporting.leaderboard import short
 from trainer.config.files import load_run
 from trainer.config.run_config import RunConfig
 from trainer.errors import ConfigError, exit_code

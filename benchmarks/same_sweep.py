@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.record import record
-from sweeper.files import Folder
-from sweeper.leaderboard import values
-from sweeper.store import Store
-from sweeper.sweep_file import SweepFile
+from sweeper.reporting.leaderboard import values
+from sweeper.store.folder import Folder
+from sweeper.store.store import Store
+from sweeper.store.sweep_file import SweepFile
 from trainer.errors import exit_code
 
 

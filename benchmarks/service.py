@@ -21,13 +21,13 @@ import yaml
 from ray import tune
 
 from benchmarks import timing
-from sweeper.cluster import connected, fits
-from sweeper.driver import Driver
+from sweeper.execution.cluster import connected, fits
+from sweeper.execution.sweep import Driver
+from sweeper.execution.trial import Job
+from sweeper.execution.tune import fit
 from sweeper.query import open_results
-from sweeper.space import Space, load_space
-from sweeper.store import Store
-from sweeper.trial import Job
-from sweeper.tuning import fit
+from sweeper.search.space import Space, load_space
+from sweeper.store.store import Store
 from trainer.errors import exit_code
 from trainer.results.columns import config_row
 from trainer.training.checkpoint import unpack

@@ -17,9 +17,9 @@ from typing import Any
 import yaml
 
 from benchmarks import timing
-from sweeper.finished import Finished
 from sweeper.query import open_results
-from sweeper.store import Store
+from sweeper.store.cache import Finished
+from sweeper.store.store import Store
 from trainer.config.run_config import RunConfig
 from trainer.errors import exit_code
 from trainer.methods.base import find

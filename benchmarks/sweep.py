@@ -21,10 +21,10 @@ import torch
 import yaml
 
 from benchmarks import timing
-from sweeper.ledger import Ledger
 from sweeper.query import open_results
-from sweeper.search import Search
-from sweeper.space import Space, load_space
+from sweeper.reporting.ledger import Ledger
+from sweeper.search.space import Space, load_space
+from sweeper.search.study import Search
 from trainer.errors import exit_code
 from trainer.results.provenance import device_name
 from trainer.results.spread import over_seeds, spread

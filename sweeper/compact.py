@@ -13,12 +13,12 @@ import sys
 
 import pyarrow as pa
 
-from sweeper import schema
-from sweeper.files import Folder
-from sweeper.lease import Lease
-from sweeper.parts import Merged, encode_merged, file_name
-from sweeper.reader import DETAILS, Damage, rows_of, snapshot
-from sweeper.rows import Live, read_parts, schemas
+from sweeper.store import schema
+from sweeper.store.folder import Folder
+from sweeper.store.lease import Lease
+from sweeper.store.parts import Merged, encode_merged, file_name
+from sweeper.store.reader import DETAILS, Damage, rows_of, snapshot
+from sweeper.store.rows import Live, read_parts, schemas
 from trainer.errors import StoreError, exit_code, nearest
 
 _LARGE_BYTES = 64 << 20

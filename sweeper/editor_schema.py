@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from sweeper.space import SearchSpace
+from sweeper.search.space import SearchSpace
 from trainer.config.run_config import RunConfig
 from trainer.methods.base import find, names
 from trainer.training.checkpoint import atomic_write

@@ -12,25 +12,26 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from sweeper import leaderboard, plan
-from sweeper.cluster import ClusterError, connected, find_address, fits, must_wait, why_waiting
-from sweeper.driver import Driver
-from sweeper.files import Folder
-from sweeper.finished import Finished
-from sweeper.lease import Lease
-from sweeper.ledger import Ledger
-from sweeper.mailbox import open_mailbox
-from sweeper.packing import Packing, largest, noted
-from sweeper.preflight import benchmark_of
+from sweeper.execution import plan
+from sweeper.execution.cluster import ClusterError, connected, find_address, fits, must_wait, why_waiting
+from sweeper.execution.packing import Packing, largest, noted
+from sweeper.execution.preflight import benchmark_of
+from sweeper.execution.pruning import open_mailbox
+from sweeper.execution.signals import Stopped, StopSignal
+from sweeper.execution.sweep import Driver
+from sweeper.execution.trial import Job
+from sweeper.execution.tune import fit
+from sweeper.execution.worker import Preparation, work
 from sweeper.query import open_results
-from sweeper.search import Asked
-from sweeper.space import Space, load_space
-from sweeper.stop import Stopped, StopSignal
-from sweeper.store import Store
-from sweeper.sweep_file import absolute_path, check_unchanged
-from sweeper.trial import Job
-from sweeper.tuning import fit
-from sweeper.worker import Preparation, work
+from sweeper.reporting import leaderboard
+from sweeper.reporting.ledger import Ledger
+from sweeper.search.space import Space, load_space
+from sweeper.search.study import Asked
+from sweeper.store.cache import Finished
+from sweeper.store.folder import Folder
+from sweeper.store.lease import Lease
+from sweeper.store.store import Store
+from sweeper.store.sweep_file import absolute_path, check_unchanged
 from trainer.data.tasks import Benchmark
 from trainer.errors import UserError, exit_code
 

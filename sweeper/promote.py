@@ -1,8 +1,8 @@
 """Make the best configuration of a sweep a canonical run file, where the evidence is there.
 
-``python -m sweeper.promote SWEEP``. What `sweeper.contest` has measured decides: the configuration is promoted if the
-paired 95 % interval of its difference to the incumbent (the run file of that name), or else to the sweep's base, lies
-on its side. Runs that are stored already are not trained again, so an interrupted promotion goes on.
+``python -m sweeper.promote SWEEP``. What `promotion.candidates` has measured decides: it is promoted if the paired 95 %
+interval of its difference to the incumbent (the run file of that name), or else to the sweep's base, lies on its side.
+Runs that are stored already are not trained again, so an interrupted promotion goes on.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sweeper.cluster import connected, must_wait
-from sweeper.contest import Verdict, measure, rival_of
-from sweeper.evidence import Decision, Interval, decide
-from sweeper.files import Folder
-from sweeper.lease import Lease
-from sweeper.rerun import write_status
-from sweeper.stop import Stopped, StopSignal
-from sweeper.store import Store
-from sweeper.sweep_file import SweepFile
+from sweeper.execution.cluster import connected, must_wait
+from sweeper.execution.rerun import write_status
+from sweeper.execution.signals import Stopped, StopSignal
+from sweeper.promotion.candidates import Verdict, measure, rival_of
+from sweeper.promotion.statistics import Decision, Interval, decide
+from sweeper.store.folder import Folder
+from sweeper.store.lease import Lease
+from sweeper.store.store import Store
+from sweeper.store.sweep_file import SweepFile
 from trainer.config.files import dump_run
 from trainer.config.run_config import RunConfig
 from trainer.errors import UserError, exit_code

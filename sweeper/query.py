@@ -18,10 +18,11 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import yaml
 
-from sweeper import schema, show
-from sweeper.files import Folder
-from sweeper.reader import DETAILS, Damage, committed, rows_of_all
-from sweeper.store import is_sweep, sweeps
+from sweeper.reporting import tables as show
+from sweeper.store import schema
+from sweeper.store.folder import Folder
+from sweeper.store.reader import DETAILS, Damage, committed, rows_of_all
+from sweeper.store.store import is_sweep, sweeps
 from trainer.errors import StoreError, UserError, exit_code, nearest
 from trainer.results.columns import arrow_schema
 

@@ -19,11 +19,12 @@ import optuna
 import yaml
 from optuna.trial import TrialState
 
-from sweeper import samplers, show
-from sweeper.files import Folder
 from sweeper.query import open_results
-from sweeper.samplers import Pruning
-from sweeper.sweep_file import SweepFile
+from sweeper.reporting import tables as show
+from sweeper.search import samplers
+from sweeper.search.samplers import Pruning
+from sweeper.store.folder import Folder
+from sweeper.store.sweep_file import SweepFile
 from trainer.errors import ConfigError, StoreError, exit_code
 
 

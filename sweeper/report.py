@@ -20,10 +20,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from sweeper.files import Folder
 from sweeper.query import Results, open_results
-from sweeper.schema import std_name
-from sweeper.sweep_file import SweepFile
+from sweeper.store.folder import Folder
+from sweeper.store.schema import std_name
+from sweeper.store.sweep_file import SweepFile
 from trainer.errors import StoreError, UserError, exit_code
 
 FIRST, BEST, OTHER = "#d95f02", "#1b6ca8", "#8c8c8c"

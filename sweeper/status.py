@@ -16,12 +16,12 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from sweeper import show
-from sweeper.files import Folder
-from sweeper.lease import holder
-from sweeper.ledger import Ledger
 from sweeper.query import open_results
-from sweeper.store import sweeps
+from sweeper.reporting import tables as show
+from sweeper.reporting.ledger import Ledger
+from sweeper.store.folder import Folder
+from sweeper.store.lease import holder
+from sweeper.store.store import sweeps
 from trainer.errors import StoreError, exit_code, nearest
 
 FILE = "status.json"

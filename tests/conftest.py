@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-import sweeper  # noqa: F401  (before anything imports Ray)
+import sweeper.execution  # noqa: F401  (before anything imports Ray)
 import trainer.methods
 from support.runs import tiny_run
 from trainer.config.run_config import RunConfig

@@ -20,9 +20,9 @@ from benchmarks.paper.cells import Cell, Choice, cells, departures
 from benchmarks.paper.measure import Measured, fingerprints, measure, unstored
 from benchmarks.paper.report import Report, Section
 from benchmarks.paper.tables import TABLES, Table
-from sweeper.files import Folder
-from sweeper.space import Resources
-from sweeper.store import Store
+from sweeper.search.space import Resources
+from sweeper.store.folder import Folder
+from sweeper.store.store import Store
 from trainer.errors import ConfigError, exit_code
 
 T = TypeVar("T")

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.paper.cells import Cell
-from sweeper.cluster import connected, must_wait
-from sweeper.finished import Finished
-from sweeper.lease import Lease
-from sweeper.rerun import rerun, write_status
-from sweeper.space import Resources
-from sweeper.store import Store
-from sweeper.sweep_file import absolute_path
+from sweeper.execution.cluster import connected, must_wait
+from sweeper.execution.rerun import rerun, write_status
+from sweeper.search.space import Resources
+from sweeper.store.cache import Finished
+from sweeper.store.lease import Lease
+from sweeper.store.store import Store
+from sweeper.store.sweep_file import absolute_path
 from trainer.data.tasks import build
 from trainer.errors import UserError
 

@@ -15,7 +15,7 @@ from benchmarks.paper import figures
 from benchmarks.paper.layout import LEGEND, Entry, markdown, parquet_rows
 from benchmarks.paper.measure import Measured
 from benchmarks.paper.tables import Table
-from sweeper import show
+from sweeper.reporting import tables as show
 from trainer.errors import UserError
 from trainer.results.provenance import git_commit
 from trainer.training.checkpoint import atomic_write

@@ -24,14 +24,14 @@ from benchmarks.paper.report import Report, Section
 from benchmarks.paper.systems import Row
 from benchmarks.paper.tables import Table
 from sweeper import launch
-from sweeper.contest import TEST_SEEDS
-from sweeper.evidence import Interval
-from sweeper.files import Folder
-from sweeper.leaderboard import values
+from sweeper.promotion.candidates import TEST_SEEDS
+from sweeper.promotion.statistics import Interval
 from sweeper.query import open_results
-from sweeper.space import Resources
-from sweeper.store import Store
-from sweeper.sweep_file import SweepFile
+from sweeper.reporting.leaderboard import values
+from sweeper.search.space import Resources
+from sweeper.store.folder import Folder
+from sweeper.store.store import Store
+from sweeper.store.sweep_file import SweepFile
 from trainer.config.files import dump_run, load_yaml
 from trainer.errors import ConfigError, UserError
 from trainer.training.checkpoint import atomic_write

@@ -12,13 +12,14 @@ import pyarrow as pa
 import pytest
 from pyarrow import fs
 
-from sweeper import compact, reader
-from sweeper.files import Folder
-from sweeper.finished import Finished
-from sweeper.lease import Lease, holder
+from sweeper import compact
 from sweeper.query import open_results
 from sweeper.status import Best, Running, Status
-from sweeper.store import Store, sweeps
+from sweeper.store import reader
+from sweeper.store.cache import Finished
+from sweeper.store.folder import Folder
+from sweeper.store.lease import Lease, holder
+from sweeper.store.store import Store, sweeps
 from trainer.errors import StoreError
 
 

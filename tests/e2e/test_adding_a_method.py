@@ -13,7 +13,7 @@ import pytest
 
 from support.methods import method_folder
 from support.runs import FEW_IMAGES, tiny_run
-from sweeper.space import load_space
+from sweeper.search.space import load_space
 from trainer.errors import ConfigError
 from trainer.methods.base import Method, find, names
 from trainer.run import main

@@ -11,7 +11,7 @@ import torch
 from ray.cluster_utils import Cluster
 
 from support.sweeps import launch, query, space_file, start, until
-from sweeper.cluster import use_fresh_token
+from sweeper.execution.cluster import use_fresh_token
 
 pytestmark = pytest.mark.slow
 

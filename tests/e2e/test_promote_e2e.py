@@ -12,9 +12,9 @@ import yaml
 
 from support.sweeps import ROOT, ended, launch, query, start, until
 from sweeper import report
-from sweeper.files import Folder
 from sweeper.query import open_results
-from sweeper.sweep_file import SweepFile
+from sweeper.store.folder import Folder
+from sweeper.store.sweep_file import SweepFile
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,7 @@ import time
 import pytest
 import ray
 
-from sweeper.cluster import ClusterError, connected, in_one_line
+from sweeper.execution.cluster import ClusterError, connected, in_one_line
 from trainer.errors import DataError
 
 

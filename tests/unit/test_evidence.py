@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from sweeper.evidence import Interval, decide
+from sweeper.promotion.statistics import Interval, decide
 
 
 def test_interval_by_hand() -> None:

@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from sweeper.exposure import exposed
+from sweeper.execution.dashboard import exposed
 
 VERSION = b'{"version": "4", "ray_version": "2.60.0", "session_name": "s"}'
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sweeper.leaderboard import short_names, values
+from sweeper.reporting.leaderboard import short_names, values
 
 
 def test_fields_are_short_where_they_are_clear() -> None:

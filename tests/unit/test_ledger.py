@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sweeper.ledger import Ledger
 from sweeper.query import open_results
-from sweeper.store import Store
+from sweeper.reporting.ledger import Ledger
+from sweeper.store.store import Store
 
 
 def run(trial: int, status: str, tasks: int, *, saved_s: float = 0.0, attempt: str = "a") -> dict[str, Any]:

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from support.sweeps import space_file
-from sweeper.driver import Driver
-from sweeper.files import Folder
-from sweeper.packing import Packing, choose, largest, note, noted
-from sweeper.space import Resources, load_space
-from sweeper.store import Store
-from sweeper.trial import Job
+from sweeper.execution.packing import Packing, choose, largest, note, noted
+from sweeper.execution.sweep import Driver
+from sweeper.execution.trial import Job
+from sweeper.search.space import Resources, load_space
+from sweeper.store.folder import Folder
+from sweeper.store.store import Store
 from trainer.training.profile import Needs
 
 MIB = 1 << 20

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from sweeper import launch
-from sweeper.preflight import benchmark_of
-from sweeper.space import load_space
+from sweeper.execution.preflight import benchmark_of
+from sweeper.search.space import load_space
 from trainer.errors import exit_code
 
 ROOT = Path(__file__).parent.parent.parent

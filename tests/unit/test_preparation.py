@@ -11,12 +11,12 @@ import pytest
 from ray.tune.search import Searcher
 
 from support.sweeps import space_file
-from sweeper.driver import Driver
-from sweeper.packing import Packing, noted
-from sweeper.space import load_space
-from sweeper.store import Store
-from sweeper.trial import Job
-from sweeper.worker import Preparation
+from sweeper.execution.packing import Packing, noted
+from sweeper.execution.sweep import Driver
+from sweeper.execution.trial import Job
+from sweeper.execution.worker import Preparation
+from sweeper.search.space import load_space
+from sweeper.store.store import Store
 
 MEASURED = Packing(2, 4, 0.01, 0.02)
 

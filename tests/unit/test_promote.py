@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import yaml
 
-from sweeper.contest import TEST_SEEDS, VALIDATION_SEEDS, Candidate, Verdict, leader_of, measure, rival_of
-from sweeper.files import Folder
+from sweeper.execution.rerun import RerunError
 from sweeper.promote import main, settle
-from sweeper.rerun import RerunError
-from sweeper.space import load_space
-from sweeper.store import Store
-from sweeper.sweep_file import SweepFile, check_unchanged
+from sweeper.promotion.candidates import TEST_SEEDS, VALIDATION_SEEDS, Candidate, Verdict, leader_of, measure, rival_of
+from sweeper.search.space import load_space
+from sweeper.store.folder import Folder
+from sweeper.store.store import Store
+from sweeper.store.sweep_file import SweepFile, check_unchanged
 from trainer.config.files import dump_run, load_run
 from trainer.config.run_config import RunConfig
 from trainer.data.tasks import build

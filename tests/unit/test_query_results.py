@@ -12,9 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sweeper import query, schema, show
+from sweeper import query
 from sweeper.query import QueryError, open_results
-from sweeper.store import Store
+from sweeper.reporting import tables as show
+from sweeper.store import schema
+from sweeper.store.store import Store
 from trainer.errors import StoreError, exit_code
 from trainer.results import columns as tables
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from sweeper import status
-from sweeper.files import Folder
-from sweeper.lease import Lease
 from sweeper.status import Best, Running, Status
-from sweeper.store import Store
+from sweeper.store.folder import Folder
+from sweeper.store.lease import Lease
+from sweeper.store.store import Store
 from trainer.errors import exit_code
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sweeper.replay import Finished, _pruning, replay
-from sweeper.samplers import Pruning
+from sweeper.search.samplers import Pruning
 from trainer.errors import ConfigError
 
 THRESHOLD = Pruning(pruner="ThresholdPruner", options={"lower": 50.0})

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from benchmarks import same_sweep
-from sweeper.store import Store
+from sweeper.store.store import Store
 
 ROOT = Path(__file__).parents[2]
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from sweeper.search import Asked, Past, Search
-from sweeper.space import Params, Space, load_space
+from sweeper.search.space import Params, Space, load_space
+from sweeper.search.study import Asked, Past, Search
 
 FAILS = 3
 ROOT = Path(__file__).parent.parent.parent

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from sweeper.editor_schema import files as schema_files
-from sweeper.space import load_space
+from sweeper.search.space import load_space
 from trainer.config.files import load_run
 from trainer.errors import ConfigError
 

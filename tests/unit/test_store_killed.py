@@ -17,14 +17,14 @@ from pathlib import Path
 import pytest
 
 from sweeper import compact
-from sweeper.files import Folder
-from sweeper.lease import FILE, Holder, Lease, holder
-from sweeper.store import Store
+from sweeper.store.folder import Folder
+from sweeper.store.lease import FILE, Holder, Lease, holder
+from sweeper.store.store import Store
 from trainer.errors import StoreError, exit_code
 
 WRITER = """
 import sys
-from sweeper.store import Store
+from sweeper.store.store import Store
 store = Store(sys.argv[1], "s")
 done = store.finished_trials()
 print("ready", flush=True)
@@ -42,8 +42,8 @@ for trial in range(100_000):
 HOLDER = """
 import sys, time
 from sweeper import compact
-from sweeper.files import Folder
-from sweeper.lease import Lease
+from sweeper.store.folder import Folder
+from sweeper.store.lease import Lease
 with Lease.acquire(Folder.at(sys.argv[1])):
     print("held", flush=True)
     time.sleep(600)

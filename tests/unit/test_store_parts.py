@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweeper import parts, schema
-from sweeper.rows import read_parts
-from sweeper.store import Store
+from sweeper.store import parts, schema
+from sweeper.store.rows import read_parts
+from sweeper.store.store import Store
 from trainer.errors import StoreError
 
 
@@ -202,4 +202,4 @@ def test_a_large_part_is_read(tmp_path: Path) -> None:
 
 def test_the_page_of_the_schema_is_up_to_date() -> None:
     page = Path(__file__).parents[2] / "docs" / "results_schema.md"
-    assert page.read_text() == schema.page(), "run: python -m sweeper.schema > docs/results_schema.md"
+    assert page.read_text() == schema.page(), "run: python -m sweeper.store.schema > docs/results_schema.md"

@@ -9,8 +9,8 @@ import pytest
 
 from support.methods import method_folder
 from support.sweeps import space_file
-from sweeper.space import load_space
-from sweeper.trial import Job, TrialError, train_pack
+from sweeper.execution.trial import Job, TrialError, train_pack
+from sweeper.search.space import load_space
 
 # Raises what CUDA raises where more members than a file beside it allows are trained together.
 GREEDY = '''

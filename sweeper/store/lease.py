@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
-from sweeper.files import Folder
+from sweeper.store.folder import Folder
 from trainer.errors import StoreError
 
 FILE = "lease.json"

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from sweeper import schema
-from sweeper.files import Folder
-from sweeper.parts import MERGED, DamagedPart, Part, decode, file_name, part_name
-from sweeper.rows import Live, Rows
+from sweeper.store import schema
+from sweeper.store.folder import Folder
+from sweeper.store.parts import MERGED, DamagedPart, Part, decode, file_name, part_name
+from sweeper.store.rows import Live, Rows
 from trainer.errors import StoreError
 
 DETAILS = ("tasks", "epochs", "classes")

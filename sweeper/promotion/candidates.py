@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sweeper import show
-from sweeper.evidence import Interval, check_comparable
-from sweeper.files import Folder
-from sweeper.leaderboard import values as shown
+from sweeper.execution.rerun import RerunError, rerun
+from sweeper.promotion.statistics import Interval, check_comparable
 from sweeper.query import open_results
-from sweeper.rerun import RerunError, rerun
-from sweeper.space import Params
-from sweeper.store import Store
-from sweeper.sweep_file import SweepFile, absolute_path
+from sweeper.reporting import tables as show
+from sweeper.reporting.leaderboard import values as shown
+from sweeper.search.space import Params
+from sweeper.store.folder import Folder
+from sweeper.store.store import Store
+from sweeper.store.sweep_file import SweepFile, absolute_path
 from trainer.config.files import load_run
 from trainer.config.run_config import RunConfig
 from trainer.data.tasks import build

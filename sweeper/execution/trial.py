@@ -18,8 +18,8 @@ from typing import Any
 import ray
 import torch
 
-from sweeper.files import Folder
-from sweeper.space import Resources, Space
+from sweeper.search.space import Resources, Space
+from sweeper.store.folder import Folder
 from trainer.config.run_config import RunConfig, content_hash
 from trainer.errors import UserError
 from trainer.results.rows import RunResult

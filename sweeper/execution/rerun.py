@@ -10,14 +10,14 @@ import pyarrow.compute as pc
 import ray
 import torch
 
-from sweeper.cluster import in_one_line
-from sweeper.files import Folder
-from sweeper.finished import Finished
-from sweeper.space import Resources
+from sweeper.execution.cluster import in_one_line
+from sweeper.execution.trial import AttemptSlot, pack_key, plain, results_of
+from sweeper.search.space import Resources
 from sweeper.status import Status
-from sweeper.store import Store
-from sweeper.sweep_file import absolute_path
-from sweeper.trial import AttemptSlot, pack_key, plain, results_of
+from sweeper.store.cache import Finished
+from sweeper.store.folder import Folder
+from sweeper.store.store import Store
+from sweeper.store.sweep_file import absolute_path
 from trainer.config.run_config import RunConfig
 from trainer.errors import UserError
 from trainer.training.options import Options

@@ -1,6 +1,6 @@
 """The columns of every table of a sweep: those of one run, with the sweep's in front.
 
-``python -m sweeper.schema`` prints the page docs/results_schema.md.
+``python -m sweeper.store.schema`` prints the page docs/results_schema.md.
 """
 
 from __future__ import annotations
@@ -211,7 +211,7 @@ def page() -> str:
     """The text of docs/results_schema.md."""
     head = f"""# Tables of results
 
-Written by `python -m sweeper.schema`; do not edit. Schema version {VERSION}.
+Written by `python -m sweeper.store.schema`; do not edit. Schema version {VERSION}.
 
 A sweep's results are Parquet files, `<results>/<sweep>/<table>/part-*.parquet`, written once and never
 edited. Each holds its schema version and a checksum in its metadata. A file of a newer version is

@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from sweeper.files import Folder
-from sweeper.space import Params, Resources, Space
+from sweeper.search.space import Params, Resources, Space
+from sweeper.store.folder import Folder
 from trainer.config.files import parse_run, set_field
 from trainer.config.run_config import RunConfig
 from trainer.data.location import expand

@@ -19,8 +19,8 @@ from ray._raylet import (  # type: ignore[attr-defined]
     get_authentication_mode,
 )
 
-from sweeper.exposure import exposed
-from sweeper.space import Resources
+from sweeper.execution.dashboard import exposed
+from sweeper.search.space import Resources
 from trainer.errors import UserError
 
 _EXCLUDES = [".git", ".venv", "results", "out", "data", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis"]
@@ -81,7 +81,7 @@ def use_fresh_token() -> None:
     imported before this package, with authentication off: too late.
     """
     if get_authentication_mode() != AuthenticationMode.TOKEN:
-        raise ClusterError("Ray was imported without token authentication: import sweeper before ray")
+        raise ClusterError("Ray was imported without token authentication: import sweeper.execution before ray")
     os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     AuthenticationTokenLoader.instance().reset_cache()
 

@@ -18,15 +18,15 @@ from typing import Any, Literal
 import ray
 from ray.tune.search import Searcher
 
-from sweeper.leaderboard import values
-from sweeper.packing import Packing, note
-from sweeper.schema import params_json
-from sweeper.search import Asked, Past, Search
-from sweeper.space import Space
+from sweeper.execution.packing import Packing, note
+from sweeper.execution.trial import Job, results_of
+from sweeper.execution.worker import Preparation
+from sweeper.reporting.leaderboard import values
+from sweeper.search.space import Space
+from sweeper.search.study import Asked, Past, Search
 from sweeper.status import Best, Running, Status, duration
-from sweeper.store import Store
-from sweeper.trial import Job, results_of
-from sweeper.worker import Preparation
+from sweeper.store.schema import params_json
+from sweeper.store.store import Store
 from trainer.config.files import dump_run
 from trainer.errors import UserError
 from trainer.results.columns import config_row

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-from sweeper.leaderboard import short
-from sweeper.search import Search
-from sweeper.space import Space
-from sweeper.store import Store
+from sweeper.reporting.leaderboard import short
+from sweeper.search.space import Space
+from sweeper.search.study import Search
+from sweeper.store.store import Store
 from trainer.data.tasks import Benchmark
 from trainer.training.options import Options
 from trainer.training.profile import rehearse

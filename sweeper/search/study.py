@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import optuna
 from optuna.trial import Trial, TrialState
 
-from sweeper import samplers
-from sweeper.space import Params, Space
+from sweeper.search import samplers
+from sweeper.search.space import Params, Space
 
 
 @dataclass(frozen=True)

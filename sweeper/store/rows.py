@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from sweeper.parts import NOTHING, Merged, Part
+from sweeper.store.parts import NOTHING, Merged, Part
 
 _TOGETHER = 512
 """parts whose streams are decoded as one; of thousands the bytes would leave the processor's cache"""

@@ -14,9 +14,9 @@ from typing import Any
 
 from ray import tune
 
-from sweeper.packing import rehearse_packs
-from sweeper.space import Params
-from sweeper.trial import Job, Report, train_pack, use
+from sweeper.execution.packing import rehearse_packs
+from sweeper.execution.trial import Job, Report, train_pack, use
+from sweeper.search.space import Params
 from trainer.errors import UserError
 from trainer.training.session import train_base
 

@@ -10,11 +10,11 @@ from typing import Any
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from sweeper import schema
-from sweeper.files import Folder
-from sweeper.reader import DETAILS, Damage, Latest, snapshot
-from sweeper.rows import Rows
-from sweeper.store import part_of, sweeps
+from sweeper.store import schema
+from sweeper.store.folder import Folder
+from sweeper.store.reader import DETAILS, Damage, Latest, snapshot
+from sweeper.store.rows import Rows
+from sweeper.store.store import part_of, sweeps
 
 
 class Finished:

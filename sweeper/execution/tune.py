@@ -12,7 +12,7 @@ from ray.exceptions import RayActorError
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
-from sweeper.driver import Driver
+from sweeper.execution.sweep import Driver
 
 
 def fit(

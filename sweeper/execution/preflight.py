@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sweeper.space import Space
+from sweeper.search.space import Space
 from trainer.data.tasks import Benchmark, build
 from trainer.errors import ConfigError, DataError
 

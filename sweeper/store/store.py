@@ -15,12 +15,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from sweeper import schema
 from sweeper.compact import compact
-from sweeper.files import Folder
-from sweeper.lease import Lease
-from sweeper.parts import encode, file_name
-from sweeper.reader import DETAILS, Damage, committed, rows_of
+from sweeper.store import schema
+from sweeper.store.folder import Folder
+from sweeper.store.lease import Lease
+from sweeper.store.parts import encode, file_name
+from sweeper.store.reader import DETAILS, Damage, committed, rows_of
 from trainer.errors import StoreError
 
 _MERGE_EVERY = 256

@@ -6,11 +6,11 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from sweeper import show
 from sweeper.query import open_results
-from sweeper.schema import std_name
-from sweeper.space import Objective, Params
-from sweeper.store import Store
+from sweeper.reporting import tables as show
+from sweeper.search.space import Objective, Params
+from sweeper.store.schema import std_name
+from sweeper.store.store import Store
 from trainer.results.spread import spread
 
 TOP = 5

@@ -15,9 +15,9 @@ import ray
 import torch
 from pydantic import TypeAdapter, ValidationError
 
-from sweeper.files import Folder
-from sweeper.space import Params, Resources, Space
-from sweeper.trial import Job
+from sweeper.execution.trial import Job
+from sweeper.search.space import Params, Resources, Space
+from sweeper.store.folder import Folder
 from trainer.data.tasks import build
 from trainer.training.profile import Needs, rehearse
 

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal, Self, cast
 from optuna.trial import Trial
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from sweeper import samplers
-from sweeper.samplers import Pruning, Search
+from sweeper.search import samplers
+from sweeper.search.samplers import Pruning, Search
 from trainer.config.explain import explain
 from trainer.config.files import load_run, load_yaml, parse_run, parse_set, set_field
 from trainer.config.run_config import RunConfig, Section
