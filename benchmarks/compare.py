@@ -79,8 +79,8 @@ def measure(entry: Entry, seeds: Sequence[int], options: Options) -> dict[str, A
         "sets": list(entry.sets),
         "config_id": entry.config.config_id,
         "wall_s": time.perf_counter() - started,
-        "data_fingerprint": results[0].row["data_fingerprint"],
-        **{metric: [r.row[metric] for r in results] for metric in METRICS},
+        "data_fingerprint": results[0].data_fingerprint,
+        **{metric: [getattr(r, metric) for r in results] for metric in METRICS},
     }
 
 
@@ -104,7 +104,7 @@ def verdicts(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _verdict(mine: Sequence[float], theirs: Sequence[float], rival: str) -> str:
     difference = Interval.paired(mine, theirs)
-    reason = decide(difference, maximize=True, rival=rival).reason
+    reason = decide(difference, maximize=True, incumbent=rival).reason
     if len(mine) < 2:
         return reason
     larger = max(statistics.stdev(mine), statistics.stdev(theirs))
@@ -139,7 +139,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     seeds = _seeds(arguments.seeds)
     entries = [Entry.parse(text, arguments.set) for text in arguments.runs]
     for entry in entries[1:]:
-        check_comparable(entries[0].config, entry.config, file=entry.file, beside=entries[0].label)
+        check_comparable(entries[0].config, entry.config, file=entry.file, other=entries[0].label)
     head = header(entries, arguments.protocol)
     options = Options(device=arguments.device)
     print("\n".join(head), flush=True)

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from trainer.files import atomic_write
 from trainer.results.provenance import versions
-from trainer.training.checkpoint import atomic_write
 
 RESULTS = Path(__file__).parent / "results"
 

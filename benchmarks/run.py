@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         observer = _Epochs()
         (result,) = run([seeded(OURS)], options, observer=observer)
         epochs_s[OURS].append(observer.wall_s)
-        accuracy[OURS].append(result.row["acc_task_mean_pct"])
+        accuracy[OURS].append(result.acc_task_mean_pct)
 
     sides: dict[str, Callable[[], float | None]] = {OURS: ours}
     if peer:

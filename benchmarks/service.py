@@ -6,7 +6,6 @@ cluster is there before; what is timed begins where a launch on it would.
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import tempfile
@@ -22,14 +21,20 @@ from ray import tune
 
 from benchmarks import timing
 from sweeper.execution.cluster import connected, fits
-from sweeper.execution.sweep import Driver
-from sweeper.execution.trial import Job
-from sweeper.execution.tune import fit
-from sweeper.query import open_results
+from sweeper.execution.job import RESULT, Job, pack_of_trial
+from sweeper.execution.messages import EndedTrial, TrialsEnded, to_json
+from sweeper.execution.packing import Packing
+from sweeper.execution.progress import Progress
+from sweeper.execution.sweep import Sweep
+from sweeper.execution.tune import run_trials
 from sweeper.search.space import Space, load_space
+from sweeper.search.study import Study
+from sweeper.store.results import open_results
 from sweeper.store.store import Store
 from trainer.errors import exit_code
-from trainer.results.columns import config_row
+from trainer.results.columns import config_values
+from trainer.results.history import History
+from trainer.results.rows import RunResult
 from trainer.training.checkpoint import unpack
 
 ROOT = Path(__file__).parents[1]
@@ -49,29 +54,43 @@ SPACE = {
 
 def train_nothing(config: Mapping[str, Any], job: Job) -> None:
     """Report what a pack whose runs have one task would report, at once."""
-    for entry in config["pack"]:
-        (run,) = job.space.configs(entry["params"])
-        acc = 90 - abs(entry["params"]["method.alpha"] - 1)
-        ids = {"run_id": run.run_id, "config_id": run.config_id, "seed": run.seed}
-        done = {"status": "finished", "split": "validation", "tasks_done": 1, "acc_task_mean_pct": acc}
-        tasks = [{**ids, "task": 0, "acc_task_mean_pct": acc}]
-        result = {"row": {**ids, **done, **config_row(run)}, "tasks": tasks, "epochs": [], "classes": []}
-        ended = [{"number": entry["number"], "results": [result]}]
-        tune.report({"report": json.dumps({"attempt": "a", "pack": "none", "ended": ended, "training": False})})
+    for number, (run,) in pack_of_trial(config).items():
+        acc = 90 - abs(run.method.model_dump()["alpha"] - 1)
+        result = RunResult(
+            run_id=run.run_id,
+            config_id=run.config_id,
+            seed=run.seed,
+            status="finished",
+            split="validation",
+            tasks_done=1,
+            acc_task_mean_pct=acc,
+            config=config_values(run),
+        )
+        ended = (EndedTrial(number=number, results=(result,)),)
+        tune.report({RESULT: to_json(TrialsEnded(attempt="a", pack="none", ended=ended, training=False))})
 
 
 def sweep_s(space: Space, folder: str) -> tuple[float, float]:
     """Seconds to the first line that a trial gives rise to, and of the whole sweep."""
     started = time.perf_counter()
     said: list[float] = []
-    job = Job(space, f"{folder}/{space.name}", None)
     store = Store(folder, space.name)
-    driver = Driver(job, store, 1, lambda line: said.append(time.perf_counter()), lambda asked: None)
-    driver.begin()
-    fit(driver, train_nothing, fits(space.spec.resources), lambda: None, lambda: None)
-    driver.end("finished")
-    if driver.status.done != space.spec.trials:
-        raise RuntimeError(f"{driver.status.done} of {space.spec.trials} configurations ended")
+    progress = Progress(
+        store.folder, space.spec.trials, 1, "acc_task_mean_pct", lambda line: said.append(time.perf_counter())
+    )
+    job = Job(f"{folder}/{space.name}", space.spec.resources, "acc_task_mean_pct")
+    progress.begin()
+    run_trials(
+        Sweep(Study(space), job, store, progress, packing=Packing(1)),
+        concurrency=fits(space.spec.resources),
+        retries=0,
+        check_stop=lambda: None,
+        why_waiting=lambda: None,
+        worker=train_nothing,
+    )
+    progress.end("finished")
+    if progress.status.done != space.spec.trials:
+        raise RuntimeError(f"{progress.status.done} of {space.spec.trials} configurations ended")
     return said[0] - started, time.perf_counter() - started
 
 
@@ -81,9 +100,10 @@ def launch_s(address: str) -> tuple[float, float]:
         words = ["-m", "sweeper.launch", str(DIGITS), "--trials", "1", "--results", folder, "--address", address]
         began = datetime.now(UTC)
         subprocess.run([sys.executable, *words], check=True, capture_output=True)
-        (row,) = open_results(folder).sql("SELECT min(started_at) AS at FROM trials").arrow().to_pylist()
+        (row,) = open_results(folder).sql("SELECT min(started_at) AS at FROM runs").rows()
         shared = next((Path(folder) / DIGITS.stem / "base").glob("*.pt"))
-        first = datetime.fromisoformat(unpack(shared.read_bytes(), shared.name)["histories"][0]["started_at"])
+        first = History.model_validate_json(unpack(shared.read_bytes(), shared.name)["histories"][0]).started_at
+        assert first is not None
     return (first - began).total_seconds(), (row["at"] - began).total_seconds()
 
 

@@ -17,8 +17,8 @@ from typing import Any
 import yaml
 
 from benchmarks import timing
-from sweeper.query import open_results
 from sweeper.store.cache import Finished
+from sweeper.store.results import open_results
 from sweeper.store.store import Store
 from trainer.config.run_config import RunConfig
 from trainer.errors import exit_code

@@ -21,10 +21,10 @@ import torch
 import yaml
 
 from benchmarks import timing
-from sweeper.query import open_results
 from sweeper.reporting.ledger import Ledger
 from sweeper.search.space import Space, load_space
-from sweeper.search.study import Search
+from sweeper.search.study import Study
+from sweeper.store.results import open_results
 from trainer.errors import exit_code
 from trainer.results.provenance import device_name
 from trainer.results.spread import over_seeds, spread
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         subprocess.run(command, check=True)
         service_s = time.perf_counter() - started
         results = open_results(folder, space.name)
-        (best,) = results.sql("SELECT trial, mean, std FROM best").arrow().to_pylist()
+        (best,) = results.sql("SELECT trial, mean, std FROM best").rows()
         ledger = str(Ledger.of(results, space.name))
     started = time.perf_counter()
     looped = _loop(space, Options(device=arguments.device))
@@ -88,10 +88,10 @@ def _random(space: str, sets: Sequence[str]) -> dict[str, Any]:
 
 def _loop(space: Space, options: Options) -> dict[int, list[float]]:
     """The objective of every configuration, seed by seed."""
-    search, found = Search(space), dict[int, list[float]]()
-    while (asked := search.ask()) is not None:
-        runs = [run([config], options)[0] for config in space.configs(asked.params)]
-        found[asked.number] = [float(r.row[space.spec.objective.metric]) for r in runs]
+    study, found = Study(space), dict[int, list[float]]()
+    while (suggestion := study.ask()) is not None:
+        runs = [run([config], options)[0] for config in suggestion.configs]
+        found[suggestion.number] = [getattr(r, space.spec.objective.metric) for r in runs]
         print(f"one by one: {len(found)} of {space.spec.trials}", flush=True)
     return found
 

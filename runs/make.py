@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.paper import systems
 from trainer.config.files import dump_run, parse_run
-from trainer.training.checkpoint import atomic_write
+from trainer.files import atomic_write
 
 HERE = Path(__file__).parent
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from sweeper.search.space import SearchSpace
 from trainer.config.run_config import RunConfig
+from trainer.files import atomic_write
 from trainer.methods.base import find, names
-from trainer.training.checkpoint import atomic_write
 
 ROOT = Path(__file__).resolve().parent.parent
 

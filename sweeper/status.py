@@ -6,94 +6,20 @@ The driver writes ``status.json`` at each change; the lease says whether the dri
 from __future__ import annotations
 
 import argparse
-import functools
 import json
-import os
 import sys
 import time
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
-
-from sweeper.query import open_results
 from sweeper.reporting import tables as show
+from sweeper.reporting.arguments import add_results
 from sweeper.reporting.ledger import Ledger
 from sweeper.store.folder import Folder
 from sweeper.store.lease import holder
+from sweeper.store.results import open_results
+from sweeper.store.status_file import Status, format_duration
 from sweeper.store.store import sweeps
 from trainer.errors import StoreError, exit_code, nearest
-
-FILE = "status.json"
-
-
-@dataclass
-class Running:
-    """A configuration that is being trained."""
-
-    __pydantic_config__ = ConfigDict(extra="ignore")
-
-    trial: int
-    params: dict[str, Any]
-    task: int = 0
-    """tasks finished"""
-    tasks: int = 0
-    value: float | None = None
-    """the objective's metric after the last task, mean over the seeds"""
-
-
-@dataclass
-class Best:
-    """The best finished configuration so far."""
-
-    __pydantic_config__ = ConfigDict(extra="ignore")
-
-    trial: int
-    value: float
-    params: dict[str, Any]
-
-
-@dataclass
-class Status:
-    """What the driver last said. Times are seconds since 1970."""
-
-    __pydantic_config__ = ConfigDict(extra="ignore")
-
-    total: int
-    state: Literal["running", "finished", "stopped", "failed"] = "running"
-    done: int = 0
-    """configurations stored, whatever became of them; failed, pruned and diverged ones are among them"""
-    failed: int = 0
-    pruned: int = 0
-    diverged: int = 0
-    running: list[Running] = field(default_factory=list)
-    waiting: str | None = None
-    """why configurations wait, in words"""
-    best: Best | None = None
-    device_s: float = 0.0
-    saved_s: float = 0.0
-    started_at: float = field(default_factory=time.time)
-    updated_at: float = field(default_factory=time.time)
-    eta_s: float | None = None
-    """seconds that are left, as far as the driver can tell"""
-
-    def write(self, folder: Folder) -> None:
-        """Put it in the sweep's folder. Raises StoreError if that fails."""
-        self.updated_at = time.time()
-        folder.write(FILE, _adapter().dump_json(self, indent=1))
-
-    @staticmethod
-    def read(folder: Folder) -> Status | None:
-        """What the sweep's folder says, or None where it says nothing that can be read."""
-        try:
-            return _adapter().validate_json(folder.read_bytes(FILE))
-        except (FileNotFoundError, ValidationError):
-            return None
-
-
-@functools.cache
-def _adapter() -> TypeAdapter[Status]:
-    return TypeAdapter(Status)  # takes milliseconds, and every change is written
 
 
 def state_of(folder: Folder, status: Status | None) -> str:
@@ -117,9 +43,9 @@ def _summary(name: str, folder: Folder) -> list[str]:
         f"{status.done}/{status.total}",
         str(len(status.running)) if state == "running" else "",
         "" if status.best is None else f"{status.best.value:.6g} (trial {status.best.trial})",
-        duration(status.eta_s) if state == "running" else "",
-        duration(status.device_s),
-        duration(status.saved_s),
+        format_duration(status.eta_s) if state == "running" else "",
+        format_duration(status.device_s),
+        format_duration(status.saved_s),
     ]
 
 
@@ -142,11 +68,11 @@ def _details(name: str, folder: Folder) -> None:
     if status.best is not None:
         print(f"best: {status.best.value:.6g}, trial {status.best.trial}, {_params(status.best.params)}")
     if state == "running":
-        print(f"time left: {duration(status.eta_s) or 'not known yet'}")
+        print(f"time left: {format_duration(status.eta_s) or 'not known yet'}")
         if status.waiting:
             print(f"waiting: {status.waiting}")
     print(f"ledger: {Ledger.of(open_results(folder.parent, name), name)}")
-    print(f"last change: {duration(max(0.0, time.time() - status.updated_at))} ago")
+    print(f"last change: {format_duration(max(0.0, time.time() - status.updated_at))} ago")
     if status.running and state == "running":
         rows = [
             [str(r.trial), f"{r.task}/{r.tasks}", "" if r.value is None else f"{r.value:.6g}", _params(r.params)]
@@ -162,21 +88,10 @@ def _params(params: dict[str, Any]) -> str:
     )
 
 
-def duration(seconds: float | None) -> str:
-    """``2 h 5 min``, ``3 min 20 s``, ``7 s``; nothing for None."""
-    if seconds is None:
-        return ""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m sweeper.status", description="What sweeps are doing.")
     parser.add_argument("sweep", nargs="?", help="this one in detail; without it, a line for each")
-    parser.add_argument("--results", default=os.environ.get("CIL_RESULTS", "results"), help="default: results")
+    add_results(parser)
     arguments = parser.parse_args(argv)
     root, found = Folder.at(arguments.results), sweeps(arguments.results)
     if arguments.sweep is not None:

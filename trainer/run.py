@@ -15,11 +15,12 @@ from rich.table import Table
 from trainer.config.files import dump_run, load_run
 from trainer.config.run_config import LARGEST_SEED, RunConfig
 from trainer.errors import CheckpointError, ConfigError, UserError, exit_code
-from trainer.results.parquet import write_tables
+from trainer.files import atomic_write
+from trainer.results.parquet import write_results
 from trainer.results.rows import RunResult
 from trainer.results.spread import over_seeds
 from trainer.results.verify import Claim, compare
-from trainer.training.checkpoint import FileSlot, atomic_write
+from trainer.training.checkpoint import FileSlot
 from trainer.training.loop import EpochReport
 from trainer.training.observer import Observer, TaskReport
 from trainer.training.options import PRECISIONS, Options
@@ -52,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         results = run(configs, options, checkpoint=slot, observer=progress)
     show(results, terminal)
     if arguments.out:
-        write_tables(Path(arguments.out), results)
+        write_results(Path(arguments.out), results)
         print(f"results: {arguments.out}  (python -m sweeper.query --results {arguments.out})")
     if claim:
         return compare(claim, results)
@@ -70,21 +71,21 @@ def show(results: Sequence[RunResult], terminal: Console) -> None:
         first = rows[0]
         table.add_row(
             str(index + 1),
-            str(first["classes_seen"]),
-            str(first["images_new"]),
-            str(first["images_memory"]),
-            _mean([row["phase_acc_task_mean_pct"] for row in rows]),
-            _mean([row["acc_task_mean_pct"] for row in rows]),
-            _mean([row["forgetting_pct"] for row in rows]),
-            f"{first['wall_s']:.1f}",
+            str(first.classes_seen),
+            str(first.images_new),
+            str(first.images_memory),
+            _mean([row.phase_acc_task_mean_pct for row in rows]),
+            _mean([row.acc_task_mean_pct for row in rows]),
+            _mean([row.forgetting_pct for row in rows]),
+            f"{first.wall_s:.1f}",
         )
     terminal.print(table)
     for r in results:
         if r.status != "finished":
-            print(f"seed {r.config.seed}: {r.status} after {len(r.tasks)} tasks: {r.row['error']}")
-    finished = [r.row for r in results if r.status == "finished"]
+            print(f"seed {r.seed}: {r.status} after {len(r.tasks)} tasks: {r.error}")
+    finished = [r for r in results if r.status == "finished"]
     if finished:
-        split = finished[0]["split"]
+        split = finished[0].split
         print(
             f"ACC (mean over tasks)       {_spread(finished, 'acc_task_mean_pct')} %  on {split}, n = {len(finished)}"
         )
@@ -129,8 +130,8 @@ class _Progress(Observer):
             rows = [member.metrics for member in report.members]
             print(
                 f"task {report.task + 1}/{report.tasks}: accuracy "
-                f"{_mean([row['phase_acc_task_mean_pct'] for row in rows])} %, ACC so far "
-                f"{_mean([row['acc_task_mean_pct'] for row in rows])} %, {rows[0]['wall_s']:.1f} s",
+                f"{_mean([row.phase_acc_task_mean_pct for row in rows])} %, ACC so far "
+                f"{_mean([row.acc_task_mean_pct for row in rows])} %, {rows[0].wall_s:.1f} s",
                 flush=True,
             )
         return ()
@@ -170,8 +171,8 @@ def _mean(values: Sequence[float | None]) -> str:
     return f"{sum(found) / len(found):.2f}" if found else "-"
 
 
-def _spread(rows: Sequence[dict[str, object]], name: str) -> str:
-    found = _numbers([row[name] for row in rows])  # type: ignore[misc]
+def _spread(rows: Sequence[RunResult], name: str) -> str:
+    found = _numbers([getattr(row, name) for row in rows])
     return over_seeds(found) if found else "-"
 
 

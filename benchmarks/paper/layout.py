@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
-from typing import Any
 
 import pyarrow as pa
 from scipy import stats
@@ -14,6 +13,7 @@ from scipy import stats
 from benchmarks.paper.cells import paper_numbers
 from benchmarks.paper.measure import Measured
 from benchmarks.paper.tables import Table
+from trainer.results.rows import ClassRow, RunResult
 
 STAND_INS = ("cifar100_lt", "imagenet_subset_lt", "food101_lt")
 """whose numbers stand beside those of a data set that the paper does not have: for the order of the rows alone"""
@@ -79,7 +79,7 @@ def entries(table: Table, name: str, measured: Sequence[Measured], *, reduced: b
     for one in measured:
         found.append(_entry(name, one, one.cell.row.label, _own(table), reduced=reduced))
         if table.drawn == "bars":
-            others = {key for run in one.runs for task in run["tasks"] for key in task["phase_acc_others_pct"] or {}}
+            others = {key for run in one.runs for task in run.tasks for key in task.phase_acc_others_pct}
             for other in sorted(others):
                 found.append(_entry(name, one, f"{one.cell.row.label}, {other}", _by_other(other), reduced=True))
     return found
@@ -92,9 +92,10 @@ def steps(table: Table, measured: Sequence[Measured]) -> list[Entry]:
     for one in measured:
         by_place: dict[tuple[int, int | None], list[float]] = {}
         for run in one.runs:
-            for row in run[table_of] if table_of else ():
-                if row[table.metric] is not None:
-                    by_place.setdefault((row["task"], row.get("position")), []).append(row[table.metric])
+            for row in getattr(run, table_of) if table_of else ():
+                value = getattr(row, table.metric)
+                if value is not None:
+                    by_place.setdefault((row.task, getattr(row, "position", None)), []).append(value)
         for (step, position), values in sorted(by_place.items(), key=lambda item: (item[0][0], item[0][1] or 0)):
             found.append(
                 Entry(
@@ -204,32 +205,31 @@ SCHEMA = pa.schema(
 
 # -- one cell ------------------------------------------------------------------------------------------
 
-Value = Callable[[dict[str, Any]], float | None]
+Value = Callable[[RunResult], float | None]
 """a number of one run"""
 
 
 def _own(table: Table) -> Value:
     """What the table says of a run: the metric itself, after the last task where it goes step by step."""
     if table.drawn == "bars":
-        return lambda run: run["row"][table.metric]
+        return lambda run: getattr(run, table.metric)
     if table.drawn == "steps":
-        return lambda run: max(run["tasks"], key=lambda row: row["task"])[table.metric]
-    return lambda run: _largest_over_smallest(run["classes"], table.metric)
+        return lambda run: getattr(run.tasks[-1], table.metric)
+    return lambda run: _largest_over_smallest(run.classes, table.metric)
 
 
-def _largest_over_smallest(classes: Sequence[dict[str, Any]], metric: str) -> float | None:
+def _largest_over_smallest(classes: Sequence[ClassRow], metric: str) -> float | None:
     """Of the classes after the last task."""
-    last = max(row["task"] for row in classes)
-    values = [row[metric] for row in classes if row["task"] == last]
+    last = max(row.task for row in classes)
+    values = [getattr(row, metric) for row in classes if row.task == last]
     return max(values) / min(values) if min(values) > 0 else None
 
 
 def _by_other(name: str) -> Value:
     """Average accuracy of a classifier that comes with the method; in tasks that lack it, of the method's own."""
 
-    def average(run: dict[str, Any]) -> float:
-        tasks = run["tasks"]
-        return fmean((task["phase_acc_others_pct"] or {}).get(name, task["phase_acc_task_mean_pct"]) for task in tasks)
+    def average(run: RunResult) -> float:
+        return fmean(task.phase_acc_others_pct.get(name, task.phase_acc_task_mean_pct) for task in run.tasks)
 
     return average
 
@@ -255,7 +255,7 @@ def _entry(name: str, one: Measured, row: str, value: Value, *, reduced: bool) -
 
 
 def _seeds(one: Measured) -> tuple[int, ...]:
-    return tuple(run["row"]["seed"] for run in one.runs)
+    return tuple(run.seed for run in one.runs)
 
 
 def _best(table: Table, here: Iterable[Entry]) -> Entry | None:

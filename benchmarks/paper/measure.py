@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from benchmarks.paper.cells import Cell
 from sweeper.execution.cluster import connected, must_wait
-from sweeper.execution.rerun import rerun, write_status
+from sweeper.execution.given import train_given
 from sweeper.search.space import Resources
-from sweeper.store.cache import Finished
+from sweeper.store.cache import RunCache
 from sweeper.store.lease import Lease
 from sweeper.store.store import Store
 from sweeper.store.sweep_file import absolute_path
 from trainer.data.tasks import build
-from trainer.errors import UserError
+from trainer.results.rows import RunResult
 
 Say = Callable[[str], None]
+METRIC = "acc_task_mean_pct"
+"""what progress shows"""
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,8 @@ class Measured:
     """What became of a cell's runs."""
 
     cell: Cell
-    runs: tuple[dict[str, Any], ...]
-    """those that finished, by seed: ``row`` of table trials, ``tasks`` and ``classes``"""
+    runs: tuple[RunResult, ...]
+    """those that finished, by seed"""
     note: str = ""
     """what became of the others"""
 
@@ -41,14 +42,9 @@ def measure(cells: Sequence[Cell], store: Store, resources: Resources, address: 
     """Every cell, in order; what any sweep of the results folder holds is not trained again."""
     prints = fingerprints(cells)
     notes: dict[str, str] = {}
-
-    def lose(label: str, why: UserError) -> None:
-        notes[label] = f"failed: {why}"
-        say(f"  {label}: {why}")
-
     missing = unstored(cells, store, prints)
     if missing:
-        say(f"{len(missing)} of {len(cells)} cells are to be trained; results in {store.folder}")
+        say(f"training {len(missing)} of {len(cells)} cells; results in {store.folder}")
         with Lease.acquire(store.folder) as lease, connected(address):
             store.lease = lease
             why = must_wait(resources)
@@ -56,9 +52,9 @@ def measure(cells: Sequence[Cell], store: Store, resources: Resources, address: 
                 say(f"waiting: {why}")
             for data, fingerprint in prints.items():
                 groups = {cell.label: cell.configs for cell in missing if cell.data == data}
-                rows = rerun(groups, store, resources, fingerprint, say, lose)
-                notes.update({label: _diverged(found) for label, found in rows.items()})
-            write_status(store)
+                if groups:
+                    found = train_given(groups, store, resources, METRIC, fingerprint, say)
+                    notes.update({label: _unfinished(results) for label, results in found.items()})
     held = _held(cells, store, prints)
     return [
         Measured(cell, tuple(held[c.run_id] for c in cell.configs if c.run_id in held), notes.get(cell.label, ""))
@@ -72,14 +68,19 @@ def unstored(cells: Sequence[Cell], store: Store, prints: dict[str, str]) -> lis
     return [cell for cell in cells if any(config.run_id not in held for config in cell.configs)]
 
 
-def _held(cells: Sequence[Cell], store: Store, prints: dict[str, str]) -> dict[str, dict[str, Any]]:
-    held: dict[str, dict[str, Any]] = {}
+def _held(cells: Sequence[Cell], store: Store, prints: dict[str, str]) -> dict[str, RunResult]:
+    held: dict[str, RunResult] = {}
     for data, fingerprint in prints.items():
         ids = [config.run_id for cell in cells if cell.data == data for config in cell.configs]
-        held |= Finished(store.folder.parent, fingerprint).find(ids)
+        found = RunCache(store.folder.parent, fingerprint).find(ids)
+        held |= {run_id: run.result for run_id, run in found.items()}
     return held
 
 
-def _diverged(rows: Sequence[dict[str, Any]]) -> str:
-    count = sum(row["status"] != "finished" for row in rows)
-    return f"{count} of {len(rows)} diverged" if count else ""
+def _unfinished(results: Sequence[RunResult]) -> str:
+    """What became of runs that did not finish; nothing if all did."""
+    failed = next((result.error for result in results if result.status == "failed"), None)
+    if failed is not None:
+        return f"failed: {failed}"
+    count = sum(result.status != "finished" for result in results)
+    return f"{count} of {len(results)} diverged" if count else ""

@@ -17,8 +17,8 @@ from benchmarks.paper.measure import Measured
 from benchmarks.paper.tables import Table
 from sweeper.reporting import tables as show
 from trainer.errors import UserError
+from trainer.files import atomic_write
 from trainer.results.provenance import git_commit
-from trainer.training.checkpoint import atomic_write
 
 
 @dataclass(frozen=True)
@@ -89,12 +89,12 @@ class Report:
 
 def _where(measured: Sequence[Measured]) -> str:
     """Machine, code and time, as the runs themselves say."""
-    rows = [run["row"] for one in measured for run in one.runs]
-    devices = ", ".join(sorted({f"{row['device']} in {row['precision']}" for row in rows})) or "nothing has run"
-    commits = ", ".join(sorted({str(row["git_commit"]) for row in rows}))
-    hours = sum((row["device_s"] or 0.0) + (row["saved_s"] or 0.0) for row in rows) / 3600
-    torch = ", ".join(sorted({row["versions"]["torch"] for row in rows}))
-    seeds = ", ".join(map(str, sorted({row["seed"] for row in rows})))
+    rows = [run for one in measured for run in one.runs]
+    devices = ", ".join(sorted({f"{row.device} in {row.precision}" for row in rows})) or "nothing has run"
+    commits = ", ".join(sorted({str(row.git_commit) for row in rows}))
+    hours = sum((row.device_s or 0.0) + (row.saved_s or 0.0) for row in rows) / 3600
+    torch = ", ".join(sorted({(row.versions or {})["torch"] for row in rows}))
+    seeds = ", ".join(map(str, sorted({row.seed for row in rows})))
     at = datetime.now(UTC).isoformat(timespec="minutes")
     return (
         f"{len(rows)} runs, seeds {seeds}; {hours:.2f} device hours on {devices}; torch {torch}; "

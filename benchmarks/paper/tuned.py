@@ -26,15 +26,14 @@ from benchmarks.paper.tables import Table
 from sweeper import launch
 from sweeper.promotion.candidates import TEST_SEEDS
 from sweeper.promotion.statistics import Interval
-from sweeper.query import open_results
-from sweeper.reporting.leaderboard import values
-from sweeper.search.space import Resources
+from sweeper.search.space import Resources, Space, format_params
 from sweeper.store.folder import Folder
+from sweeper.store.results import open_results
 from sweeper.store.store import Store
-from sweeper.store.sweep_file import SweepFile
+from sweeper.store.sweep_file import read_space
 from trainer.config.files import dump_run, load_yaml
 from trainer.errors import ConfigError, UserError
-from trainer.training.checkpoint import atomic_write
+from trainer.files import atomic_write
 
 SPACES = Path(__file__).resolve().parents[2] / "search_spaces" / "methods"
 _TUNED = ", tuned"
@@ -46,7 +45,7 @@ class Best:
 
     cell: Cell
     """untuned"""
-    sweep: SweepFile
+    sweep: Space
     params: dict[str, Any]
     searched_pct: float
     """on validation images, mean over the search's seeds"""
@@ -172,11 +171,11 @@ def space_of(row: Row) -> Path:
 def best_of(cell: Cell, results: Folder, sweep: str) -> Best | None:
     """The best of a search by its objective; None if none of its configurations finished."""
     stored = open_results(results, sweep)
-    rows = stored.sql("SELECT params_json, mean FROM best").arrow().to_pylist()
-    (trials,) = stored.sql("SELECT count(*) AS n FROM seeds").arrow()["n"].to_pylist()
+    rows = stored.sql("SELECT params_json, mean FROM best").rows()
+    trials = stored.sql("SELECT count(*) AS n FROM seeds").rows()[0]["n"]
     if not rows:
         return None
-    file = SweepFile.read(results.child(sweep))
+    file = read_space(results.child(sweep))
     return Best(cell, file, json.loads(rows[0]["params_json"]), rows[0]["mean"], trials)
 
 
@@ -194,7 +193,7 @@ def grid(found: Sequence[Best], own: Sequence[Entry], data: str, column: str) ->
         paired = plain.seeds == tuned.seeds and len(plain.values) == len(plain.seeds) > 1
         line = [
             best.cell.row.label,
-            values(best.params),
+            format_params(best.params),
             str(best.trials),
             f"{best.searched_pct:.2f}",
             tuned.ours,
@@ -214,6 +213,6 @@ def _both(best: Best, seeds: Sequence[int]) -> list[Cell]:
     cell, sweep = best.cell, best.sweep
     tuned = Row(cell.row.label + _TUNED, cell.row.changes)
     return [
-        replace(cell, configs=tuple(sweep.each_seed({}, seeds, "test"))),
-        replace(cell, row=tuned, configs=tuple(sweep.each_seed(best.params, seeds, "test"))),
+        replace(cell, configs=tuple(sweep.configs({}, seeds, "test"))),
+        replace(cell, row=tuned, configs=tuple(sweep.configs(best.params, seeds, "test"))),
     ]

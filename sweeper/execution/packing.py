@@ -1,37 +1,38 @@
-"""How many configurations one trial trains together: ``resources.pack``, or for ``auto`` what a rehearsal says.
+"""How many configurations a pack has: ``resources.pack``, or for ``auto`` what a measurement says.
 
-A rehearsal trains a few steps of one run, then of a configuration's seeds together, then of twice as many, and so on,
-where a trial would. More are taken as long as each run's share of a step falls, and the memory allows it.
+A worker times a few steps of one run, then of a configuration's seeds together, then of twice as many, and so on. The
+pack grows as long as each run's share of a step falls, and the memory allows it.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import ray
 import torch
 from pydantic import TypeAdapter, ValidationError
 
-from sweeper.execution.trial import Job
-from sweeper.search.space import Params, Resources, Space
+from sweeper.search.space import Resources, Space
 from sweeper.store.folder import Folder
+from trainer.config.run_config import RunConfig
 from trainer.data.tasks import build
+from trainer.training.options import Options
 from trainer.training.profile import Needs, rehearse
 
 _FILE = "packing.json"
 _WORTH = 0.95
 """more are taken where a run's share of a step is less than this times that in the smaller pack"""
 _PATIENCE_S = 8.0
-"""no rehearsal is begun that would end later"""
+"""no measurement is begun that would end later"""
 _STEPS = 12
-"""of a rehearsal, about"""
+"""steps of a measurement, about"""
 _ROUNDS = 4
 """packs that a place trains one after another, at least: the search learns from one for the next"""
 _FILLED = 0.9
-"""of the memory: the rest is for what a rehearsal does not see"""
+"""of the memory: the rest is for what a measurement does not see"""
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,12 @@ class Packing:
         return self.alone_s * self.members / self.step_s
 
     def __str__(self) -> str:
-        each = f"{self.pack} configuration{'s' if self.pack > 1 else ''} a trial"
-        if self.gain is None:
+        each = f"{self.pack} configuration{'s' if self.pack > 1 else ''} per pack"
+        if self.gain is None or self.members is None:
             return each
         memory = "" if self.peak_bytes is None else f", {self.peak_bytes / 2**30:.2g} GiB"
-        return f"{each}: {self.members} runs together, each {self.gain:.2g} times as fast as alone{memory}"
+        runs = f"{self.members} run{'s' if self.members > 1 else ''}"
+        return f"{each}: {runs} per pack, {self.gain:.1f}x the throughput of separate runs{memory}"
 
 
 def choose(
@@ -113,17 +115,16 @@ def largest(space: Space, concurrency: int) -> int:
     return max(1, space.spec.trials // (_ROUNDS * concurrency))
 
 
-def rehearse_packs(job: Job, params: Params, most: int) -> Packing:
-    """Choose, in a trial's process, up to ``most`` configurations."""
-    resources = job.space.spec.resources
-    config = job.space.configs(params)[0]
+def measure_packing(configs: Sequence[RunConfig], resources: Resources, most: int, options: Options) -> Packing:
+    """Choose, in a worker, how many configurations like this one, whose runs are given, a pack has; up to ``most``."""
+    config = configs[0]
     benchmark = build(config.data, config.protocol)
 
     def together(members: int) -> Needs:
-        return rehearse([config.model_copy(update={"seed": seed}) for seed in range(members)], benchmark, job.options)
+        return rehearse([config.model_copy(update={"seed": seed}) for seed in range(members)], benchmark, options)
 
     asked = None if resources.pack == "auto" else resources.pack
-    return choose(asked, len(job.space.spec.seeds), most, together, _budget_bytes(resources))
+    return choose(asked, len(configs), most, together, _budget_bytes(resources))
 
 
 def _budget_bytes(resources: Resources) -> int | None:

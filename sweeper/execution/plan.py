@@ -1,24 +1,45 @@
-"""What a sweep would do, before it does it: ``python -m sweeper.launch FILE --dry-run``."""
+"""Before a sweep starts: whether the data set allows it, and what it would do (``--dry-run``)."""
 
 from __future__ import annotations
 
 import math
 
-from sweeper.reporting.leaderboard import short
-from sweeper.search.space import Space
-from sweeper.search.study import Search
+from sweeper.search.space import Space, format_value
+from sweeper.search.study import Study
 from sweeper.store.store import Store
-from trainer.data.tasks import Benchmark
+from trainer.data.tasks import Benchmark, build
+from trainer.errors import ConfigError, DataError
 from trainer.training.options import Options
 from trainer.training.profile import rehearse
 
 _SHOWN = 5
+_ON_IMAGES = ("data.", "protocol.")
 
 
-def lines(space: Space, store: Store, benchmark: Benchmark) -> list[str]:
+def load_benchmark(space: Space) -> Benchmark:
+    """The tasks and images of the base run file.
+
+    Raises DataError for images that are missing or damaged, ConfigError for a dimension one of whose bounds they do not
+    allow.
+    """
+    base = space.configs({})[0]
+    benchmark = build(base.data, base.protocol)
+    for name, dimension in space.spec.vary.items():
+        if not name.startswith(_ON_IMAGES):
+            continue
+        for value in dimension.corners():
+            config = space.configs({name: value})[0]
+            try:
+                build(config.data, config.protocol)
+            except (ConfigError, DataError) as error:
+                raise ConfigError(f"{value!r}: {error}", file=space.file, field=f"vary.{name}") from None
+    return benchmark
+
+
+def describe(space: Space, store: Store, benchmark: Benchmark) -> list[str]:
     """The plan, a line each."""
     spec = space.spec
-    search = Search(space)
+    study = Study(space)
     found = [f"sweep {space.name}: {spec.trials} configurations x {len(spec.seeds)} seeds = {_runs(space)} runs"]
     found.append(f"  results: {store.folder}")
     tasks, classes = len(benchmark.tasks), len(benchmark.class_ids_C)
@@ -33,15 +54,15 @@ def lines(space: Space, store: Store, benchmark: Benchmark) -> list[str]:
         )
     else:
         found.append("  the first task is not shared: a dimension acts in it")
-    done = len(store.finished_trials())
+    done = len(store.trials())
     if done:
         found.append(f"  already stored: {done} configurations")
     found.append("  first configurations:" if not done else "  configurations, from the start:")
     for _ in range(min(_SHOWN, spec.trials)):
-        asked = search.ask()
-        if asked is not None:
-            shown = ", ".join(f"{name} = {short(value)}" for name, value in asked.params.items())
-            found.append(f"    {asked.number}: {shown}")
+        suggestion = study.ask()
+        if suggestion is not None:
+            shown = ", ".join(f"{name} = {format_value(value)}" for name, value in suggestion.params.items())
+            found.append(f"    {suggestion.number}: {shown}")
     per_run_s, basis = _cost(space, store, benchmark)
     found.append(f"  estimated cost: {per_run_s * _runs(space) / 3600:.2f} device hours ({basis})")
     return found
@@ -53,7 +74,7 @@ def _runs(space: Space) -> int:
 
 def _cost(space: Space, store: Store, benchmark: Benchmark) -> tuple[float, str]:
     """Device seconds of a run, from rows of this sweep or from a few steps trained now."""
-    rows = store.read("trials", ["status", "device_s", "saved_s"]).to_pylist()
+    rows = store.read(["status", "device_s", "saved_s"]).to_pylist()
     spent = [row["device_s"] for row in rows if row["status"] == "finished" and row["device_s"]]
     if spent:
         return sum(spent) / len(spent), f"mean of {len(spent)} finished runs"

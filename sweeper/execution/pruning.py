@@ -1,4 +1,4 @@
-"""How the driver tells a trial which of its configurations are pruned: Tune's reports go one way only."""
+"""How a worker learns which of its configurations are pruned: Ray Tune's reports go one way only."""
 
 from __future__ import annotations
 
@@ -7,21 +7,27 @@ from typing import Any
 import ray
 
 
-class Mailbox:
-    """Lives where the driver lives. What is put is taken once."""
+class PruneDecisions:
+    """An actor on the driver's node. What is published is fetched once."""
 
     def __init__(self) -> None:
         self._pruned: dict[tuple[str, int], list[int]] = {}
 
-    def put(self, pack: str, task: int, numbers: list[int]) -> None:
-        """Note what of a pack is pruned after a task."""
+    def publish(self, pack: str, task: int, numbers: list[int]) -> None:
+        """Decide which trials of a pack are pruned after a task."""
         self._pruned[pack, task] = numbers
 
-    def take(self, pack: str, task: int) -> list[int]:
-        """Numbers of the configurations to drop."""
+    def fetch(self, pack: str, task: int) -> list[int]:
+        """Numbers of the trials to drop."""
         return self._pruned.pop((pack, task), [])
 
 
-def open_mailbox(name: str) -> Any:
-    """Start a mailbox under a name that trials find it by; it ends with the handle."""
-    return ray.remote(Mailbox).options(name=name, num_cpus=0).remote()
+def start_decisions(name: str) -> Any:
+    """Start the actor under a name that workers find it by; it ends with the handle."""
+    return ray.remote(PruneDecisions).options(name=name, num_cpus=0).remote()
+
+
+def fetch(name: str, pack: str, task: int) -> list[int]:
+    """In a worker: numbers of the trials of its pack to drop after a task."""
+    numbers: list[int] = ray.get(ray.get_actor(name).fetch.remote(pack, task))
+    return numbers

@@ -11,65 +11,23 @@ import math
 import socket
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
 
-import ray
 import torch
 
-from sweeper.search.space import Resources, Space
+from sweeper.execution.job import Job
+from sweeper.execution.messages import EndedTrial, Message, PackSplit, TaskDone, TrialsEnded
+from sweeper.execution.pruning import fetch
+from sweeper.search.space import Resources
 from sweeper.store.folder import Folder
 from trainer.config.run_config import RunConfig, content_hash
 from trainer.errors import UserError
 from trainer.results.rows import RunResult
 from trainer.training.observer import Observer, TaskReport
-from trainer.training.options import Options
 from trainer.training.session import run
 
 
 class TrialError(UserError):
     """A trial's process does not have what Ray said it would."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """What every trial of a sweep needs to know."""
-
-    space: Space
-    folder: str
-    """of the sweep, as a path or URI that every node can reach"""
-    mailbox: str | None
-    """name of the actor that says what is pruned; None where nothing is"""
-
-    @property
-    def options(self) -> Options:
-        resources = self.space.spec.resources
-        return Options(device="cuda" if resources.gpu else "cpu")
-
-    def base(self, base_id: str) -> FolderSlot:
-        """Where the training of a first task is kept."""
-        return FolderSlot(Folder.at(self.folder).child("base"), f"{base_id}.pt")
-
-
-@dataclass(frozen=True)
-class FolderSlot:
-    """A checkpoint in a results folder, on whatever filesystem that is."""
-
-    folder: Folder
-    name: str
-
-    def read(self) -> bytes | None:
-        try:
-            return self.folder.read_bytes(self.name)
-        except FileNotFoundError:
-            return None
-
-    def write(self, content: bytes) -> None:
-        self.folder.write(self.name, content)
-
-    def __str__(self) -> str:
-        return f"{self.folder}/{self.name}"
 
 
 class AttemptSlot:
@@ -101,13 +59,13 @@ def pack_key(configs: Sequence[RunConfig]) -> str:
     return content_hash([config.run_id for config in configs])
 
 
-Report = Callable[[dict[str, Any]], None]
+Report = Callable[[Message], None]
 
 
-def train_pack(job: Job, pack: Mapping[int, list[RunConfig]], report: Report) -> None:
+def train_pack(job: Job, pack: Mapping[int, Sequence[RunConfig]], report: Report) -> None:
     """Train the configurations, by number, together; where the device's memory is too small, one half after the other.
 
-    ``report`` hears of every task, of every configuration as soon as it has ended, and of a pack that is split. Raises
+    ``report`` takes a message after every task, as soon as a configuration has ended, and when a pack is split. Raises
     TrialError where not even one configuration fits.
     """
     configs = [c for own in pack.values() for c in own]
@@ -119,7 +77,7 @@ def train_pack(job: Job, pack: Mapping[int, list[RunConfig]], report: Report) ->
             configs,
             job.options,
             checkpoint=slot,
-            base=job.base if job.space.shares_first_task() else None,
+            base=job.first_task_checkpoint if job.shares_first_task else None,
             observer=reporter,
         )
         return
@@ -127,7 +85,7 @@ def train_pack(job: Job, pack: Mapping[int, list[RunConfig]], report: Report) ->
         left = [number for number in pack if number not in reporter.ended]
         if len(left) < 2:
             raise TrialError(f"out of memory: a configuration with {len(pack[left[0]])} seeds is too large") from None
-    report({"pack": reporter.pack, "split": True})
+    report(PackSplit(pack=reporter.pack))
     gc.collect()  # what the failed run held
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -136,7 +94,7 @@ def train_pack(job: Job, pack: Mapping[int, list[RunConfig]], report: Report) ->
 
 
 class _Reporter(Observer):
-    """Tells the driver how each configuration stands after a task and what it came to, and hears which are pruned."""
+    """Tells the driver how each configuration stands after a task and what it came to, and learns which are pruned."""
 
     def __init__(self, job: Job, owners: Sequence[int], pack: str, report: Report) -> None:
         self.pack, self.attempt = pack, uuid.uuid4().hex[:8]
@@ -146,17 +104,16 @@ class _Reporter(Observer):
         self._results: dict[int, RunResult] = {}
 
     def on_task(self, report: TaskReport) -> Collection[int]:
-        metric = self._job.space.spec.objective.metric
         values: dict[int, list[float]] = {}
         for member in report.members:
-            found = None if member.status == "diverged" else member.metrics.get(metric)
-            values.setdefault(self._owners[member.position], []).append(math.nan if found is None else float(found))
+            found = None if member.status == "diverged" else getattr(member.metrics, self._job.metric)
+            values.setdefault(self._owners[member.position], []).append(math.nan if found is None else found)
         means = {number: sum(own) / len(own) for number, own in values.items()}
-        self._report({"task": report.task, "tasks": report.tasks, "values": means, "pack": self.pack})
-        if self._job.mailbox is None or report.task + 1 == report.tasks:
+        self._report(TaskDone(pack=self.pack, task=report.task, tasks=report.tasks, values=means))
+        if self._job.decisions is None or report.task + 1 == report.tasks:
             return ()
-        # The driver has answered before `report` returned: it handles a result before it lets a trial go on.
-        pruned: list[int] = ray.get(ray.get_actor(self._job.mailbox).take.remote(self.pack, report.task))
+        # The driver has decided before `report` returned: it handles a result before it lets a trial continue.
+        pruned = fetch(self._job.decisions, self.pack, report.task)
         return [m.position for m in report.members if self._owners[m.position] in pruned]
 
     def on_end(self, results: Mapping[int, RunResult]) -> None:
@@ -166,29 +123,14 @@ class _Reporter(Observer):
             own = [position for position, owner in enumerate(self._owners) if owner == number]
             if number not in self.ended and all(position in self._results for position in own):
                 self.ended.add(number)
-                ended.append({"number": number, "results": [plain(self._results[position]) for position in own]})
+                ended.append(EndedTrial(number=number, results=tuple(self._results[position] for position in own)))
         if ended:
             training = len(self.ended) < len(set(self._owners))
-            self._report({"attempt": self.attempt, "pack": self.pack, "ended": ended, "training": training})
+            self._report(TrialsEnded(pack=self.pack, attempt=self.attempt, ended=tuple(ended), training=training))
 
 
-def results_of(ended: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The rows of a configuration's runs, as they were before they were reported."""
-    for result in ended["results"]:
-        for name in ("started_at", "finished_at"):
-            if result["row"].get(name):
-                result["row"][name] = datetime.fromisoformat(result["row"][name])
-    return list(ended["results"])
-
-
-def plain(result: RunResult) -> dict[str, Any]:
-    """A result's rows in values that JSON holds; ``results_of`` is the way back."""
-    row = {name: v.isoformat() if isinstance(v, datetime) else v for name, v in result.row.items()}
-    return {"row": row, "tasks": result.tasks, "epochs": result.epochs, "classes": result.classes}
-
-
-def use(resources: Resources) -> None:
-    """Raises TrialError where Ray has given a GPU that PyTorch does not see."""
+def configure_torch(resources: Resources) -> None:
+    """As many threads as the trial has CPUs. Raises TrialError where Ray has given a GPU that PyTorch does not see."""
     torch.set_num_threads(max(1, int(resources.cpu)))
     if resources.gpu and not torch.cuda.is_available():
         raise TrialError(

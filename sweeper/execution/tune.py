@@ -1,4 +1,4 @@
-"""A driver's trials through Ray Tune, which places them, retries what is lost and keeps processes for reuse."""
+"""A sweep's trials through Ray Tune, which places them, retries what is lost and keeps processes for reuse."""
 
 from __future__ import annotations
 
@@ -11,28 +11,36 @@ from ray import cloudpickle, tune
 from ray.exceptions import RayActorError
 from ray.tune import Callback
 from ray.tune.experiment import Trial
+from ray.tune.search import Searcher
 
-from sweeper.execution.sweep import Driver
+from sweeper.execution.job import RESULT
+from sweeper.execution.messages import from_json
+from sweeper.execution.sweep import Sweep
+from sweeper.execution.worker import run_trial
+
+_LOOK_EVERY_S = 10
 
 
-def fit(
-    driver: Driver,
-    trainable: Callable[..., None],
+def run_trials(
+    sweep: Sweep,
+    *,
     concurrency: int,
+    retries: int,
     check_stop: Callable[[], None],
     why_waiting: Callable[[], str | None],
+    worker: Callable[..., None] = run_trial,
 ) -> None:
-    """Run trials until the driver asks for no more. ``trainable(config, job=...)`` does what the driver suggests.
+    """Run trials until the sweep has no more. ``worker(config, job=...)`` does what the sweep hands out.
 
     ``check_stop`` is called all the time, and what it raises ends the sweep; ``why_waiting`` says what trials wait for.
-    Raises UserError where the preparation could not be done.
+    Raises UserError where the set-up could not be done.
     """
-    resources = driver.space.spec.resources
+    resources = sweep.job.resources
     wants = {"cpu": resources.cpu} | ({"gpu": resources.gpu} if resources.gpu else {})
     tuner: Any = tune.Tuner(
-        tune.with_resources(tune.with_parameters(trainable, job=driver.job), wants),
+        tune.with_resources(tune.with_parameters(worker, job=sweep.job), wants),
         tune_config=tune.TuneConfig(
-            search_alg=driver,
+            search_alg=_SweepSearcher(sweep),
             num_samples=-1,
             max_concurrent_trials=concurrency,
             reuse_actors=True,
@@ -40,27 +48,56 @@ def fit(
         ),
         run_config=tune.RunConfig(
             name="tune",
-            storage_path=f"{driver.job.folder}/ray",
+            storage_path=f"{sweep.job.folder}/ray",
             verbose=0,
-            failure_config=tune.FailureConfig(max_failures=driver.space.spec.retries),
-            callbacks=[_Watch(driver, check_stop, why_waiting)],
+            failure_config=tune.FailureConfig(max_failures=retries),
+            callbacks=[_Watch(sweep, check_stop, why_waiting)],
         ),
     )
     try:
         tuner.fit()
     finally:
-        driver.store.folder.child("ray").remove()
-    if driver.refusal is not None:
-        raise driver.refusal
+        sweep.store.folder.child("ray").remove()
+    if sweep.refusal is not None:
+        raise sweep.refusal
+
+
+class _SweepSearcher(Searcher):
+    """A sweep as Ray Tune sees it."""
+
+    def __init__(self, sweep: Sweep) -> None:
+        super().__init__(metric=RESULT, mode="max")
+        self._sweep = sweep
+
+    def suggest(self, trial_id: str) -> Any:
+        found = self._sweep.next_trial(trial_id)
+        return Searcher.FINISHED if found is False else found
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        self._sweep.receive(trial_id, from_json(result[RESULT]))
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """A trial is over. Where it died for good, the callback below learns why."""
+        if result and RESULT in result and not error:
+            self.on_trial_result(trial_id, result)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the store is the truth."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: a fresh searcher is made at every start."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: the Tuner pickles its searcher to restore it one day, which we never do."""
+        return {}
 
 
 class _Watch(Callback):
     """What Ray Tune tells callbacks but not searchers: that time passes, that trials wait, why they failed."""
 
-    def __init__(self, driver: Driver, check_stop: Callable[[], None], why_waiting: Callable[[], str | None]) -> None:
-        """``check_stop`` raises when the sweep is to stop; ``why_waiting`` says what trials wait for."""
-        self._driver, self._check_stop, self._why_waiting = driver, check_stop, why_waiting
-        self._next_s, self._waited = time.monotonic() + 10, driver.status.waiting is not None
+    def __init__(self, sweep: Sweep, check_stop: Callable[[], None], why_waiting: Callable[[], str | None]) -> None:
+        self._sweep, self._check_stop, self._why_waiting = sweep, check_stop, why_waiting
+        self._next_s, self._waited = time.monotonic() + _LOOK_EVERY_S, sweep.progress.status.waiting is not None
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -69,19 +106,19 @@ class _Watch(Callback):
         self._check_stop()
         if time.monotonic() < self._next_s:
             return
-        self._next_s = time.monotonic() + 10
+        self._next_s = time.monotonic() + _LOOK_EVERY_S
         waits = any(t.status == "PENDING" for t in trials) and not any(t.status == "RUNNING" for t in trials)
         # Seen once it may be a trial's process that is being started.
         why = self._why_waiting() if waits and self._waited else None
         self._waited = waits
-        if why != self._driver.status.waiting:
-            self._driver.waits(why)
+        if why != self._sweep.progress.status.waiting:
+            self._sweep.progress.wait(why)
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self._driver.recovered(trial.trial_id, _reason(trial))
+        self._sweep.recovered(trial.trial_id, _reason(trial))
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self._driver.fail(trial.trial_id, _reason(trial))
+        self._sweep.fail(trial.trial_id, _reason(trial))
 
 
 def _reason(trial: Trial) -> str:

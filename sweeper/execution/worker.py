@@ -1,65 +1,54 @@
-"""What Ray Tune runs in the processes of a sweep: packs, and before the first one, in one of them, the preparation.
+"""What Ray Tune runs in the processes of a sweep: packs, and before the first one, in one of them, the set-up.
 
-The preparation measures packs and trains the first task that all share. It is a trial as packs are, so that it waits
-for a place, is stopped and is tried again as they are, and its process, which has imported all it needs, goes on with
+The set-up measures packs and trains the first task that all configurations share. It is a trial as packs are, so that
+it waits for a place, is stopped and is retried as they are, and its process, which has imported all it needs, trains
 the first pack.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ray import tune
 
-from sweeper.execution.packing import rehearse_packs
-from sweeper.execution.trial import Job, Report, train_pack, use
-from sweeper.search.space import Params
+from sweeper.execution.job import RESULT, Job, SetUp, pack_of_trial
+from sweeper.execution.messages import Message, PackingMeasured, PackingNotMeasured, Refused, SetUpDone, to_json
+from sweeper.execution.packing import measure_packing
+from sweeper.execution.trial import Report, configure_torch, train_pack
+from trainer.config.run_config import RunConfig
 from trainer.errors import UserError
 from trainer.training.session import train_base
 
 
-@dataclass(frozen=True)
-class Preparation:
-    """What is to be done before the first pack."""
+def run_trial(config: Mapping[str, Any], job: Job) -> None:
+    """Do what ``SetUp.as_trial`` or ``pack_as_trial`` states, and report messages."""
 
-    params: Params
-    """of the first configuration"""
-    most: int | None
-    """configurations of the largest pack to measure; None: packs are known"""
-    first_tasks: int
-    """seeds whose first task, which all configurations share, is still to be trained"""
-
-
-def work(config: Mapping[str, Any], job: Job) -> None:
-    """``config["prepare"]``: a Preparation's fields; else ``config["pack"]``: number and params of configurations."""
-
-    def report(content: dict[str, Any]) -> None:
-        tune.report({"report": json.dumps(content)})
+    def report(message: Message) -> None:
+        tune.report({RESULT: to_json(message)})
 
     try:
-        use(job.space.spec.resources)
-        if "prepare" in config:
-            _prepare(job, Preparation(**config["prepare"]), report)
+        configure_torch(job.resources)
+        set_up = SetUp.of_trial(config)
+        if set_up is None:
+            train_pack(job, pack_of_trial(config), report)
         else:
-            train_pack(job, {entry["number"]: job.space.configs(entry["params"]) for entry in config["pack"]}, report)
-    except UserError as error:  # another try would end the same: Ray Tune is not to make one
-        report({"refused": str(error)})
+            _set_up(job, set_up, report)
+    except UserError as error:  # another try would end the same: Ray Tune must not make one
+        report(Refused(reason=str(error)))
 
 
-def _prepare(job: Job, wanted: Preparation, report: Report) -> None:
-    if wanted.most is not None:
-        report(_measured(job, wanted.params, wanted.most))
-    spent_s = train_base(job.space.configs(wanted.params), job.options, job.base) if wanted.first_tasks else None
-    report({"first_task_s": spent_s})
+def _set_up(job: Job, wanted: SetUp, report: Report) -> None:
+    if wanted.largest is not None:
+        report(_measured(job, wanted.configs, wanted.largest))
+    spent_s = train_base(wanted.configs, job.options, job.first_task_checkpoint) if wanted.first_tasks else None
+    report(SetUpDone(first_task_s=spent_s))
 
 
-def _measured(job: Job, params: Params, most: int) -> dict[str, Any]:
+def _measured(job: Job, configs: Sequence[RunConfig], largest: int) -> PackingMeasured | PackingNotMeasured:
     try:
-        return {"packing": asdict(rehearse_packs(job, params, most))}
+        return PackingMeasured(packing=measure_packing(configs, job.resources, largest, job.options))
     except UserError as error:
-        return {"not_measured": str(error)}
+        return PackingNotMeasured(reason=str(error))
     except Exception as error:  # the first configuration's own: its trial meets it as well, and others may not
-        return {"not_measured": f"{type(error).__name__}: {error}"}
+        return PackingNotMeasured(reason=f"{type(error).__name__}: {error}")

@@ -1,8 +1,8 @@
-"""The best of a search against what is there: fresh seeds on validation images, then, for one of them, on test images.
+"""Compare a sweep's best with the incumbent. Retraining on fresh seeds removes selection bias.
 
-What decides has not been picked for being high: the best few of the search run again to undo the luck of having been
-the best of many, and only the one that then leads is measured on the test images, on seeds that are fresh once more.
-To choose among several on the test images would be to search on them.
+The best few of the search run again on validation images, to undo the luck of having been the best of many. Only the
+one that then leads is evaluated on the test split, on seeds that are fresh once more: choosing among several on test
+images would be searching on them.
 """
 
 from __future__ import annotations
@@ -12,32 +12,34 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from sweeper.execution.rerun import RerunError, rerun
+from sweeper.execution.given import train_given
 from sweeper.promotion.statistics import Interval, check_comparable
-from sweeper.query import open_results
-from sweeper.reporting import tables as show
-from sweeper.reporting.leaderboard import values as shown
-from sweeper.search.space import Params
+from sweeper.search.space import Params, Space, format_params
 from sweeper.store.folder import Folder
+from sweeper.store.results import open_results
 from sweeper.store.store import Store
-from sweeper.store.sweep_file import SweepFile, absolute_path
+from sweeper.store.sweep_file import absolute_path
 from trainer.config.files import load_run
 from trainer.config.run_config import RunConfig
 from trainer.data.tasks import build
-from trainer.errors import ConfigError, StoreError
+from trainer.errors import ConfigError, StoreError, UserError
+from trainer.results.rows import RunResult
 from trainer.results.spread import over_seeds
 
 VALIDATION_SEEDS, TEST_SEEDS = 1000, 2000
-"""where the fresh seeds of both steps begin, past those that sweeps use; more seeds go on with the same ones"""
+"""first of the fresh seeds of both steps, past those that sweeps use"""
 
 BASE = "the sweep's base"
 
 
+class PromotionError(UserError):
+    """A configuration did not finish on every fresh seed, so that nothing can be compared."""
+
+
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """One of the best of the search."""
+    """One of the best configurations of a search."""
 
     trial: int
     params: Params
@@ -46,141 +48,161 @@ class Candidate:
 
     @property
     def label(self) -> str:
+        """Name of the candidate in messages."""
         return f"trial {self.trial}"
 
 
 @dataclass(frozen=True)
-class Rival:
-    """What the candidate has to beat."""
+class Incumbent:
+    """The run file that a promotion would replace, or the sweep's base where there is none."""
 
     name: str
     config: RunConfig
     content: bytes | None
-    """of the run file that would be replaced; None where the rival is the sweep's base"""
+    """of the run file; None where there is none"""
+
+    @classmethod
+    def of(cls, file: Path, space: Space) -> Incumbent:
+        """The run file, on the sweep's images; the sweep's base if there is no such file. Raises ConfigError."""
+        base = space.base_on_test()
+        if not file.exists():
+            return cls(BASE, base, None)
+        config, content = load_run(file, [f"data.path={json.dumps(base.data.path)}"]).config, file.read_bytes()
+        if config.data.evaluation.split != "test":
+            raise ConfigError(
+                "an incumbent must be evaluated on the test split", file=str(file), field="data.evaluation.split"
+            )
+        return cls(str(file), config, content)
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """All that was measured, and what follows."""
+class Comparison:
+    """What was measured of the leader and of the incumbent."""
 
     query: str
+    """SQL that chose the candidates"""
     searched: int
     """configurations that the sweep has tried"""
     leader: Candidate
-    rival: Rival
+    incumbent: Incumbent
     metric: str
     seeds: tuple[int, ...]
     """of the test"""
-    mine: list[float]
-    """of the leader on test, by seed"""
-    theirs: list[float]
-    row: Mapping[str, Any]
-    """of table trials, of one of the leader's runs"""
+    leader_pct: list[float]
+    """on the test split, by seed"""
+    incumbent_pct: list[float]
+    run: RunResult
+    """one of the leader's, for its provenance"""
     threads: int
+    headers: Sequence[str]
+    table: Sequence[Sequence[str]]
+    """all that was measured, in words"""
 
     @property
     def difference(self) -> Interval:
-        return Interval.paired(self.mine, self.theirs)
+        """Leader minus incumbent, paired by seed."""
+        return Interval.paired(self.leader_pct, self.incumbent_pct)
 
 
-def measure(
-    sweep: SweepFile,
-    rival: Rival,
+def evaluate_candidates(
+    space: Space,
+    incumbent: Incumbent,
     store: Store,
     *,
     top: int,
     n: int,
+    say: Callable[[str], None],
     check_stop: Callable[[], None] = lambda: None,
-) -> Verdict:
-    """Train the ``top`` of the search and the rival on ``n`` fresh seeds each, as the head of this file says.
+) -> Comparison:
+    """Train the ``top`` of the search and the incumbent on ``n`` fresh seeds each, as this file's docstring says.
 
-    ``check_stop`` raises when it is to stop.
+    ``check_stop`` raises to stop. Raises StoreError if no trial of the search has finished, PromotionError if runs do
+    not finish here.
     """
-    metric = str(sweep.objective["metric"])
-    query, candidates, searched = _candidates(sweep, store.folder.parent, metric, top)
+    metric, resources = space.spec.objective.metric, space.spec.resources
+    query, candidates, searched = _candidates(space, store.folder.parent, top)
     for c in candidates:
-        check_comparable(sweep.config(c.params, 0, "test"), rival.config, file=rival.name, beside="the sweep")
-    fingerprint = build(absolute_path(rival.config).data, rival.config.protocol).fingerprint
+        (config,) = space.configs(c.params, [0], "test")
+        check_comparable(config, incumbent.config, file=incumbent.name, other="the sweep")
+    fingerprint = build(absolute_path(incumbent.config).data, incumbent.config.protocol).fingerprint
 
-    def say(line: str) -> None:
-        print(line, flush=True)
+    def train(groups: Mapping[str, Sequence[RunConfig]]) -> dict[str, list[RunResult]]:
+        return train_given(groups, store, resources, metric, fingerprint, say, check_stop)
 
-    seeds = _fresh_seeds(sweep, VALIDATION_SEEDS, n)
-    say(f"the best {len(candidates)} of {searched} again, on validation images: seeds {seeds[0]} to {seeds[-1]}")
-    groups = {c.label: sweep.each_seed(c.params, seeds, "validation") for c in candidates}
-    again = {
-        label: _values(rows, metric)
-        for label, rows in rerun(groups, store, sweep.resources, fingerprint, say, check_stop=check_stop).items()
-    }
-    leader = leader_of(candidates, again, maximize=sweep.maximize)
+    seeds = _fresh_seeds(space, VALIDATION_SEEDS, n)
+    say(f"retraining the top {len(candidates)} of {searched} on fresh seeds {seeds[0]}-{seeds[-1]} (validation split)")
+    validated = train({c.label: space.configs(c.params, seeds) for c in candidates})
+    again = {label: _values(results, metric) for label, results in validated.items()}
+    leader = leader_of(candidates, again, maximize=space.maximize)
 
-    seeds = _fresh_seeds(sweep, TEST_SEEDS, n)
-    base = sweep.config({}, 0, "test")
-    say(f"{leader.label} leads; all training images, test images: seeds {seeds[0]} to {seeds[-1]}")
+    seeds = _fresh_seeds(space, TEST_SEEDS, n)
+    say(f"{leader.label} leads; evaluating it on the test split, all training images, seeds {seeds[0]}-{seeds[-1]}")
     groups = {
-        leader.label: sweep.each_seed(leader.params, seeds, "test"),
-        rival.name: [rival.config.model_copy(update={"seed": seed}) for seed in seeds],
-        BASE: [base.model_copy(update={"seed": seed}) for seed in seeds],
+        leader.label: space.configs(leader.params, seeds, "test"),
+        incumbent.name: [incumbent.config.model_copy(update={"seed": seed}) for seed in seeds],
+        BASE: [space.base_on_test().model_copy(update={"seed": seed}) for seed in seeds],
     }
-    rows = rerun(groups, store, sweep.resources, fingerprint, say, check_stop=check_stop)
-    tested = {label: _values(found, metric) for label, found in rows.items()}
-    for label in (leader.label, rival.name):
+    results = train(groups)
+    tested = {label: _values(found, metric) for label, found in results.items()}
+    for label in (leader.label, incumbent.name):
         if tested[label] is None:
-            raise RerunError(f"{label} did not finish on every seed of the test: there is nothing to compare")
-    mine, theirs = tested[leader.label] or [], tested[rival.name] or []
-    show.print_table(*_table(candidates, leader, again, tested, n))
-    threads = max(1, int(sweep.resources.cpu))
-    return Verdict(query, searched, leader, rival, metric, seeds, mine, theirs, rows[leader.label][0], threads)
+            raise PromotionError(f"{label} did not finish on every seed of the test: {_reason(results[label])}")
+    headers, table = _table(candidates, leader, again, tested, n)
+    return Comparison(
+        query=query,
+        searched=searched,
+        leader=leader,
+        incumbent=incumbent,
+        metric=metric,
+        seeds=seeds,
+        leader_pct=tested[leader.label] or [],
+        incumbent_pct=tested[incumbent.name] or [],
+        run=results[leader.label][0],
+        threads=max(1, int(resources.cpu)),
+        headers=headers,
+        table=table,
+    )
 
 
-def _candidates(sweep: SweepFile, results: Folder, metric: str, top: int) -> tuple[str, list[Candidate], int]:
+def _candidates(space: Space, results: Folder, top: int) -> tuple[str, list[Candidate], int]:
     """The query that picks them, the best of the search, and how many were searched."""
-    order = "DESC" if sweep.maximize else "ASC"
+    metric, order = space.spec.objective.metric, "DESC" if space.maximize else "ASC"
     query = (
-        f"SELECT trial, params_json, {metric} AS value FROM seeds WHERE sweep = '{sweep.name}' AND "
+        f"SELECT trial, params_json, {metric} AS value FROM seeds WHERE sweep = $sweep AND "
         f"status = 'finished' AND {metric} IS NOT NULL "
         "QUALIFY row_number() OVER (PARTITION BY config_id ORDER BY trial) = 1 "
         f"ORDER BY value {order}, trial LIMIT {top}"
     )
-    stored = open_results(results, sweep.name)
-    rows = stored.sql(query).arrow().to_pylist()
+    stored = open_results(results, space.name)
+    rows = stored.sql(query, sweep=space.name).rows()
     candidates = [Candidate(r["trial"], json.loads(r["params_json"]), r["value"]) for r in rows]
     if not candidates:
-        raise StoreError(f"{results}/{sweep.name}: no configuration has finished: nothing to promote")
-    (count,) = stored.sql("SELECT count(*) AS n FROM seeds").arrow()["n"].to_pylist()
-    return query, candidates, count
+        raise StoreError(f"{results}/{space.name}: nothing to promote: no configuration has finished")
+    (counted,) = stored.sql("SELECT count(*) AS n FROM seeds").rows()
+    return query, candidates, counted["n"]
 
 
 def leader_of(candidates: Sequence[Candidate], again: Mapping[str, list[float] | None], *, maximize: bool) -> Candidate:
-    """The best on fresh seeds, of those that finished on all of them."""
+    """The best on fresh seeds, of those that finished on all of them. Raises PromotionError if none did."""
     means = {c: statistics.fmean(values) for c in candidates if (values := again[c.label]) is not None}
     if not means:
-        raise RerunError("none of the candidates finished on every fresh seed: nothing to promote")
+        raise PromotionError("nothing to promote: no candidate finished on every fresh seed")
     return (max if maximize else min)(means, key=lambda c: means[c])
 
 
-def rival_of(file: Path, sweep: SweepFile) -> Rival:
-    """The run file that would be replaced, on the sweep's images; the sweep's base if there is none yet."""
-    base = sweep.config({}, 0, "test")
-    if not file.exists():
-        return Rival(BASE, base, None)
-    config, content = load_run(file, [f"data.path={json.dumps(base.data.path)}"]).config, file.read_bytes()
-    if config.data.evaluation.split != "test":
-        raise ConfigError(
-            "a run file to compare with is measured on test", file=str(file), field="data.evaluation.split"
-        )
-    return Rival(str(file), config, content)
-
-
-def _fresh_seeds(sweep: SweepFile, first: int, n: int) -> tuple[int, ...]:
-    first += max(0, max(sweep.seeds) + 1 - VALIDATION_SEEDS)
+def _fresh_seeds(space: Space, first: int, n: int) -> tuple[int, ...]:
+    first += max(0, max(space.spec.seeds) + 1 - VALIDATION_SEEDS)
     return tuple(range(first, first + n))
 
 
-def _values(rows: Sequence[Mapping[str, Any]], metric: str) -> list[float] | None:
+def _values(results: Sequence[RunResult], metric: str) -> list[float] | None:
     """The metric by seed; None unless all of them finished."""
-    values = [row[metric] for row in rows if row["status"] == "finished" and row[metric] is not None]
-    return values if len(values) == len(rows) else None
+    values = [getattr(r, metric) for r in results if r.status == "finished" and getattr(r, metric) is not None]
+    return values if len(values) == len(results) else None
+
+
+def _reason(results: Sequence[RunResult]) -> str:
+    return next((r.error for r in results if r.error), "no reason given")
 
 
 def _table(
@@ -195,10 +217,10 @@ def _table(
     rows = [
         [
             c.label,
-            shown(c.params),
+            format_params(c.params),
             f"{c.searched_pct:.2f}",
-            _spread(again[c.label]),
-            _spread(tested[c.label]) if c is leader else "",
+            _in_words(again[c.label]),
+            _in_words(tested[c.label]) if c is leader else "",
             "",
         ]
         for c in candidates
@@ -207,9 +229,9 @@ def _table(
     for label, theirs in tested.items():
         if label != leader.label:
             gap = str(Interval.paired(mine, theirs)) if mine and theirs else ""
-            rows.append([label, "", "", "", _spread(theirs), gap])
+            rows.append([label, "", "", "", _in_words(theirs), gap])
     return headers, rows
 
 
-def _spread(values: Sequence[float] | None) -> str:
+def _in_words(values: Sequence[float] | None) -> str:
     return "not finished" if values is None else over_seeds(values)

@@ -45,26 +45,27 @@ class Decision:
     reason: str
 
 
-def decide(difference: Interval, *, maximize: bool, rival: str) -> Decision:
-    """Whether a paired difference, candidate minus rival, is evidence that the candidate is better."""
+def decide(difference: Interval, *, maximize: bool, incumbent: str) -> Decision:
+    """Whether a paired difference, candidate minus incumbent, is evidence that the candidate is better."""
     sign = 1 if maximize else -1
     if min(sign * difference.low, sign * difference.high) > 0:
-        return Decision(True, f"better than {rival} by {difference}")
+        return Decision(True, f"better than {incumbent} by {difference}")
     if sign * difference.mean < 0:
-        return Decision(False, f"not better than {rival}: difference {difference}")
-    return Decision(False, f"not enough evidence: the difference to {rival}, {difference}, may as well be none")
+        return Decision(False, f"not better than {incumbent}: the difference is {difference}")
+    reason = f"not significant: the difference to {incumbent} is {difference}; the 95 % interval includes 0"
+    return Decision(False, reason)
 
 
-def check_comparable(first: RunConfig, second: RunConfig, *, file: str, beside: str) -> None:
+def check_comparable(first: RunConfig, second: RunConfig, *, file: str, other: str) -> None:
     """Raises ConfigError, on ``file`` of the second, where the two do not learn the same classes of the same images.
 
-    ``beside``: what the first is called.
+    ``other``: name of the first in the message.
     """
     ours, theirs = _benchmark(first), _benchmark(second)
     for field, value in ours.items():
         if theirs[field] != value:
             raise ConfigError(
-                f"is {theirs[field]}, and {value} in {beside}: accuracies on other tasks do not compare",
+                f"is {theirs[field]}, and {value} in {other}: results on different benchmarks are not comparable",
                 file=file,
                 field=field,
             )

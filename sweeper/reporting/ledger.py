@@ -1,10 +1,10 @@
-"""What a sweep has cost and what it was spared, in device seconds, from its stored rows."""
+"""The cost of a sweep and what it saved, in device seconds."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sweeper.query import Results
+from sweeper.store.results import Results
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,9 @@ class Ledger:
 
     @classmethod
     def of(cls, results: Results, sweep: str) -> Ledger:
-        """Of one sweep of ``results``."""
-        query = f"SELECT spent_s, sharing_s, pruning_s, packing_s, store_s FROM ledger WHERE sweep = '{sweep}'"
-        (row,) = results.sql(query).arrow().to_pylist()
+        """The row of one sweep."""
+        query = "SELECT spent_s, sharing_s, pruning_s, packing_s, store_s FROM ledger WHERE sweep = $sweep"
+        (row,) = results.sql(query, sweep=sweep).rows()
         return cls(**row)
 
     def __str__(self) -> str:

@@ -20,37 +20,41 @@ _DESIGNS = frozenset({"QMCSampler", "GridSampler", "BruteForceSampler"})
 """their seed fixes one design that all trials are points of: it must be the same in every ask"""
 
 
-class Search(Section):
-    sampler: str = Field("TPESampler", description="any of Optuna's samplers by name")
-    seed: int = Field(0, ge=0)
-    options: dict[str, Any] = Field({}, description="of the sampler")
+class SamplerConfig(Section):
+    """How the next configuration is suggested."""
+
+    sampler: str = Field("TPESampler", description="name of any sampler of Optuna")
+    seed: int = Field(0, ge=0, description="seed of the sampler")
+    options: dict[str, Any] = Field({}, description="keyword arguments of the sampler")
 
 
-class Pruning(Section):
-    pruner: str = Field("SuccessiveHalvingPruner", description="any of Optuna's pruners by name; its steps are tasks")
-    options: dict[str, Any] = Field({}, description="of the pruner")
+class PrunerConfig(Section):
+    """How configurations that do badly are stopped early."""
+
+    pruner: str = Field("SuccessiveHalvingPruner", description="name of any pruner of Optuna; its steps are tasks")
+    options: dict[str, Any] = Field({}, description="keyword arguments of the pruner")
 
 
 _ENDING = frozenset({"GridSampler", "BruteForceSampler"})
 """they stop an `optimize` loop when nothing is left, which we do not have"""
 
 _READERS = frozenset({"TPESampler", "RandomSampler"})
-"""they read what was told and keep no notes of their own: in a replay they need not be asked, which is slow"""
+"""they read what was told and keep no state: while a study is restored they need not be asked, which is slow"""
 
 
-def note_past(search: Search, study: optuna.Study, number: int) -> None:
-    """Let the sampler note a trial that is replayed: one with known values is not asked of it."""
+def note_past(search: SamplerConfig, study: optuna.Study, number: int) -> None:
+    """Let the sampler update its state for a restored trial, whose known values it is not asked for."""
     if search.sampler not in _READERS:
         trial = study.get_trials(deepcopy=False)[number]
         asked = sampler(search, number)
         asked.sample_relative(study, trial, asked.infer_relative_search_space(study, trial))
 
 
-def sampler(search: Search, number: int) -> BaseSampler:
-    """The sampler for one ask.
+def sampler(search: SamplerConfig, number: int) -> BaseSampler:
+    """The sampler that suggests one trial.
 
-    A fresh one each time, seeded by the trial's number: what is asked depends on the study alone, so that a
-    sweep that was killed asks for what it would have asked for.
+    A fresh one each time, seeded by the trial's number: a suggestion depends on the study alone, so that a sweep that
+    was killed suggests what it would have suggested.
     """
     cls = getattr(optuna.samplers, search.sampler)
     options = dict(search.options)
@@ -62,19 +66,20 @@ def sampler(search: Search, number: int) -> BaseSampler:
     return made
 
 
-def for_telling(search: Search, number: int) -> BaseSampler:
-    """The sampler to hear of an ended trial: samplers that end with their design would stop the study themselves."""
+def for_telling(search: SamplerConfig, number: int) -> BaseSampler:
+    """The sampler that is told of an ended trial: those that end with their design would stop the study themselves."""
     return optuna.samplers.RandomSampler(0) if search.sampler in _ENDING else sampler(search, number)
 
 
-def pruner(pruning: Pruning) -> BasePruner:
+def pruner(pruning: PrunerConfig) -> BasePruner:
+    """The pruner of a study."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         made: BasePruner = getattr(optuna.pruners, pruning.pruner)(**pruning.options)
     return made
 
 
-def check(search: Search, pruning: Pruning | None, trials: int, file: str) -> None:
+def check(search: SamplerConfig, pruning: PrunerConfig | None, trials: int, file: str) -> None:
     """Raises ConfigError if Optuna has no such sampler or pruner, or it does not take the options or the trials."""
     _check_name("search.sampler", search.sampler, _names(optuna.samplers, BaseSampler), file)
     try:
@@ -84,12 +89,12 @@ def check(search: Search, pruning: Pruning | None, trials: int, file: str) -> No
     grid = search.options.get("search_space")
     if isinstance(grid, dict) and trials > math.prod(len(values) for values in grid.values()):
         points = math.prod(len(values) for values in grid.values())
-        raise ConfigError(f"{trials} are more than the grid has", file=file, field="trials", allowed=f"up to {points}")
+        raise ConfigError(f"the grid has only {points} points", file=file, field="trials", allowed=f"up to {points}")
     if pruning is not None:
         check_pruning(pruning, file)
 
 
-def check_pruning(pruning: Pruning, file: str) -> None:
+def check_pruning(pruning: PrunerConfig, file: str) -> None:
     """Raises ConfigError if Optuna has no such pruner, or it does not take the options."""
     _check_name("pruning.pruner", pruning.pruner, _names(optuna.pruners, BasePruner), file)
     try:

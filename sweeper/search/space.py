@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast
 
@@ -10,12 +10,12 @@ from optuna.trial import Trial
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from sweeper.search import samplers
-from sweeper.search.samplers import Pruning, Search
+from sweeper.search.samplers import PrunerConfig, SamplerConfig
 from trainer.config.explain import explain
 from trainer.config.files import load_run, load_yaml, parse_run, parse_set, set_field
 from trainer.config.run_config import RunConfig, Section
 from trainer.errors import ConfigError, nearest, shown
-from trainer.results.columns import SUMMARY, TASKS
+from trainer.results.columns import metrics
 
 Params = dict[str, Any]
 """values of the dimensions that are active, by dotted field name"""
@@ -25,11 +25,11 @@ as_tuple = BeforeValidator(lambda value: tuple(value) if isinstance(value, list)
 
 class Dimension(Section):
     when: dict[str, Value | Annotated[tuple[Value, ...], as_tuple]] = Field(
-        {}, description="only where these earlier dimensions have this value, or one of these"
+        {}, description="search this dimension only where these earlier ones have this value, or one of these"
     )
 
     def active(self, params: Mapping[str, Any]) -> bool:
-        """Whether the dimension is searched beside these values of the earlier ones."""
+        """Whether the dimension is searched, given the values of the earlier ones."""
         return all(
             name in params and params[name] in (allowed if isinstance(allowed, tuple) else (allowed,))
             for name, allowed in self.when.items()
@@ -89,14 +89,14 @@ AnyDimension = Annotated[FloatDimension | IntDimension | CategoricalDimension, F
 
 
 class Objective(Section):
-    metric: str = Field("acc_task_mean_pct", description="a number of table tasks")
+    metric: str = Field("acc_task_mean_pct", description="a percentage of the table tasks")
     split: Literal["validation"] = Field("validation", description="a search never sees the test images")
     per_class: int = Field(25, ge=1, description="validation images a class, taken before the tail is cut")
     direction: Literal["maximize", "minimize"] = "maximize"
 
 
 class Resources(Section):
-    """Of one Ray trial, which trains a pack of configurations with all their seeds."""
+    """What one Ray trial occupies, which trains a pack of configurations with all their seeds."""
 
     cpu: float = Field(1, gt=0)
     gpu: float = Field(0, ge=0)
@@ -114,26 +114,26 @@ class Resources(Section):
 
 
 class Budget(Section):
-    device_hours: float | None = Field(None, gt=0, description="of all trials together; then no more are started")
-    wall_hours: float | None = Field(None, gt=0, description="of this launch; then no more are started")
+    device_hours: float | None = Field(None, gt=0, description="limit for all trials; after it no more are started")
+    wall_hours: float | None = Field(None, gt=0, description="limit for this launch; after it no more are started")
 
 
 class SearchSpace(Section):
     """What a search-space file holds."""
 
-    base: str = Field(description="run file, beside this file or from the working directory")
-    set: dict[str, Any] = Field({}, description="fields of the base that are to be other")
-    vary: dict[str, AnyDimension] = Field(min_length=1, description="what is searched, by field of the run file")
+    base: str = Field(description="run file, relative to this file or to the working directory")
+    set: dict[str, Any] = Field({}, description="overrides applied to the base run file")
+    vary: dict[str, AnyDimension] = Field(min_length=1, description="dimensions to search, by field of the run file")
     first: Annotated[tuple[dict[str, Value], ...], as_tuple] = Field((), description="points to try first")
-    seeds: Annotated[tuple[int, ...], as_tuple] = Field((0,), min_length=1, description="of every configuration")
+    seeds: Annotated[tuple[int, ...], as_tuple] = Field((0,), min_length=1, description="seeds of every configuration")
     objective: Objective = Objective()
-    search: Search = Search()
-    pruning: Pruning | None = Field(None, description="absent: every configuration is trained to its end")
-    trials: int = Field(ge=1, le=1_000_000, description="configurations in all, not more of them")
+    search: SamplerConfig = SamplerConfig()
+    pruning: PrunerConfig | None = Field(None, description="absent: every configuration is trained to its end")
+    trials: int = Field(ge=1, le=1_000_000, description="total number of configurations, finished ones included")
     concurrency: int | None = Field(None, ge=1, description="Ray trials at a time; absent: what fits")
     resources: Resources = Resources()
     budget: Budget = Budget()
-    retries: int = Field(2, ge=0, description="of a trial that crashes, each from its last finished task")
+    retries: int = Field(2, ge=0, description="how often a crashed trial is retried, from its last completed task")
     results: str | None = Field(None, description="folder or URI; absent: $CIL_RESULTS, or ./results")
     name: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="absent: the file's name")
 
@@ -147,21 +147,39 @@ class SearchSpace(Section):
 class Space:
     """A checked search space, with its base configuration."""
 
-    def __init__(self, file: str, search: SearchSpace, base: RunConfig) -> None:
-        self.file, self.spec, self.base = file, search, base
+    def __init__(self, file: str, spec: SearchSpace, base: RunConfig) -> None:
+        self.file, self.spec, self.base = file, spec, base
 
     @property
     def name(self) -> str:
+        """Name of the sweep: the file's own, unless it states another."""
         return self.spec.name or Path(self.file).stem
 
-    def configs(self, params: Mapping[str, Any]) -> list[RunConfig]:
-        """One configuration with each of the seeds, measured on validation images. Raises ConfigError."""
+    @property
+    def maximize(self) -> bool:
+        """Whether more of the objective is better."""
+        return self.spec.objective.direction == "maximize"
+
+    def configs(
+        self, params: Mapping[str, Any], seeds: Sequence[int] | None = None, split: str = "validation"
+    ) -> list[RunConfig]:
+        """The base with these parameters, one configuration for each of the seeds (default: the search's).
+
+        ``split``: images that it is measured on. Raises ConfigError.
+        """
         content = self.base.as_dict()
-        objective = self.spec.objective
-        content["data"]["evaluation"] |= {"split": objective.split, "per_class": objective.per_class}
+        content["data"]["evaluation"]["split"] = split
+        if split == self.spec.objective.split:
+            content["data"]["evaluation"]["per_class"] = self.spec.objective.per_class
         for name, value in params.items():
             set_field(content, name, value)
-        return [parse_run({**content, "seed": seed}, file=self.file) for seed in self.spec.seeds]
+        seeds = self.spec.seeds if seeds is None else seeds
+        return [parse_run({**content, "seed": seed}, file=self.file) for seed in seeds]
+
+    def base_on_test(self) -> RunConfig:
+        """The base itself, evaluated on the test split."""
+        (config,) = self.configs({}, [0], "test")
+        return config
 
     def shares_first_task(self) -> bool:
         """Whether every configuration trains the same first task."""
@@ -169,12 +187,29 @@ class Space:
         return set(self.spec.vary) <= later
 
     def identity(self) -> dict[str, Any]:
-        """What decides which trials there are and what they give: a sweep goes on only with this unchanged."""
+        """What decides which trials there are and what they give: a sweep resumes only with this unchanged."""
         free = {"base", "set", "trials", "concurrency", "resources", "budget", "retries", "results", "name"}
         spec = self.spec.model_dump(mode="json", exclude=free)
         base = self.base.as_dict()
         base["data"].pop("path")
         return {**spec, "base": base}
+
+
+def format_params(params: Params) -> str:
+    """``alpha 0.5, lambda 0.1``: short enough for a line."""
+    names = short_names(params)
+    return ", ".join(f"{names[field]} {format_value(value)}" for field, value in params.items())
+
+
+def short_names(fields: Iterable[str]) -> dict[str, str]:
+    """The last part of each dotted field; the whole where two have the same (``optim.lr``, ``stage2.lr``)."""
+    last = {field: field.rpartition(".")[2] for field in fields}
+    return {field: field if list(last.values()).count(name) > 1 else name for field, name in last.items()}
+
+
+def format_value(value: Any) -> str:
+    """A number to four digits; nothing for None."""
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def load_space(path: str | Path, sets: tuple[str, ...] = ()) -> Space:
@@ -219,11 +254,10 @@ def _yaml(value: Any) -> str:
 
 
 def _check_metric(spec: SearchSpace, file: str) -> None:
-    in_summary = {column.name for column in SUMMARY}
-    known = [c.name for c in TASKS if c.name in in_summary and c.name.endswith("_pct")]
+    known = metrics()
     if spec.objective.metric not in known:
         raise ConfigError(
-            f"no table has {spec.objective.metric!r}",
+            f"unknown metric {spec.objective.metric!r}",
             file=file,
             field="objective.metric",
             allowed=", ".join(known),
@@ -239,7 +273,7 @@ def _check_dimensions(space: Space) -> None:
         for parent in dimension.when:
             if parent not in earlier:
                 raise ConfigError(
-                    f"{parent!r} is no dimension before this one",
+                    f"{parent!r} is not a dimension defined earlier",
                     file=space.file,
                     field=f"vary.{name}.when",
                     allowed=", ".join(earlier) or "none",
@@ -259,7 +293,7 @@ def _check_dimensions(space: Space) -> None:
 def _check_field(space: Space, name: str) -> None:
     if name == "seed" or name.startswith("data.evaluation"):
         instead = "seeds" if name == "seed" else "objective"
-        raise ConfigError(f"is no dimension: give {instead}", file=space.file, field=f"vary.{name}")
+        raise ConfigError(f"cannot be searched; use `{instead}`", file=space.file, field=f"vary.{name}")
     known = _leaves(space.base.as_dict())
     if name not in known:
         section, _, last = name.rpartition(".")
@@ -289,7 +323,7 @@ def _check_first(space: Space) -> None:
             if name not in space.spec.vary:
                 known = list(space.spec.vary)
                 raise ConfigError(
-                    f"{name!r} is no dimension",
+                    f"{name!r} is not a dimension",
                     file=space.file,
                     field=where,
                     allowed=", ".join(known),
@@ -323,4 +357,4 @@ def _check_range(dimension: FloatDimension | IntDimension) -> None:
     if dimension.log and dimension.low <= 0:
         raise ValueError(f"low {dimension.low:g} must be above 0 on a log scale")
     if dimension.log and dimension.step not in (None, 1):
-        raise ValueError("log and step do not go together")
+        raise ValueError("log and step are mutually exclusive")

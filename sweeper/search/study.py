@@ -1,41 +1,71 @@
-"""The Optuna study of a sweep: ask and tell, rebuilt from the stored rows at every start."""
+"""The Optuna study of a sweep: ask and tell, restored from stored trials at every start."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 
 import optuna
 from optuna.trial import Trial, TrialState
 
 from sweeper.search import samplers
-from sweeper.search.space import Params, Space
+from sweeper.search.space import Params, Space, format_params
+from trainer.config.run_config import RunConfig
+from trainer.results.rows import RunResult
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A configuration that the search wants tried."""
+class Suggestion:
+    """A configuration to train: a trial of a study, or one that was given."""
 
     number: int
     params: Params
+    configs: Sequence[RunConfig]
+    """one a seed"""
+    label: str = ""
+    """name of a given configuration"""
+
+    def __str__(self) -> str:
+        return self.label or format_params(self.params)
 
 
 @dataclass(frozen=True)
-class Past:
-    """A configuration as the store holds it."""
+class Outcome:
+    """What a configuration came to over its seeds."""
 
-    number: int
-    params: Params
-    value: float | None
-    """objective, mean over seeds; None where it failed or diverged"""
     status: str
-    """finished, pruned, diverged or failed"""
+    """the worst of its runs: failed, diverged, pruned or finished"""
+    value: float | None
+    """the objective's metric, mean over seeds; None unless all finished"""
+    results: Sequence[RunResult] = ()
+
+    @classmethod
+    def of(cls, results: Sequence[RunResult], metric: str) -> Outcome:
+        """The outcome of these runs."""
+        return cls.over([(r.status, getattr(r, metric)) for r in results], results)
+
+    @classmethod
+    def over(cls, runs: Sequence[tuple[str, float | None]], results: Sequence[RunResult] = ()) -> Outcome:
+        """The outcome of runs given as status and metric."""
+        states = {status for status, _ in runs}
+        status = next((s for s in ("failed", "diverged", "pruned") if s in states), "finished")
+        values = [value for _, value in runs if value is not None and math.isfinite(value)]
+        return cls(status, fmean(values) if len(values) == len(runs) and status == "finished" else None, results)
+
+
+@dataclass(frozen=True)
+class StoredTrial:
+    """A trial as the store holds it."""
+
+    params: Params
+    outcome: Outcome
     steps: Mapping[int, float] = field(default_factory=dict)
     """objective after each task, mean over seeds"""
 
 
-class Search:
+class Study:
     """Asks and tells of one sweep, by trial number."""
 
     def __init__(self, space: Space) -> None:
@@ -44,59 +74,55 @@ class Search:
         self.space = space
         self._prunes = spec.pruning is not None
         self._study = optuna.create_study(
+            study_name=space.name,  # Hyperband assigns trials to brackets by it
             direction=spec.objective.direction,
             pruner=samplers.pruner(spec.pruning) if spec.pruning else optuna.pruners.NopPruner(),
         )
         # Kept here, as the study copies all its trials for every question about them.
-        self._asked = 0
+        self._suggested = 0
         self._best: tuple[int, Params, float] | None = None
         self._live: dict[int, Trial] = {}
-        self._waiting: list[Asked] = []
+        self._waiting: list[Suggestion] = []
 
-    def replay(self, asked: Sequence[Asked], past: Iterable[Past]) -> None:
-        """Bring the study to where the stored rows say it was.
+    def restore(self, stored: Mapping[int, StoredTrial], suggested: Mapping[int, Params]) -> None:
+        """Bring the study to where it was, from stored trials and from those that were suggested and have not ended.
 
-        Every configuration is asked and told again, in order: pruners and some samplers keep notes on trials that
-        only arise so. Those that have not ended are waiting to be tried, under their own number.
+        Every trial is asked and told again, in the order of numbers: pruners and some samplers keep state that only
+        arises so. Trials that have not ended wait to be asked for, under their own number; a number of which nothing
+        is known any more is suggested anew.
         """
-        spec = self.space.spec
-        ended = {p.number: p for p in past}
-        for known in sorted(asked, key=lambda a: a.number):
-            self._study.enqueue_trial(known.params)
-            trial = self._study.ask()
-            self._asked += 1
-            samplers.note_past(spec.search, self._study, known.number)
-            self._live[known.number] = trial
-            params = self._suggest(trial)
-            found = ended.get(known.number)
-            if found is None:
-                self._waiting.append(Asked(known.number, params))
+        for number in range(max([*stored, *suggested], default=-1) + 1):
+            params = stored[number].params if number in stored else suggested.get(number)
+            if params is None:
+                self._waiting.append(self._suggest(number))
                 continue
-            for task, value in sorted(found.steps.items()):
-                self.report(known.number, task, value)
-            self.tell(known.number, found.status, found.value)
+            self._study.enqueue_trial(params)
+            trial = self._study.ask()
+            self._suggested += 1
+            samplers.note_past(self.space.spec.search, self._study, number)
+            self._live[number] = trial
+            known = self._params(trial)
+            if number not in stored:
+                self._waiting.append(self._suggestion(number, known))
+                continue
+            for task, value in sorted(stored[number].steps.items()):
+                self.report(number, task, value)
+            self.tell(number, stored[number].outcome)
 
-    def peek(self) -> Asked | None:
+    def peek(self) -> Suggestion | None:
         """What ``ask`` will return next."""
         found = self.ask()
         if found is not None:
             self._waiting.insert(0, found)
         return found
 
-    def ask(self) -> Asked | None:
-        """The next configuration; None when all have been asked."""
-        if self._waiting:
-            return self._waiting.pop(0)
-        number, spec = self._asked, self.space.spec
-        if number >= spec.trials:
-            return None
-        if number < len(spec.first):
-            self._study.enqueue_trial(dict(spec.first[number]))
-        self._study.sampler = samplers.sampler(spec.search, number)
-        trial = self._study.ask()
-        self._asked += 1
-        self._live[number] = trial
-        return Asked(number, self._suggest(trial))
+    def ask(self) -> Suggestion | None:
+        """The next configuration; None when all have been suggested."""
+        while self._waiting:
+            waiting = self._waiting.pop(0)
+            if waiting.number < self.space.spec.trials:
+                return waiting
+        return self._suggest(self._suggested) if self._suggested < self.space.spec.trials else None
 
     def report(self, number: int, task: int, value: float) -> bool:
         """Note the objective after a task. Returns whether to prune the configuration."""
@@ -106,28 +132,41 @@ class Search:
         trial.report(value, task + 1)
         return self._prunes and trial.should_prune()
 
-    def tell(self, number: int, status: str, value: float | None) -> None:
-        """A configuration has ended."""
+    def tell(self, number: int, outcome: Outcome) -> None:
+        """Note that a configuration has ended."""
         trial = self._live.pop(number)
         self._study.sampler = samplers.for_telling(self.space.spec.search, number)
-        if status == "finished" and value is not None and math.isfinite(value):
-            self._study.tell(trial, value)
-            if self._best is None or self._order(number, value) < self._order(self._best[0], self._best[2]):
-                self._best = number, dict(trial.params), value
-        elif status == "pruned":
+        if outcome.value is not None:
+            self._study.tell(trial, outcome.value)
+            if self._best is None or self._order(number, outcome.value) < self._order(self._best[0], self._best[2]):
+                self._best = number, dict(trial.params), outcome.value
+        elif outcome.status == "pruned":
             self._study.tell(trial, state=TrialState.PRUNED)
         else:
             self._study.tell(trial, state=TrialState.FAIL)
 
     def best(self) -> tuple[int, Params, float] | None:
-        """Number, values and objective of the best finished configuration; of equal ones, the first asked."""
+        """Number, parameters and objective of the best finished configuration; of equal ones, the first."""
         return self._best
 
     def _order(self, number: int, value: float) -> tuple[float, int]:
         """What the best has the least of."""
         return (value if self.space.spec.objective.direction == "minimize" else -value), number
 
-    def _suggest(self, trial: Trial) -> Params:
+    def _suggest(self, number: int) -> Suggestion:
+        spec = self.space.spec
+        if number < len(spec.first):
+            self._study.enqueue_trial(dict(spec.first[number]))
+        self._study.sampler = samplers.sampler(spec.search, number)
+        trial = self._study.ask()
+        self._suggested += 1
+        self._live[number] = trial
+        return self._suggestion(number, self._params(trial))
+
+    def _suggestion(self, number: int, params: Params) -> Suggestion:
+        return Suggestion(number, params, self.space.configs(params))
+
+    def _params(self, trial: Trial) -> Params:
         params: Params = {}
         for name, dimension in self.space.spec.vary.items():
             if dimension.active(params):

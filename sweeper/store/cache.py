@@ -1,26 +1,43 @@
-"""Runs that are finished already, in whatever sweep, found by their ids."""
+"""Runs that are finished already, in whatever sweep of a results folder, found by their ids."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Collection
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import pyarrow.compute as pc
-import pyarrow.dataset as ds
+import pyarrow as pa
 
 from sweeper.store import schema
 from sweeper.store.folder import Folder
-from sweeper.store.reader import DETAILS, Damage, Latest, snapshot
-from sweeper.store.rows import Rows
-from sweeper.store.store import part_of, sweeps
+from sweeper.store.segments import Damage, Segments
+from sweeper.store.store import outdated, sweeps
+from trainer.results.parquet import arrow_schema
+from trainer.results.rows import RunResult
 
 
-class Finished:
+@dataclass(frozen=True)
+class CachedRun:
+    """A finished run, and where it is stored."""
+
+    sweep: str
+    trial: int
+    result: RunResult
+
+
+@dataclass
+class _Seen:
+    """What is known of a sweep's files."""
+
+    files: set[str] = field(default_factory=set)
+    trials: set[int] = field(default_factory=set)
+
+
+class RunCache:
     """The finished runs of a results folder.
 
-    Their ids are kept, and each time only what is new is read: an answer takes as long with one run as with a million.
+    Their ids are kept, and each time only new files are read: an answer takes as long with one run as with a million.
     """
 
     def __init__(
@@ -30,71 +47,49 @@ class Finished:
         own: str | None = None,
         look_every_s: float = 0.0,
     ) -> None:
-        """``data_fingerprint``: of the images, if only runs on those are wanted. ``own`` names a sweep that is looked
-        at each time; the others are every ``look_every_s`` seconds.
+        """``data_fingerprint`` of the images, if only runs on those are wanted; ``own``: a sweep that is looked at each
+        time, while the others are looked at every ``look_every_s`` seconds.
         """
         self._root, self._own, self._look_every_s = Folder.at(results), own, look_every_s
-        self._counts = pc.field("status") == "finished"
-        if data_fingerprint is not None:
-            self._counts &= pc.field("data_fingerprint") == data_fingerprint
-        self._damage = Damage()
-        self._trials: dict[str, Latest] = {}
+        self._fingerprint, self._damage = data_fingerprint, Damage()
+        self._seen: dict[str, _Seen] = {}
         self._where: dict[str, tuple[str, int]] = {}
-        """sweep and trial, by run id"""
         self._next_look_s = time.monotonic()
 
-    def find(self, run_ids: Collection[str]) -> dict[str, dict[str, Any]]:
-        """Those of these runs that are finished, by run id.
-
-        Each is as ``Store.finish_trial`` takes it, ``row``, ``tasks``, ``epochs``, ``classes``, and says in ``sweep``
-        and ``trial`` where it is from.
-        """
+    def find(self, run_ids: Collection[str]) -> dict[str, CachedRun]:
+        """Those of these runs that are finished, by run id."""
         self._look()
-        there: dict[str, dict[str, int]] = {}
+        found: dict[str, CachedRun] = {}
         for run_id in run_ids:
-            if run_id in self._where:
-                sweep, trial = self._where[run_id]
-                there.setdefault(sweep, {})[run_id] = trial
-        found: dict[str, dict[str, Any]] = {}
-        for sweep, runs in there.items():
-            found |= self._read(sweep, runs)
+            sweep, trial = self._where.get(run_id, (None, None))
+            if sweep is None or trial is None:
+                continue
+            segments = Segments(self._root.child(sweep), self._damage)
+            for table in segments.tables(arrow_schema(schema.file_columns()), only=[trial]):
+                for row in table.filter(pa.compute.equal(table["run_id"], run_id)).to_pylist(maps_as_pydicts="strict"):
+                    found[run_id] = CachedRun(sweep, trial, schema.run_result(row))
         return found
 
     def _look(self) -> None:
         names = [self._own] if self._own is not None else []
         if time.monotonic() >= self._next_look_s:
-            names = sweeps(self._root)
+            names = [name for name in sweeps(self._root) if not outdated(self._root.child(name))]
             self._next_look_s = time.monotonic() + self._look_every_s
-        for sweep in names:
-            folder = self._root.child(sweep, "trials")
-            new = self._trials.setdefault(sweep, Latest(folder, self._damage)).look()
-            if new:
-                rows = Rows(new, schema.schema("trials")).to_table(columns=["run_id", "trial"], filter=self._counts)
-                for run_id, trial in zip(rows["run_id"].to_pylist(), rows["trial"].to_pylist(), strict=True):
-                    self._where.setdefault(run_id, (sweep, trial))
+        for name in names:
+            self._look_at(name)
 
-    def _read(self, sweep: str, runs: dict[str, int]) -> dict[str, dict[str, Any]]:
-        """``runs``: the trial of each."""
-        folder = self._root.child(sweep)
-        its = pc.field("trial").isin(list(set(runs.values()))) & pc.field("run_id").isin(list(runs))
-        rows = self._rows(folder, "trials", {part_of(trial) for trial in runs.values()}, its & self._counts)
-        found = {row["run_id"]: row for row in reversed(rows) if row["trial"] == runs[row["run_id"]]}
-        results = {run_id: {"row": _run_only(r), "sweep": sweep, "trial": r["trial"]} for run_id, r in found.items()}
-        for table in DETAILS:
-            for result in results.values():
-                result[table] = []
-            parts = {part_of(row["trial"], row["attempt"]) for row in found.values()}
-            for row in self._rows(folder, table, parts, its):
-                of = found.get(row["run_id"])
-                if of is not None and (row["trial"], row["attempt"]) == (of["trial"], of["attempt"]):
-                    results[row["run_id"]][table].append(_run_only(row))
-        return results
-
-    def _rows(self, sweep: Folder, table: str, parts: set[str], which: ds.Expression) -> list[dict[str, Any]]:
-        live = snapshot(sweep.child(table), self._damage, only=parts).live
-        rows = Rows(live, schema.schema(table)).to_table(filter=which)
-        return list(rows.to_pylist(maps_as_pydicts="strict"))
-
-
-def _run_only(row: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in row.items() if key not in schema.SWEEP_COLUMNS}
+    def _look_at(self, sweep: str) -> None:
+        seen = self._seen.setdefault(sweep, _Seen())
+        segments = Segments(self._root.child(sweep), self._damage)
+        wanted = arrow_schema(schema.tables()["runs"])
+        columns = pa.schema([wanted.field(name) for name in ("run_id", "trial", "status", "data_fingerprint")])
+        new = [r for r in segments.ranges() if r.file not in seen.files]
+        seen.files.update(r.file for r in new)
+        trials = {trial for r in new for trial in range(r.first, r.last + 1)} - seen.trials
+        if not trials:
+            return
+        for table in segments.tables(columns, only=trials):
+            for row in table.to_pylist():
+                seen.trials.add(row["trial"])
+                if row["status"] == "finished" and self._fingerprint in (None, row["data_fingerprint"]):
+                    self._where.setdefault(row["run_id"], (sweep, row["trial"]))

@@ -1,184 +1,151 @@
-"""The columns of every table of a sweep: those of one run, with the sweep's in front.
-
-``python -m sweeper.store.schema`` prints the page docs/results_schema.md.
-"""
+"""The columns of a sweep's results: those of a run, with the sweep's in front, and those of the SQL views."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
-import pyarrow as pa
+from pydantic import Field
 
-from trainer.results import columns as run
-from trainer.results.columns import VERSION, Column, arrow_schema
+from trainer.results.columns import DETAILS, IDS, Column, accuracies, columns_of, config_columns, run_columns
+from trainer.results.rows import Row, RunResult
 
-_SWEEP = (
-    Column("sweep", pa.string(), "name of the sweep; null in the folder of a single run"),
-    Column("trial", pa.int64(), "number of the configuration in the sweep, which is Optuna's"),
-    Column("attempt", pa.string(), "which start of the trial the row is from"),
-)
 
-_CONFIGURATION = (
-    Column("pack", pa.string(), "the Ray trial whose configurations were trained together"),
-    Column("objective", pa.float64(), "mean over the configuration's seeds of the objective's metric; null if none"),
-    Column("params_json", pa.string(), "the values that the search varied, by field, as JSON"),
-    Column(
-        "packing_saved_s",
-        pa.float64(),
-        "device time saved by training together, from steps timed when the sweep began; null if they were not",
-    ),
-)
+class StoredColumns(Row):
+    """What a sweep says of a run, in front of the run's own columns."""
 
-SWEEP_COLUMNS = frozenset(column.name for column in (*_SWEEP, *_CONFIGURATION))
-"""what a sweep's tables have and a single run's have not"""
+    sweep: str | None = Field(None, description="name of the sweep, or of the folder of a single run")
+    trial: int | None = Field(None, description="number of the configuration in the sweep, which is Optuna's")
+    attempt: str | None = Field(
+        None, description="start of the trial that the row is from; from-store if none was made"
+    )
+    pack: str | None = Field(None, description="the Ray trial whose configurations were trained together")
+    objective: float | None = Field(
+        None, description="mean over the configuration's seeds of the objective's metric; null if none"
+    )
+    params_json: str | None = Field(None, description="the values that the search varied, by field, as JSON")
+    packing_saved_s: float | None = Field(
+        None,
+        description="device seconds saved by training together, from steps timed when the sweep began; null if they "
+        "were not",
+    )
 
-_CHOSEN_AT = pa.timestamp("us", tz="UTC")
 
-ASKS = (
-    _SWEEP[0],
-    _SWEEP[1],
-    Column("config_id", pa.string(), "hash of the configuration without its seed"),
-    Column("params_json", pa.string(), "the values that the sampler chose, by field, as JSON"),
-    Column("asked_at", _CHOSEN_AT, "when, before the configuration was started"),
-)
+class PromotionRow(Row):
+    """A decision about a run file."""
 
-PROMOTIONS = (
-    _SWEEP[0],
-    _SWEEP[1],
-    Column("config_id", pa.string(), "hash of the configuration without its seed"),
-    Column("name", pa.string(), "of the run file"),
-    Column("file", pa.string(), "the run file written, or that would have been"),
-    Column("decision", pa.string(), "promoted or refused"),
-    Column("reason", pa.string(), "of the decision"),
-    Column("metric", pa.string(), "that decided"),
-    Column("split", pa.string(), "that the metric was measured on"),
-    Column("seeds", pa.list_(pa.int64()), "fresh seeds that the configuration was trained on again"),
-    Column("n", pa.int64(), "number of those seeds"),
-    Column("mean_pct", pa.float64(), "mean of the metric over the seeds"),
-    Column("std_pct", pa.float64(), "standard deviation over the seeds; null with one"),
-    Column("interval_low_pct", pa.float64(), "lower end of the interval of the mean difference to the incumbent"),
-    Column("interval_high_pct", pa.float64(), "upper end of that interval"),
-    Column("incumbent_config_id", pa.string(), "the configuration in the run file before; null if there was none"),
-    Column("incumbent_mean_pct", pa.float64(), "the incumbent's mean over the same seeds"),
-    Column("incumbent_std_pct", pa.float64(), "the incumbent's standard deviation over the same seeds"),
-    Column("query", pa.string(), "the SQL that chose the configuration"),
-    Column("git_commit", pa.string(), "of the code; -dirty where files differed"),
-    Column("data_fingerprint", pa.string(), "hash of the decoded images and labels"),
-    Column("decided_at", _CHOSEN_AT, "when it was decided"),
-)
+    sweep: str = Field(description="name of the sweep")
+    trial: int = Field(description="number of the configuration in the sweep, which is Optuna's")
+    config_id: str = Field(description="hash of the configuration without its seed")
+    name: str = Field(description="name of the run file")
+    file: str = Field(description="path of the run file that was written, or would have been")
+    decision: str = Field(description="promoted or refused")
+    reason: str = Field(description="reason of the decision")
+    metric: str = Field(description="metric that decided")
+    split: str = Field(description="images that the metric was measured on")
+    seeds: list[int] = Field(description="fresh seeds that the configuration was trained on again")
+    n: int = Field(description="number of those seeds")
+    mean_pct: float = Field(description="mean of the metric over the seeds")
+    std_pct: float | None = Field(description="standard deviation over the seeds; null with one")
+    interval_low_pct: float = Field(description="lower end of the interval of the mean difference to the incumbent")
+    interval_high_pct: float = Field(description="upper end of that interval")
+    incumbent_config_id: str | None = Field(
+        description="the configuration in the run file before; null if there was none"
+    )
+    incumbent_mean_pct: float = Field(description="the incumbent's mean over the same seeds")
+    incumbent_std_pct: float | None = Field(description="the incumbent's standard deviation over the same seeds")
+    query: str = Field(description="the SQL that chose the configuration")
+    git_commit: str | None = Field(description="commit of the code; -dirty where files differed")
+    data_fingerprint: str | None = Field(description="hash of the decoded images and labels")
+    decided_at: datetime = Field(description="time of the decision")
+
+
+class SweepRow(Row):
+    """A sweep and its objective."""
+
+    sweep: str = Field(description="name of the sweep")
+    metric: str | None = Field(None, description="metric of the objective: a column of runs")
+    split: str | None = Field(None, description="images that the metric is measured on")
+    direction: str | None = Field(None, description="maximize or minimize")
+
+
+class BestRow(Row):
+    """The best configuration of a sweep by its objective, of those whose seeds all finished."""
+
+    sweep: str = Field(description="name of the sweep")
+    trial: int = Field(description="number of the configuration in the sweep, which is Optuna's")
+    config_id: str = Field(description="hash of the configuration without its seed")
+    metric: str = Field(description="metric of the objective: a column of runs")
+    split: str = Field(description="images that the metric is measured on")
+    direction: str = Field(description="maximize or minimize")
+    mean: float = Field(description="mean of the metric over the seeds")
+    std: float | None = Field(description="standard deviation over the seeds; null with one")
+    n: int = Field(description="number of seeds")
+    params_json: str | None = Field(description="the values that the search varied, by field, as JSON")
+
+
+class LedgerRow(Row):
+    """What a sweep has cost and what it was spared, in device seconds."""
+
+    sweep: str = Field(description="name of the sweep")
+    spent_s: float = Field(description="device seconds of all runs")
+    sharing_s: float = Field(description="saved by reusing another run's first task")
+    pruning_s: float = Field(
+        description="saved by pruning: tasks that pruned runs did not train, each at the mean of finished runs"
+    )
+    packing_s: float = Field(
+        description="saved by packs: the time that the runs would have taken longer alone, by a step alone and "
+        "together; 0 if not measured"
+    )
+    store_s: float = Field(description="saved by answering whole runs from what a sweep has stored")
+
+
+def file_columns() -> tuple[Column, ...]:
+    """The columns of a file of runs: a row a run, its tasks, epochs and classes within it."""
+    return (*columns_of(StoredColumns), *run_columns())
+
+
+def promotion_columns() -> tuple[Column, ...]:
+    """The columns of a file of promotions."""
+    return columns_of(PromotionRow)
 
 
 def tables() -> dict[str, tuple[Column, ...]]:
     """The columns of every table, by the table's name."""
-    of_runs = run.run_tables()
-    own = {name: (*_SWEEP, *(_CONFIGURATION if name == "trials" else ()), *of_runs[name]) for name in of_runs}
-    return {**own, "asks": ASKS, "promotions": PROMOTIONS}
+    keys = [column for column in file_columns() if column.name in ("sweep", "trial", *IDS)]
+    details = {name: (*keys, *columns_of(row)) for name, row in DETAILS.items()}
+    runs = tuple(column for column in file_columns() if column.name not in DETAILS)
+    return {"runs": runs, **details, "promotions": promotion_columns()}
 
 
-def schema(table: str) -> pa.Schema:
-    """The Arrow schema of a table."""
-    return arrow_schema(tables()[table])
-
-
-def to_arrow(table: str, rows: Sequence[Mapping[str, Any]], same: Mapping[str, Any] | None = None) -> pa.Table:
-    """Rows as an Arrow table of the columns that they have; ``same`` is what all rows have in common besides.
-
-    Raises TypeError for a key that is no column or a value of another type: the writer's bug.
-    """
-    same = same or {}
-    columns = {column.name: column for column in tables()[table]}
-    given = set(same).union(*rows)
-    unknown = given - columns.keys()
-    if unknown:
-        raise TypeError(f"table {table} has no column {', '.join(sorted(unknown))}")
-    arrays = {}
-    for name, column in columns.items():
-        if name in same:
-            arrays[name] = pa.repeat(_array(table, column, [same[name]])[0], len(rows))
-        elif name in given:
-            arrays[name] = _array(table, column, [row.get(name) for row in rows])
-    return pa.table(arrays)
-
-
-def _array(table: str, column: Column, values: list[Any]) -> pa.Array:
-    try:
-        return pa.array(values, column.type)
-    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-        raise TypeError(f"table {table}, column {column.name}: {error}") from error
-
-
-def params_json(params: Mapping[str, Any]) -> str:
-    """The values of a configuration's varied fields, as the column ``params_json`` holds them."""
-    return json.dumps(dict(params), sort_keys=True)
-
-
-# -- views -----------------------------------------------------------------------------------------
-
-SWEEPS = (
-    Column("sweep", pa.string(), "name of the sweep"),
-    Column("metric", pa.string(), "of the objective: a column of trials"),
-    Column("split", pa.string(), "of the objective: what the metric is measured on"),
-    Column("direction", pa.string(), "of the objective: maximize or minimize"),
-)
-
-BEST = (
-    _SWEEP[0],
-    _SWEEP[1],
-    Column("config_id", pa.string(), "hash of the configuration without its seed"),
-    *SWEEPS[1:],
-    Column("mean", pa.float64(), "mean of the metric over the seeds"),
-    Column("std", pa.float64(), "standard deviation over the seeds; null with one"),
-    Column("n", pa.int64(), "number of seeds"),
-    Column("params_json", pa.string(), "the values that the search varied, by field, as JSON"),
-)
-
-
-LEDGER = (
-    SWEEPS[0],
-    Column("spent_s", pa.float64(), "device seconds of all runs"),
-    Column("sharing_s", pa.float64(), "saved: first tasks taken over from another run"),
-    Column(
-        "pruning_s",
-        pa.float64(),
-        "saved: tasks that pruned runs did not train, each at the mean of finished runs; 0 while none has finished",
-    ),
-    Column(
-        "packing_s",
-        pa.float64(),
-        "saved: what the runs would have taken more alone, by the time of a step alone and together; 0 if not measured",
-    ),
-    Column("store_s", pa.float64(), "saved: whole runs answered from what a sweep has stored"),
-)
+def views() -> dict[str, tuple[Column, ...]]:
+    """The columns of the SQL views that are derived from the tables, by the view's name."""
+    return {
+        "seeds": seeds(),
+        "best": columns_of(BestRow),
+        "ledger": columns_of(LedgerRow),
+        "sweeps": columns_of(SweepRow),
+    }
 
 
 def seeds() -> tuple[Column, ...]:
-    """The columns of the view ``seeds``."""
+    """The columns of the view ``seeds``: the runs of a configuration together."""
+    of_run = {column.name: column for column in file_columns()}
+    count = Column("n", of_run["seed"].type, "number of seeds")
+    status = of_run["status"]._replace(doc="finished if all seeds are, otherwise the status of another seed")
     metrics = [
         column
         for name in accuracies()
         for column in (
-            Column(name, pa.float64(), "mean over the seeds"),
-            Column(std_name(name), pa.float64(), "standard deviation over the seeds; null with one"),
+            of_run[name]._replace(doc="mean over the seeds"),
+            Column(std_name(name), of_run[name].type, "standard deviation over the seeds; null with one"),
         )
     ]
-    return (
-        *_SWEEP,
-        Column("config_id", pa.string(), "hash of the configuration without its seed"),
-        *_CONFIGURATION[1:],
-        Column("n", pa.int64(), "number of seeds"),
-        Column("status", pa.string(), "finished if all seeds are, else another seed's"),
-        *metrics,
-        Column("device_s", pa.float64(), "sum over the seeds"),
-        Column("saved_s", pa.float64(), "sum over the seeds"),
-        *run.config_columns(),
-    )
-
-
-def accuracies() -> list[str]:
-    """The columns of ``trials`` that are percent."""
-    return [column.name for column in run.SUMMARY if column.name.endswith("_pct")]
+    sums = [of_run[name]._replace(doc="sum over the seeds") for name in ("device_s", "saved_s")]
+    stored = columns_of(StoredColumns)
+    return (*stored[:3], of_run["config_id"], *stored[4:], count, status, *metrics, *sums, *config_columns())
 
 
 def std_name(accuracy: str) -> str:
@@ -186,56 +153,37 @@ def std_name(accuracy: str) -> str:
     return accuracy.removesuffix("_pct") + "_std_pct"
 
 
-def views() -> dict[str, tuple[Column, ...]]:
-    """The columns of what ``sweeper.query`` derives from the tables, by the view's name."""
-    return {"seeds": seeds(), "best": BEST, "ledger": LEDGER, "sweeps": SWEEPS}
+def params_json(params: Mapping[str, Any]) -> str:
+    """The values of a configuration's varied fields, as the column ``params_json`` holds them."""
+    return json.dumps(dict(params), sort_keys=True)
 
 
-# -- the page --------------------------------------------------------------------------------------
+def run_result(record: Mapping[str, Any]) -> RunResult:
+    """A stored row as the result that it was; ``record``: all columns of a file of runs."""
+    configuration = {column.name for column in config_columns()}
+    own = {name: record[name] for name in RunResult.model_fields if name != "config"}
+    config = {name: value for name, value in record.items() if name in configuration and value is not None}
+    return RunResult(**own, config=config)
 
-_ABOUT = {
-    "trials": "One row a run: a configuration and a seed. The row is written last, when all else of the run is stored.",
+
+_ABOUT: dict[str, str] = {
+    "runs": "One row a run: a configuration and a seed.",
     "tasks": "One row a run and task.",
     "epochs": "One row a run and epoch.",
     "classes": "One row a run, task and class seen.",
-    "asks": "One row a configuration that the sampler chose, written before it is started.",
     "promotions": "One row a decision about a run file.",
     "seeds": "One row a configuration: its seeds together.",
-    "best": "One row a sweep: of the configurations whose seeds all finished, the best by the sweep's objective.",
+    "best": "One row a sweep: the best configuration by its objective, of those whose seeds all finished.",
     "ledger": "One row a sweep: what it has cost and what it was spared, in device seconds.",
     "sweeps": "One row a sweep: its objective.",
 }
 
 
-def page() -> str:
-    """The text of docs/results_schema.md."""
-    head = f"""# Tables of results
-
-Written by `python -m sweeper.store.schema`; do not edit. Schema version {VERSION}.
-
-A sweep's results are Parquet files, `<results>/<sweep>/<table>/part-*.parquet`, written once and never
-edited. Each holds its schema version and a checksum in its metadata. A file of a newer version is
-refused; one that is truncated or damaged is named on stderr and passed over. Any Parquet reader opens them; a column
-that has no value in a file is left out of it, so they are joined by name (in DuckDB
-`read_parquet('results/SWEEP/trials/*.parquet', union_by_name = true)`).
-`python -m sweeper.compact SWEEP` merges the files of each table into one.
-
-`python -m trainer.run --out DIR` writes `trials`, `tasks`, `epochs` and `classes` in the same form, without
-the sweep's columns. Units are in the names: `_pct` percent, `_s` seconds.
-"""
-    derived = "# Views\n\nDerived from the tables when `python -m sweeper.query` is asked; not stored.\n"
-    return "\n".join([head, *_sections(tables()), derived, *_sections(views())])
-
-
-def _sections(of: Mapping[str, tuple[Column, ...]]) -> list[str]:
-    return [f"## {name}\n\n{_ABOUT[name]}\n\n{_as_markdown(columns)}" for name, columns in of.items()]
-
-
-def _as_markdown(columns: Iterable[Column]) -> str:
-    lines = ["| column | type | meaning |", "|---|---|---|"]
-    lines += [f"| `{c.name}` | {c.type} | {c.doc.replace('|', '/')} |" for c in columns]
-    return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    print(page(), end="")
+def sections(of: Mapping[str, Sequence[Column]]) -> str:
+    """These tables in Markdown, each with its columns, types and meanings."""
+    found = []
+    for name, columns in of.items():
+        lines = ["| column | type | meaning |", "|---|---|---|"]
+        lines += [f"| `{c.name}` | {c.type} | {c.doc.replace('|', '/')} |" for c in columns]
+        found.append(f"## {name}\n\n{_ABOUT[name]}\n\n" + "\n".join(lines) + "\n")
+    return "\n".join(found)

@@ -1,129 +1,203 @@
-"""The results of one sweep: append-only Parquet that the driver alone writes. The only truth there is.
+"""The results of one sweep, written by its driver alone: one file a configuration, and there is no other truth.
 
-A configuration's rows appear at once, with the part ``trials/part-t<number>.parquet``, which is written
-after its tasks, epochs and classes. Those carry the attempt, and rows of attempts without a ``trials`` row
-do not count. A configuration that is stored twice, after a crash, replaces itself.
+A configuration's file is written once, whole, and never edited. When all trials of an aligned block are stored, their
+files are merged into one: blocks of 32, then of 256. So 10,000 configurations are less than a hundred files.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.dataset as ds
+from pydantic import TypeAdapter, ValidationError
 
-from sweeper.compact import compact
 from sweeper.store import schema
 from sweeper.store.folder import Folder
 from sweeper.store.lease import Lease
-from sweeper.store.parts import encode, file_name
-from sweeper.store.reader import DETAILS, Damage, committed, rows_of
+from sweeper.store.schema import PromotionRow, StoredColumns
+from sweeper.store.segments import Damage, Range, Rows, Segments
 from trainer.errors import StoreError
+from trainer.results.columns import DETAILS, VERSION
+from trainer.results.parquet import arrow_schema, encode, to_arrow
+from trainer.results.rows import RunResult
 
-_MERGE_EVERY = 256
+_BLOCKS = (32, 256)
+"""trials of a merged file: at most 31 single files and 7 of 32 lie beside those of 256, which are merged in memory"""
+
+_SUGGESTED = "suggested.json"
+_PARAMS = TypeAdapter(dict[int, dict[str, Any]])
 
 
 class Store:
-    """The tables of one sweep.
-
-    Writing through a store whose ``lease`` is set raises StoreError once the lease is lost.
-    """
+    """The results of one sweep. Writing raises StoreError once a ``lease`` that was set is lost."""
 
     def __init__(self, results: str | Path | Folder, sweep: str, report: Callable[[str], None] | None = None) -> None:
-        """``results``: a local path or URI. ``report`` takes the line that names a damaged part (else stderr)."""
+        """``results``: a local path or URI. ``report`` takes the line that names a damaged file (default: stderr).
+
+        Raises StoreError for a name that no sweep has, and for a folder of an older schema.
+        """
         if not sweep or sweep.startswith(".") or "/" in sweep:
             raise StoreError(f"not the name of a sweep: {sweep!r}")
         self.sweep = sweep
         self.folder = Folder.at(results).child(sweep)
         self.lease: Lease | None = None
         self._damage = Damage(report)
-        self._unmerged = 0
+        self._trials: set[int] | None = None
+        old = outdated(self.folder)
+        if old:
+            raise StoreError(f"{self.folder}: {old}")
 
     # -- writing ----------------------------------------------------------------------------------
-
-    def append(
-        self, table: str, rows: Sequence[Mapping[str, Any]], part: str, same: Mapping[str, Any] | None = None
-    ) -> None:
-        """Write rows as one part; a part of the same name is replaced.
-
-        ``same`` is what all rows have in common besides; ``sweep`` is filled in.
-
-        Raises StoreError if the folder cannot be written or the lease is lost, TypeError for an unknown column.
-        """
-        content = encode(schema.to_arrow(table, rows, {**(same or {}), "sweep": self.sweep}))
-        if self.lease is not None:
-            self.lease.check()
-        self.folder.child(table).write(file_name(part), content)
 
     def finish_trial(
         self,
         trial: int,
-        attempt: str,
-        results: Sequence[Mapping[str, Any]],
+        results: Sequence[RunResult],
         *,
+        attempt: str,
         pack: str | None = None,
         objective: float | None = None,
         params: Mapping[str, Any] | None = None,
+        packing_saved_s: Sequence[float | None] | None = None,
     ) -> None:
-        """Store a configuration that has ended.
+        """Store a configuration that has ended: ``results``, one a seed.
 
-        ``results``: one a seed, each with ``row``, ``tasks``, ``epochs`` and ``classes`` as a RunResult has them.
-        When this returns the configuration is stored; if the process dies before, it is not.
+        When this returns the configuration is stored; if the process dies before, it is not. Raises StoreError if the
+        trial is stored already.
         """
-        where = {"trial": trial, "attempt": attempt}
+        if trial in self.trials():
+            raise StoreError(f"{self.folder}: trial {trial} is stored already, and results are never overwritten")
+        same = StoredColumns(
+            sweep=self.sweep,
+            trial=trial,
+            attempt=attempt,
+            pack=pack,
+            objective=objective,
+            params_json=None if params is None else schema.params_json(params),
+        )
+        saved = packing_saved_s or [None] * len(results)
+        columns = schema.file_columns()
+        tables = [
+            to_arrow([result], columns, {**dict(same), "packing_saved_s": saved_s})
+            for result, saved_s in zip(results, saved, strict=True)
+        ]
+        self._write("runs", Range(trial, trial).file, encode(pa.concat_tables(tables), "lz4"))
+        self.trials().add(trial)
+        for size in _BLOCKS:
+            if not self._merge_block(trial // size * size, size):
+                break
 
-        def details(table: str) -> None:
-            rows = [row for result in results for row in result.get(table, ())]
-            if rows:
-                self.append(table, rows, part_of(trial, attempt), where)
+    def promote(self, row: PromotionRow) -> None:
+        """Record a decision about a run file."""
+        folder = self.folder.child("promotions")
+        columns = schema.promotion_columns()
+        content = encode(to_arrow([row], columns))
+        number = len(folder.names())
+        while not folder.create_exclusive(f"{number:06d}.parquet", content):
+            number += 1
 
-        with ThreadPoolExecutor(len(DETAILS)) as pool:  # together they wait once for the disk
-            list(pool.map(details, DETAILS))
-        found = {
-            "pack": pack,
-            "objective": objective,
-            "params_json": None if params is None else schema.params_json(params),
-        }
-        self.append("trials", [result["row"] for result in results], part_of(trial), {**found, **where})
-        self._unmerged += 1
-        if self._unmerged == _MERGE_EVERY:  # a part costs readers up to a millisecond: thousands would be felt
-            self.compact()
+    def suggest(self, params: Mapping[int, Mapping[str, Any]]) -> None:
+        """Note the trials that have been suggested and have not ended, with their parameters, before they start."""
+        self._write(None, _SUGGESTED, _PARAMS.dump_json({n: dict(p) for n, p in params.items()}, indent=1))
+
+    def tidy(self) -> None:
+        """Delete what killed writers left and merge what they did not come to. Only for the holder of the lease."""
+        runs = self.folder.child("runs")
+        for folder in (self.folder, runs, self.folder.child("promotions")):
+            folder.delete_unfinished()
+        for size in _BLOCKS:
+            for block in {trial // size * size for trial in self.trials()}:
+                self._merge_block(block, size)
+        self._delete_replaced()
 
     def compact(self) -> None:
-        """Merge the parts of each table into one. Readers may read, and the process may die, at any moment.
+        """Merge all files whose trials follow one another. Readers may read, and the process may die, at any moment.
 
         Only for the holder of the lease, or while nobody writes.
         """
+        self.tidy()
+        trials, first = sorted(self.trials()), 0
+        for index, trial in enumerate(trials):
+            if index + 1 == len(trials) or trials[index + 1] != trial + 1:
+                self._merge(Range(trials[first], trial))
+                first = index + 1
+        self._delete_replaced()
+
+    def _write(self, child: str | None, name: str, content: bytes) -> None:
         if self.lease is not None:
             self.lease.check()
-        compact(self.folder, self._damage)
-        self._unmerged = 0
+        (self.folder if child is None else self.folder.child(child)).write(name, content)
+
+    def _merge_block(self, first: int, size: int) -> bool:
+        """Merge the files of a block. Returns whether it is one file now; it is not while trials are missing."""
+        block = Range(first, first + size - 1)
+        if not self.trials().issuperset(range(first, first + size)):
+            return False
+        self._merge(block)
+        return True
+
+    def _merge(self, block: Range) -> None:
+        """Replace all files within the range, whose trials are all stored, by one."""
+        segments = Segments(self.folder, self._damage)
+        inner = [where for where, _ in segments.live() if where in block]
+        if len(inner) < 2:
+            return
+        trials = range(block.first, block.last + 1)
+        merged = pa.concat_tables(segments.tables(_with_unknown(segments, inner), only=trials))
+        if set(merged["trial"].to_pylist()) != set(trials):
+            return  # a file's details are damaged: what is left of it stays where it is
+        self._write("runs", block.file, encode(merged.combine_chunks()))
+        for where in inner:
+            self.folder.child("runs").delete(where.file)
+
+    def _delete_replaced(self) -> None:
+        """Delete files within the range of a wider one: their rows are there, as a killed merge wrote it."""
+        runs = self.folder.child("runs")
+        whole = [where for where, file in Segments(self.folder, self._damage).live() if file.whole()]
+        for name in runs.names():
+            own = Range.of(name)
+            if own is not None and any(own in wider and own != wider for wider in whole):
+                runs.delete(name)
 
     # -- reading ----------------------------------------------------------------------------------
 
-    def read(self, table: str, columns: Sequence[str] | None = None, where: ds.Expression | None = None) -> pa.Table:
-        """A table's rows, or some columns of those that ``where`` selects; rows of unfinished attempts are left out.
-
-        Damaged parts are named once and passed over. Raises StoreError for a part of a newer schema.
-        """
-        # The attempts are read first: details are written before the attempt that they are of counts.
-        counted = committed(rows_of(self.folder, "trials", self._damage)) if table in DETAILS else None
-        rows = rows_of(self.folder, table, self._damage)
-        if counted is not None:
-            rows = rows.filter(counted)
-        return rows.to_table(columns=None if columns is None else list(columns), filter=where)
-
-    def finished_trials(self) -> set[int]:
+    def trials(self) -> set[int]:
         """The numbers of the configurations that are stored."""
-        return set(self.read("trials", ["trial"])["trial"].to_pylist())
+        if self._trials is None:
+            column = self.read(["trial"])["trial"]
+            self._trials = set(column.to_pylist()) - {None}
+        return self._trials
+
+    def suggested(self) -> dict[int, dict[str, Any]]:
+        """The trials that were suggested and are not stored, with their parameters."""
+        try:
+            found = _PARAMS.validate_json(self.folder.read_bytes(_SUGGESTED))
+        except FileNotFoundError:
+            return {}
+        except ValidationError:
+            self._damage.skipped(f"{self.folder}/{_SUGGESTED}", "not readable; unfinished trials are suggested anew")
+            return {}
+        return {number: params for number, params in found.items() if number not in self.trials()}
+
+    def read(self, columns: Sequence[str] | None = None, detail: str | None = None) -> pa.Table:
+        """A row a run, or one for each of its tasks, epochs or classes, of these columns (default: all).
+
+        Damaged files are named once and skipped. Raises StoreError for a file of another schema version.
+        """
+        known = arrow_schema(schema.tables()[detail or "runs"] if detail else schema.file_columns())
+        wanted = known if columns is None else pa.schema([known.field(name) for name in columns])
+        return Rows([Segments(self.folder, self._damage)], wanted, detail).to_table()
 
 
-def part_of(trial: int, attempt: str | None = None) -> str:
-    """The part of ``trials`` with a configuration's rows; with the attempt, that of its tasks, epochs, classes."""
-    return f"t{trial:06d}" + ("" if attempt is None else f"-{attempt}")
+def _with_unknown(segments: Segments, files: Sequence[Range]) -> pa.Schema:
+    """The columns of a merged file: those of a method that this checkout lacks are kept."""
+    columns = arrow_schema(schema.file_columns())
+    plain = [field for field in columns if field.name not in DETAILS]
+    for _, file in segments.live(files):
+        plain += [field for field in file.schema if field.name not in {f.name for f in plain} | set(DETAILS)]
+    return pa.schema([*plain, *(columns.field(name) for name in DETAILS)])
 
 
 def sweeps(results: str | Path | Folder) -> list[str]:
@@ -134,4 +208,11 @@ def sweeps(results: str | Path | Folder) -> list[str]:
 
 def is_sweep(folder: Folder) -> bool:
     """Whether the folder is a sweep's, or that of a single run."""
-    return folder.exists("space.yaml") or not {"trials", "asks"}.isdisjoint(folder.folders())
+    return folder.exists("space.yaml") or not {"runs", "trials"}.isdisjoint(folder.folders())
+
+
+def outdated(folder: Folder) -> str | None:
+    """Why the folder of an older schema is refused; None for any other folder."""
+    if not any(name.startswith("part-") for name in folder.child("trials").names()):
+        return None
+    return f"written with schema version 1, and this version of the code reads {VERSION}; use another results folder"

@@ -1,16 +1,16 @@
-"""``space.yaml`` of a sweep's folder: what it was started with, so that it goes on with that alone."""
+"""``space.yaml`` of a sweep's folder: the search space that it was started with, and resumes with alone."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
-from sweeper.search.space import Params, Resources, Space
+from sweeper.search.space import SearchSpace, Space
 from sweeper.store.folder import Folder
-from trainer.config.files import parse_run, set_field
+from trainer.config.files import parse_run
 from trainer.config.run_config import RunConfig
 from trainer.data.location import expand
 from trainer.errors import ConfigError, StoreError, nearest
@@ -20,61 +20,31 @@ _LAUNCH = "last_launch"
 """the part that may change from launch to launch"""
 
 
-@dataclass(frozen=True)
-class SweepFile:
-    """What a stored sweep searches."""
+def read_space(folder: Folder) -> Space:
+    """The search space of the sweep in ``folder``, with the images and resources of its last launch.
 
-    name: str
-    where: str
-    base: Mapping[str, Any]
-    """its run file, as a run file holds it"""
-    vary: Mapping[str, Any]
-    """its dimensions, as the search-space file holds them"""
-    objective: Mapping[str, Any]
-    seeds: tuple[int, ...]
-    trials: int
-    resources: Resources
-
-    @classmethod
-    def read(cls, folder: Folder) -> SweepFile:
-        """Of the sweep in ``folder``. Raises StoreError, with the nearest name, if there is none."""
-        name = folder.path.rpartition("/")[2]
-        try:
-            content = yaml.safe_load(folder.read_bytes(FILE))
-        except FileNotFoundError:
-            near = nearest(name, folder.parent.folders())
-            hint = f"; did you mean {near!r}?" if near else ""
-            raise StoreError(f"{folder.parent}: no sweep {name!r}{hint}") from None
-        launch = content[_LAUNCH]
-        base = {**content["base"], "data": {**content["base"]["data"], "path": launch["data_path"]}}
-        resources = Resources(**launch["resources"])
-        where = f"{folder}/{FILE}"
-        objective, seeds = content["objective"], tuple(content["seeds"])
-        return cls(name, where, base, content["vary"], objective, seeds, launch["trials"], resources)
-
-    @property
-    def maximize(self) -> bool:
-        return bool(self.objective["direction"] == "maximize")
-
-    def config(self, params: Params, seed: int, split: str) -> RunConfig:
-        """The base with these values, measured on ``split``: validation as in the search, or test."""
-        content = {**self.base, "data": {**self.base["data"]}, "seed": seed}
-        evaluation = {**content["data"]["evaluation"], "split": split}
-        if split == "validation":
-            evaluation["per_class"] = self.objective["per_class"]
-        content["data"]["evaluation"] = evaluation
-        content = parse_run(content, file=self.where).as_dict()
-        for name, value in params.items():
-            set_field(content, name, value)
-        return parse_run(content, file=self.where)
-
-    def each_seed(self, params: Params, seeds: Sequence[int], split: str) -> list[RunConfig]:
-        """``config`` with each of the seeds."""
-        return [self.config(params, seed, split) for seed in seeds]
+    Raises StoreError, with the nearest name, if there is no such sweep or its file cannot be read.
+    """
+    name, where = folder.path.rpartition("/")[2], f"{folder}/{FILE}"
+    try:
+        content = yaml.safe_load(folder.read_bytes(FILE))
+    except FileNotFoundError:
+        near = nearest(name, folder.parent.folders())
+        hint = f"; did you mean {near!r}?" if near else ""
+        raise StoreError(f"{folder.parent}: no sweep {name!r}{hint}") from None
+    except yaml.YAMLError:
+        content = None
+    try:
+        launch, base = content.pop(_LAUNCH), content.pop("base")
+        base["data"]["path"] = launch.pop("data_path")
+        spec = SearchSpace.model_validate({**content, **launch, "base": FILE, "name": name})
+        return Space(where, spec, parse_run(base, file=where))
+    except (AttributeError, KeyError, TypeError, ValidationError):
+        raise StoreError(f"{where}: cannot be read; restore it from a backup, or launch under a new --name") from None
 
 
 def check_unchanged(space: Space, folder: Folder, data_path: str | None) -> None:
-    """Write the file, if the sweep is new or goes on with the same. Raises ConfigError showing the difference."""
+    """Write the file, if the sweep is new or resumes unchanged. Raises ConfigError that shows the difference."""
     now = space.identity()
     try:
         before = yaml.safe_load(folder.read_bytes(FILE))
@@ -83,8 +53,8 @@ def check_unchanged(space: Space, folder: Folder, data_path: str | None) -> None
         before = now
     if before != now:
         raise ConfigError(
-            f"sweep {space.name} was started with another file: {_difference(before, now)}. "
-            "Undo the change, or give another --name",
+            f"search space changed since sweep {space.name} started: {_difference(before, now)}. "
+            "Revert it or pass a new --name",
             file=space.file,
         )
     spec = space.spec

@@ -93,10 +93,10 @@ def test_everything_measured_is_finite(name: str, case: str) -> None:
     wanted = config(name, **CASES[case])
     result = alone(name) if case == "defaults" else run([wanted], CPU)[0]
     phases = wanted.protocol.tasks + (wanted.protocol.kind == "lfh")
-    assert (result.status, result.row["tasks_done"]) == ("finished", phases)
+    assert (result.status, result.tasks_done) == ("finished", phases)
     assert all(math.isfinite(number) for number in numbers(timeless(result)))
-    assert all(0 <= accuracy <= 100 for row in result.tasks for accuracy in row["acc_by_task_pct"])
-    assert all(row["terms"] for row in result.epochs)
+    assert all(0 <= accuracy <= 100 for row in result.tasks for accuracy in row.acc_by_task_pct)
+    assert all(row.terms for row in result.epochs)
 
 
 @every_method
@@ -151,7 +151,7 @@ def assert_same_numbers(found: list[RunResult], expected: list[RunResult]) -> No
 def test_fused_equals_alone(name: str) -> None:
     singles = [run([member], EXACT)[0] for member in members(name)]
     assert_same_numbers(fused(name), singles)
-    assert [result.row["members"] for result in fused(name)] == [3, 3, 3]
+    assert [result.members for result in fused(name)] == [3, 3, 3]
 
 
 @every_method
@@ -251,8 +251,7 @@ def test_fields_change_nothing_before_the_task_they_act_from(name: str) -> None:
             (found,) = run([config(name, {field: values[0]})], CPU, observer=StopAfter(tasks))
             assert len(found.tasks) == tasks
             for table in ("tasks", "epochs", "classes"):
-                own = [{**row, "run_id": None, "config_id": None} for row in timeless(found)[table]]
-                plain = [{**row, "run_id": None, "config_id": None} for row in timeless(alone(name))[table]]
+                own, plain = timeless(found)[table], timeless(alone(name))[table]
                 assert own == [row for row in plain if row["task"] < tasks], field
 
 
@@ -270,7 +269,7 @@ def test_a_shared_first_task_equals_an_unshared_one(name: str) -> None:
     assert timeless(second) == timeless(run([other], CPU)[0])
     assert [len(slot.written) for slot in slots.values()] == [1]
     if other != config(name):
-        assert second.row["saved_s"] > 0
+        assert second.saved_s > 0
 
 
 @every_method

@@ -13,7 +13,7 @@ import pytest
 from pyarrow import fs
 
 from sweeper import compact
-from sweeper.query import open_results
+from sweeper.store.results import open_results
 from sweeper.status import Best, Running, Status
 from sweeper.store import reader
 from sweeper.store.cache import Finished

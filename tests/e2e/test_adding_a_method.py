@@ -44,7 +44,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 def test_the_file_is_all_it_takes_to_run_it(folder: Path) -> None:
     assert NAME in names()
     (found,) = run([tiny_run(NAME, {"weight": 4.0}, data=FEW_IMAGES)], Options(device="cpu"))
-    assert (found.status, found.row["method_name"], found.row["method_weight"]) == ("finished", NAME, 4.0)
+    assert (found.status, found.method_name, found.method_weight) == ("finished", NAME, 4.0)
     with pytest.raises(ConfigError, match=r"method\.wieght: no such field of method; allowed: weight; did you mean"):
         tiny_run(NAME, {"wieght": 4.0})
 

@@ -39,7 +39,7 @@ def test_it_trains(name: str, tail: str) -> None:
         }
     )
     (result,) = run([config], Options(device="cpu"))
-    assert result.status == "finished", result.row["error"]
-    assert all(math.isfinite(row["loss"]) for row in result.epochs)
+    assert result.status == "finished", result.error
+    assert all(math.isfinite(row.loss) for row in result.epochs)
     if "63" in tail:
-        assert 63 in [row["images_new"] for row in result.tasks]
+        assert 63 in [row.images_new for row in result.tasks]

@@ -12,7 +12,7 @@ import yaml
 
 from support.sweeps import ROOT, ended, launch, query, start, until
 from sweeper import report
-from sweeper.query import open_results
+from sweeper.store.results import open_results
 from sweeper.store.folder import Folder
 from sweeper.store.sweep_file import SweepFile
 

@@ -34,7 +34,7 @@ def measured(name: str) -> dict[str, Any]:
         found[case] = {
             "losses": losses(results),
             "acc_by_task_pct": [[acc for acc, _ in tasks] for tasks in accuracies(results)],
-            "head_norm_mean": [[row["head_norm_mean"] for row in result.tasks] for result in results],
+            "head_norm_mean": [[row.head_norm_mean for row in result.tasks] for result in results],
         }
     return found
 

@@ -42,19 +42,23 @@ def tiny_run(method: str, hyper: dict[str, Any] | None = None, **changes: Any) -
     return RunConfig.model_validate(fields)
 
 
-def timeless(result: RunResult) -> dict[str, list[dict[str, Any]]]:
-    """All tables of a run without times: what must be equal where a run is repeated."""
-    return {
-        table: [{k: v for k, v in row.items() if not k.endswith(("_s", "_at"))} for row in rows]
-        for table, rows in result.tables().items()
-    }
+def timeless(result: RunResult) -> dict[str, Any]:
+    """All of a run without times: what must be equal where a run is repeated."""
+    return without_times(result.model_dump())
+
+
+def without_times(values: Any) -> Any:
+    """Values of rows, but for those that a clock decides."""
+    if isinstance(values, dict):
+        return {k: without_times(v) for k, v in values.items() if not k.endswith(("_s", "_at"))}
+    return [without_times(value) for value in values] if isinstance(values, list) else values
 
 
 def accuracies(results: Iterable[RunResult]) -> list[list[Any]]:
     """Every accuracy of every run, after every task."""
-    return [[(row["acc_by_task_pct"], row["forgetting_pct"]) for row in result.tasks] for result in results]
+    return [[(row.acc_by_task_pct, row.forgetting_pct) for row in result.tasks] for result in results]
 
 
 def losses(results: Iterable[RunResult]) -> list[list[dict[str, float]]]:
     """Every named loss of every epoch of every run."""
-    return [[row["terms"] for row in result.epochs] for result in results]
+    return [[row.terms for row in result.epochs] for result in results]

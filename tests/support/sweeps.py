@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from sweeper.query import open_results
+from sweeper.store.results import open_results
 
 ROOT = Path(__file__).parents[2]
 OWN = {"RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}

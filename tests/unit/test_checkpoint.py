@@ -14,7 +14,8 @@ import torch
 
 from support.runs import FEW_IMAGES, tiny_run
 from trainer.errors import CheckpointError
-from trainer.training.checkpoint import FileSlot, atomic_write, unpack
+from trainer.files import atomic_write
+from trainer.training.checkpoint import FileSlot, unpack
 from trainer.training.options import Options
 from trainer.training.session import run
 
@@ -47,7 +48,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, mon
 WRITER = """
 import sys
 from pathlib import Path
-from trainer.training.checkpoint import atomic_write
+from trainer.files import atomic_write
 number = 0
 while True:
     atomic_write(Path(sys.argv[1]), bytes([number % 256]) * 4_000_000)

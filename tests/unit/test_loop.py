@@ -34,7 +34,7 @@ def test_the_rate_rises_over_the_warm_up() -> None:
 def test_the_rates_of_a_run_are_those_of_its_schedule() -> None:
     optim = {"epochs": 3, "lr": 0.2, "milestones": [1], "gamma": 0.5, "warmup_epochs": 2}
     (found,) = run([tiny_run("finetune", data=FEW_IMAGES, optim=optim)], EXACT)
-    assert [row["lr"] for row in found.epochs] == pytest.approx([0.1, 0.1, 0.1] * 3)
+    assert [row.lr for row in found.epochs] == pytest.approx([0.1, 0.1, 0.1] * 3)
 
 
 def test_each_member_is_clipped_by_its_own_norm() -> None:
@@ -61,8 +61,8 @@ def test_each_member_is_clipped_by_its_own_norm() -> None:
 def test_the_last_batch_holds_what_is_left(batch_size: int, steps: int) -> None:
     optim = {"epochs": 1, "batch_size": batch_size}
     (found,) = run([tiny_run("finetune", data=FEW_IMAGES, optim=optim)], EXACT)
-    assert (found.tasks[0]["images_new"], found.epochs[0]["steps"]) == (14, steps)
-    right = found.epochs[0]["train_acc_pct"] * 14 / 100
+    assert (found.tasks[0].images_new, found.epochs[0].steps) == (14, steps)
+    right = found.epochs[0].train_acc_pct * 14 / 100
     assert right == pytest.approx(round(right)), "every image counts once"
 
 
@@ -92,7 +92,7 @@ def test_a_member_that_diverges_stops_nothing_else(tmp_path: Path) -> None:
         alone = [run([configs[name]], EXACT)[0] for name in ("quiet", "other")]
         (lonely,) = run([configs["wild"]], EXACT)
     assert [r.status for r in (quiet, wild, other)] == ["finished", "diverged", "finished"]
-    assert wild.row["error"] == lonely.row["error"] == "loss is not finite after epoch 1 of task 0"
+    assert wild.error == lonely.error == "loss is not finite after epoch 1 of task 0"
     assert len(wild.tasks) == 1, "from the next task on nothing is spent on it"
     assert lonely.status == "diverged"
     assert accuracies([quiet, other]) == accuracies(alone)

@@ -290,9 +290,9 @@ def test_methods_for_tails_find_rare_digits_that_cross_entropy_misses() -> None:
             optim={"epochs": 12, "lr": 0.05, "milestones": [9]},
         )
         (result,) = run([config], Options(device="cpu"))
-        losses = [sum(row["terms"].values()) for row in result.epochs]
+        losses = [sum(row.terms.values()) for row in result.epochs]
         assert losses[-1] < 0.5 * losses[0]
-        return float(result.tasks[-1]["acc_few_pct"])
+        return float(result.tasks[-1].acc_few_pct)
 
     plain = rare("finetune")
     assert rare("balanced_softmax") > plain + 5

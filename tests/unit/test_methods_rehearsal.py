@@ -107,14 +107,14 @@ def test_the_nearest_mean_of_exemplars_in_loops() -> None:
 def test_without_a_memory_the_head_decides_and_both_classifiers_agree() -> None:
     (result,) = run([tiny_run("icarl", data=FEW_IMAGES, memory={"per_class": 0})], EXACT)
     for row in result.tasks:
-        assert row["phase_acc_others_pct"] == {"logits": row["phase_acc_task_mean_pct"]}
+        assert row.phase_acc_others_pct == {"logits": row.phase_acc_task_mean_pct}
 
 
 def test_the_heads_own_accuracy_is_that_of_the_same_training_read_otherwise() -> None:
     """Distillation off, the first task: the training is finetuning's, and so is what the head says."""
     (icarl,) = run([tiny_run("icarl", {"lambda": 0.0}, data=FEW_IMAGES, protocol={"tasks": 1})], EXACT)
     (plain,) = run([tiny_run("finetune", data=FEW_IMAGES, protocol={"tasks": 1})], EXACT)
-    assert icarl.tasks[0]["phase_acc_others_pct"]["logits"] == plain.tasks[0]["phase_acc_task_mean_pct"]
+    assert icarl.tasks[0].phase_acc_others_pct["logits"] == plain.tasks[0].phase_acc_task_mean_pct
 
 
 def test_each_class_by_itself_distils_old_ones_and_labels_new_ones() -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from support.runs import tiny_run
 from support.states import checkpoints, trained
+from trainer.results.history import History
 from trainer.config.run_config import OptimConfig
 from trainer.data.samplers import mixed
 from trainer.distill.kd import kd
@@ -124,7 +125,7 @@ def test_a_last_batch_that_is_not_full_can_be_left_out(new: int, batches: int) -
 def test_tasks_smaller_than_a_batch_train_nothing_if_batches_must_be_full() -> None:
     def epochs(drop_last: bool) -> list[int]:
         last = checkpoints("ss_il", {"drop_last": drop_last}, optim={"batch_size": 15})[-1]
-        return sorted({row["task"] for row in last["histories"][0]["epochs"]})
+        return sorted({row.task for row in History.model_validate_json(last["histories"][0]).epochs})
 
     # The tasks have 14, 16 and 10 images; the first is trained as by any method.
     assert epochs(False) == [0, 1, 2]
@@ -245,7 +246,7 @@ def test_new_classes_can_be_kept_from_old_features() -> None:
 
 def test_what_goes_on_is_a_single_backbone_and_both_are_reported() -> None:
     last = checkpoints("foster")[-1]
-    first, *later = [row["phase_acc_others_pct"] for row in last["histories"][0]["tasks"]]
+    first, *later = [row.phase_acc_others_pct for row in History.model_validate_json(last["histories"][0]).tasks]
     assert first == {}
     assert [list(others) for others in later] == [["boosted"]] * 2
     sizes = [tensors["network/head.weight_MKD"].shape for tensors in trained("foster")]

@@ -138,7 +138,7 @@ def test_a_peer_does_the_same_work_and_learns(
     (result,) = run([config], Options(device="cpu"), observer=ours)
     assert steps == ours.count
     assert peer.acc_pct > CHANCE_PCT + 10
-    assert result.row["acc_task_mean_pct"] > CHANCE_PCT + 10
+    assert result.acc_task_mean_pct > CHANCE_PCT + 10
     assert len(peer.step_s) == config.optim.epochs
     assert peer.epochs_s > sum(peer.step_s)
     assert (Path.cwd(), sys.path, set(os.listdir())) == before

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sweeper import query
-from sweeper.query import QueryError, open_results
+from sweeper.store.results import QueryError, open_results
 from sweeper.reporting import tables as show
 from sweeper.store import schema
 from sweeper.store.store import Store

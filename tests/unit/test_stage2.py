@@ -103,7 +103,7 @@ def test_it_follows_the_method_in_every_task_for_its_own_epochs(name: str) -> No
         stretch.task for stretch in stretches(name) if stretch.stage != "stage2"
     )
     (found,) = run([config(name, protocol={"tasks": 1})], EXACT)
-    rates = [row["lr"] for row in found.epochs if row["stage"] == "stage2"]
+    rates = [row.lr for row in found.epochs if row.stage == "stage2"]
     assert rates == pytest.approx([0.05 * (1 + math.cos(math.pi * epoch / EPOCHS)) for epoch in range(EPOCHS)])
 
 
@@ -191,8 +191,8 @@ def test_means_of_exemplars_are_the_same_with_it() -> None:
         run([config("icarl", stage2=second, protocol={"tasks": 1}, optim={"epochs": 4})], EXACT)[0]
         for second in ({"epochs": EPOCHS}, None)
     )
-    assert with_it.tasks[0]["acc_by_task_pct"] == without.tasks[0]["acc_by_task_pct"]
-    assert with_it.epochs[-1]["stage"] == "stage2"
+    assert with_it.tasks[0].acc_by_task_pct == without.tasks[0].acc_by_task_pct
+    assert with_it.epochs[-1].stage == "stage2"
 
 
 @pytest.mark.parametrize("name", ["lucir", "podnet"])
@@ -217,8 +217,8 @@ AWKWARD: dict[str, dict[str, Any]] = {
 def test_awkward_tasks_are_finite(name: str, case: str) -> None:
     (found,) = run([config(name, **AWKWARD[case])], EXACT)
     assert found.status == "finished"
-    assert {row["stage"] for row in found.epochs if row["task"] == 0} == {"train", "stage2"}
-    assert all(math.isfinite(value) for row in found.epochs for value in row["terms"].values())
+    assert {row.stage for row in found.epochs if row.task == 0} == {"train", "stage2"}
+    assert all(math.isfinite(value) for row in found.epochs for value in row.terms.values())
 
 
 class Stopped(Exception):

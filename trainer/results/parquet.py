@@ -1,25 +1,183 @@
-"""Results of ``python -m trainer.run`` as Parquet: one part a table."""
+"""One Parquet file of results: how it is written, and how damage to it is noticed.
+
+Parquet's page checksums guard neither the headers of pages nor the footer, and a footer with one bit changed can read
+as other numbers. So the footer holds a crc32 of each region of the file: the plain columns, every column that holds
+rows, and the footer itself. A reader checks the footer, and the regions of the columns that it wants.
+"""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Sequence
+import re
+import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from trainer.results.columns import arrow_schema, run_tables
-from trainer.results.rows import RunResult
-from trainer.training.checkpoint import atomic_write
+from trainer.errors import Error, StoreError
+from trainer.files import atomic_write
+from trainer.results.columns import DETAILS, VERSION, Column, run_columns
+from trainer.results.rows import Row, RunResult
+
+_DIGEST = re.compile(rb"results version (\d+), regions end at((?: \d{12})+), crc32((?: [0-9a-f]{8})+)\.")
+_ONE_GROUP = 1 << 30
+"""rows of a row group: a file has one, so that each region of it is one stretch of bytes"""
+_TAIL = 1 << 16
 
 
-def write_tables(folder: Path, results: Sequence[RunResult]) -> None:
-    """Write ``folder/TABLE/part-RUN.parquet`` for each table; the same runs replace their parts."""
-    name = "-".join(result.row["run_id"] for result in results[:4])
-    for table, columns in run_tables().items():
-        rows = [row for result in results for row in result.tables()[table]]
-        buffer = io.BytesIO()
-        pq.write_table(pa.Table.from_pylist(rows, schema=arrow_schema(columns)), buffer, compression="zstd")
-        (folder / table).mkdir(exist_ok=True)
-        atomic_write(folder / table / f"part-{name}.parquet", buffer.getvalue())
+class DamagedFile(Error):
+    """A file of results that is truncated or corrupted."""
+
+
+def arrow_schema(columns: Sequence[Column]) -> pa.Schema:
+    """The Arrow schema of these columns."""
+    return pa.schema([(column.name, column.type) for column in columns])
+
+
+def to_arrow(rows: Sequence[Row], columns: Sequence[Column], same: Mapping[str, Any] | None = None) -> pa.Table:
+    """Rows as a table of all these columns, null where a row has no value; ``same``: values that all rows share.
+
+    Raises TypeError for a value that has no column, or is not of its column's type: the writer's bug.
+    """
+    records = [{**_record(row), **(same or {})} for row in rows]
+    unknown = set().union(*records) - {column.name for column in columns}
+    if unknown:
+        raise TypeError(f"no column is called {', '.join(sorted(unknown))}")
+    try:
+        return pa.Table.from_pylist(records, schema=arrow_schema(columns))
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        raise TypeError(f"a value does not fit its column: {error}") from error
+
+
+def _record(row: Row) -> dict[str, Any]:
+    values = dict(row)
+    for name in DETAILS & values.keys():
+        values[name] = [vars(inner) for inner in values[name]]
+    return {**values.pop("config", {}), **values}
+
+
+def encode(table: pa.Table, compression: str = "zstd") -> bytes:
+    """The file that holds these rows, at least one."""
+    sink = pa.BufferOutputStream()
+    regions = 1 + sum(name in DETAILS for name in table.column_names)
+    blank = _digest([0] * regions, [0] * (regions + 1))
+    # Arrow's own copy of the schema would be as large as the rows of one configuration, and says nothing new.
+    options: dict[str, Any] = {"store_schema": False, "write_page_checksum": True, "compression": compression}
+    with pq.ParquetWriter(sink, table.schema, **options) as writer:
+        writer.write_table(table, row_group_size=_ONE_GROUP)
+        writer.add_key_value_metadata({"digest": blank.decode()})
+    content = bytearray(sink.getvalue())
+    ends = _region_ends(pq.read_metadata(pa.py_buffer(content)))
+    place = slice(start := content.rindex(blank), start + len(blank))
+    checksums = [zlib.crc32(memoryview(content)[a:b]) for a, b in zip([0, *ends], ends, strict=False)]
+    content[place] = _digest(ends, [*checksums, 0])
+    content[place] = _digest(ends, [*checksums, zlib.crc32(memoryview(content)[ends[-1] :])])
+    return bytes(content)
+
+
+def write_results(folder: Path, results: Sequence[RunResult]) -> None:
+    """Write the runs that were trained together as ``folder/runs/000000.parquet``, as a sweep stores a configuration.
+
+    Raises OSError.
+    """
+    (folder / "runs").mkdir(exist_ok=True)
+    table = to_arrow(results, run_columns())
+    atomic_write(folder / "runs" / "000000.parquet", encode(table))
+
+
+def _digest(ends: Sequence[int], checksums: Sequence[int]) -> bytes:
+    bounds = "".join(f" {end:012d}" for end in ends)
+    digits = "".join(f" {checksum:08x}" for checksum in checksums)
+    return f"results version {VERSION}, regions end at{bounds}, crc32{digits}.".encode()
+
+
+def _region_ends(metadata: pq.FileMetaData) -> list[int]:
+    group, ends, end, before = metadata.row_group(0), [], 0, ""
+    for index in range(metadata.num_columns):
+        chunk = group.column(index)
+        column = chunk.path_in_schema.partition(".")[0]
+        if column in DETAILS and column != before:
+            ends.append(end)
+        start = chunk.data_page_offset if chunk.dictionary_page_offset is None else chunk.dictionary_page_offset
+        before, end = column, start + chunk.total_compressed_size
+    return [*ends, end]
+
+
+class ResultsFile:
+    """A file of results whose footer is whole; the rest of it is checked as it is read."""
+
+    def __init__(self, content: pa.Buffer) -> None:
+        """Raises DamagedFile, or StoreError if the file has another schema version."""
+        self._content = memoryview(content)
+        start = max(0, len(self._content) - _TAIL)
+        matches = list(_DIGEST.finditer(self._content[start:]))
+        if not matches:
+            raise DamagedFile("no digest in its footer (truncated, corrupted, or not a file of results)")
+        found = matches[-1]
+        self._ends = [int(end) for end in found[2].split()]
+        self._checksums = [int(digits, 16) for digits in found[3].split()]
+        footer = bytearray(self._content[self._ends[-1] :])
+        last = start + found.end(3) - 8 - self._ends[-1]
+        if len(self._checksums) != len(self._ends) + 1 or last < 0 or len(footer) < last + 8:
+            raise DamagedFile("its digest is corrupted")
+        footer[last : last + 8] = b"00000000"
+        if zlib.crc32(footer) != self._checksums[-1]:
+            raise DamagedFile("checksum mismatch in its footer (truncated or corrupted)")
+        if int(found[1]) != VERSION:
+            raise StoreError(f"schema version {int(found[1])}, and this version of the code reads {VERSION}")
+        self._file = pq.ParquetFile(pa.BufferReader(content))
+        self._whole: set[int] = set()
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns that the file has."""
+        return self._file.schema_arrow
+
+    @property
+    def rows(self) -> int:
+        """How many runs the file holds."""
+        return int(self._file.metadata.num_rows)
+
+    def whole(self) -> bool:
+        """Whether no part of the file is damaged."""
+        try:
+            self._check(set(self.schema.names))
+        except DamagedFile:
+            return False
+        return True
+
+    def read(self, columns: pa.Schema, detail: str | None = None) -> pa.Table:
+        """These columns, null where the file lacks one: a row a run, or a row for each of its ``detail`` rows.
+
+        ``detail``: tasks, epochs or classes; columns that it has are taken from there, the others from the run.
+        Raises DamagedFile.
+        """
+        own = set(self.schema.names)
+        inner = set(self.schema.field(detail).type.value_type.names) if detail else set()
+        known = [name for name in columns.names if name in inner | own]
+        if detail and not inner & set(known):
+            known.append("task")  # for the lengths of the lists
+        paths = [f"{detail}.list.element.{name}" if name in inner else name for name in known]
+        self._check({path.partition(".")[0] for path in paths})
+        table = self._file.read(columns=paths or [self.schema.names[0]], use_threads=False)
+        found = dict(zip(table.column_names, table.columns, strict=True))
+        rows = len(table)
+        if detail:
+            lists = found.pop(detail).combine_chunks()
+            parents, details = pc.list_parent_indices(lists), pc.list_flatten(lists)
+            found = {name: column.take(parents) for name, column in found.items()}
+            found |= dict(zip(details.type.names, details.flatten(), strict=True))
+            rows = len(details)
+        arrays = [found[f.name].cast(f.type) if f.name in found else pa.nulls(rows, f.type) for f in columns]
+        return pa.Table.from_arrays(arrays, schema=columns)
+
+    def _check(self, columns: set[str]) -> None:
+        details = [name for name in self.schema.names if name in DETAILS]
+        for region in {details.index(name) + 1 if name in details else 0 for name in columns} - self._whole:
+            start = self._ends[region - 1] if region else 0
+            if zlib.crc32(self._content[start : self._ends[region]]) != self._checksums[region]:
+                raise DamagedFile("checksum mismatch (truncated or corrupted)")
+            self._whole.add(region)

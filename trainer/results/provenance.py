@@ -33,7 +33,7 @@ def git_commit() -> str:
 
     A copy without its history, as a Ray job's workers have it, is named by its content: ``source-`` and a hash.
     """
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     try:
         commit = _git(package, "rev-parse", "HEAD")
         dirty = _git(package, "status", "--porcelain", "--", ".")

@@ -1,178 +1,139 @@
-"""Rows of the result tables, from what a run has measured."""
+"""The rows of results as classes: a column is a field, declared once with its name, type and meaning.
+
+Units are in the names: ``_pct`` percent, ``_s`` seconds. A null in a file is None here.
+"""
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from trainer.config.run_config import RunConfig
-from trainer.data.tasks import Benchmark
-from trainer.results import metrics
-from trainer.results.columns import config_row
-from trainer.results.provenance import device_name, git_commit, versions
-from trainer.training.loop import EpochReport
-from trainer.training.state import History, State
-
-Row = dict[str, Any]
+from pydantic import BaseModel, ConfigDict, Field
 
 
-@dataclass(frozen=True)
-class RunResult:
-    """One run, as rows of the tables ``trials`` (one), ``tasks``, ``epochs`` and ``classes``."""
+class Row(BaseModel):
+    """Base of every row. As JSON it keeps every digit, NaN and infinity."""
 
-    config: RunConfig
-    status: str
-    """finished, pruned or diverged"""
-    row: Row
-    tasks: list[Row]
-    epochs: list[Row]
-    classes: list[Row]
-
-    def tables(self) -> dict[str, list[Row]]:
-        return {"trials": [self.row], "tasks": self.tasks, "epochs": self.epochs, "classes": self.classes}
+    model_config = ConfigDict(extra="forbid", ser_json_inf_nan="constants")
 
 
-def epoch_row(report: EpochReport, member: int) -> Row:
-    return {
-        "task": report.task,
-        "stage": report.stage,
-        "epoch": report.epoch,
-        "steps": report.steps,
-        "lr": report.lr,
-        "loss": report.loss[member],
-        "terms": {name: values[member] for name, values in report.terms.items()},
-        "train_acc_pct": report.train_acc_pct[member],
-        "wall_s": report.wall_s,
-    }
+class EpochRow(Row):
+    """One epoch of a run."""
+
+    task: int = Field(description="0-based")
+    stage: str = Field(description="name of the optimisation stage")
+    epoch: int = Field(description="0-based, within the stage")
+    steps: int = Field(description="optimiser steps of the epoch")
+    lr: float = Field(description="learning rate")
+    loss: float = Field(description="sum of the terms, mean over the epoch's images")
+    terms: dict[str, float] = Field(description="each named term of the loss, mean over the epoch's images")
+    train_acc_pct: float = Field(description="accuracy on the augmented training batches, % of images")
+    wall_s: float = Field(description="time of the epoch, for all members trained together")
 
 
-def class_rows(
-    benchmark: Benchmark,
-    config: RunConfig,
-    task: int,
-    correct_K: Sequence[int],
-    head_norm_K: Sequence[float],
-    grad_norm_K: Sequence[float],
-) -> list[Row]:
-    """A row for each class seen after ``task``."""
-    totals_C = benchmark.eval_counts_C
-    rows = []
-    for learnt in benchmark.tasks[: task + 1]:
-        for position in range(learnt.first, learnt.first + learnt.classes):
-            images = int(benchmark.counts_C[position])
-            total = totals_C[position]
-            rows.append(
-                {
-                    "task": task,
-                    "class_id": benchmark.class_ids_C[position],
-                    "class_name": benchmark.class_names_C[position],
-                    "position": position,
-                    "first_task": learnt.index,
-                    "images": images,
-                    "exemplars": min(images, config.memory.per_class),
-                    "shot": metrics.shot(images),
-                    "acc_pct": 100 * correct_K[position] / total if total else None,
-                    "head_norm": head_norm_K[position],
-                    "head_grad_norm": grad_norm_K[position],
-                }
-            )
-    return rows
+class TaskRow(Row):
+    """One task of a run: what was measured after it."""
+
+    task: int = Field(description="0-based")
+    classes_new: int = Field(description="classes of this task")
+    classes_seen: int = Field(description="classes of this task and all before")
+    images_new: int = Field(description="training images of this task")
+    images_memory: int = Field(description="exemplars replayed in this task")
+    acc_task_mean_pct: float = Field(
+        description="average incremental accuracy so far: mean over tasks of phase_acc_task_mean_pct"
+    )
+    acc_class_weighted_pct: float = Field(description="the same of phase_acc_class_weighted_pct")
+    phase_acc_task_mean_pct: float = Field(description="accuracy after this task: unweighted mean over the tasks seen")
+    phase_acc_class_weighted_pct: float = Field(description="accuracy after this task: tasks weighted by their classes")
+    acc_by_task_pct: list[float] = Field(description="accuracy after this task on each task seen")
+    phase_acc_others_pct: dict[str, float] = Field(
+        description="phase_acc_task_mean_pct of the auxiliary classifiers that come with the method, by name"
+    )
+    forgetting_pct: float | None = Field(
+        description="mean over earlier tasks of best earlier accuracy minus accuracy now; null in the first task"
+    )
+    acc_many_pct: float | None = Field(
+        description="mean over seen classes with more than 100 training images; null if none"
+    )
+    acc_medium_pct: float | None = Field(
+        description="mean over seen classes with 20 to 100 training images; null if none"
+    )
+    acc_few_pct: float | None = Field(
+        description="mean over seen classes with fewer than 20 training images; null if none"
+    )
+    head_norm_mean: float = Field(description="mean over seen classes of the norm of the classifier's row")
+    head_norm_var: float = Field(description="variance over seen classes of the norm of the classifier's row")
+    wall_s: float = Field(description="time of the task, for all members trained together")
+    device_s: float = Field(
+        description="this run's share of the device's time: wall_s over the members trained together"
+    )
+    saved_s: float = Field(0.0, description="device seconds saved by reusing another run's training of this task")
 
 
-def task_row(
-    benchmark: Benchmark,
-    task: int,
-    history: History,
-    correct_K: Mapping[str, Sequence[int]],
-    classes: Sequence[Row],
-    exemplars_before: int,
-    wall_s: float,
-    device_s: float,
-) -> Row:
-    """The row of one task; appends its accuracies to the history's matrix.
+class ClassRow(Row):
+    """One class of a run after one of its tasks."""
 
-    ``correct_K``: evaluation images classified right, by the method's own classifier under the empty name.
+    task: int = Field(description="0-based: after which task")
+    class_id: int = Field(description="the data set's own label")
+    class_name: str = Field(description="the data set's own name, or the label")
+    position: int = Field(description="in the order of learning")
+    first_task: int = Field(description="task in which the class was learnt")
+    images: int = Field(description="training images of the class")
+    exemplars: int = Field(description="exemplars kept after this task")
+    shot: str = Field(description="many (over 100 images), medium (20 to 100) or few (under 20)")
+    acc_pct: float | None = Field(description="accuracy on the class's evaluation images; null if it has none")
+    head_norm: float = Field(description="norm of the classifier's row")
+    head_grad_norm: float = Field(description="mean over the task's steps of the norm of the row's gradient as applied")
+
+
+class RunResult(Row):
+    """One run: a configuration with one seed, what it came to, and its tasks, epochs and classes.
+
+    A run that failed before its end has what it reached; the rest is None.
     """
-    by_task, *others = (_by_task(benchmark, task, found_K) for found_K in correct_K.values())
-    history.accuracy_pct.append(by_task)
-    sizes = [part.classes for part in benchmark.tasks]
-    matrix = history.accuracy_pct
-    by_shot = metrics.mean_by_shot([row["acc_pct"] for row in classes], [row["images"] for row in classes])
-    norms = [row["head_norm"] for row in classes]
-    mean = sum(norms) / len(norms)
-    return {
-        "task": task,
-        "classes_new": sizes[task],
-        "classes_seen": len(classes),
-        "images_new": len(benchmark.tasks[task].train_N),
-        "images_memory": exemplars_before,
-        "acc_task_mean_pct": metrics.average_task_mean(matrix),
-        "acc_class_weighted_pct": metrics.average_class_weighted(matrix, sizes),
-        "phase_acc_task_mean_pct": metrics.phase_task_mean(by_task),
-        "phase_acc_class_weighted_pct": metrics.phase_class_weighted(by_task, sizes),
-        "acc_by_task_pct": by_task,
-        "phase_acc_others_pct": {
-            name: metrics.phase_task_mean(found) for name, found in zip(list(correct_K)[1:], others, strict=True)
-        },
-        "forgetting_pct": metrics.forgetting(matrix),
-        **{f"acc_{name}_pct": value for name, value in by_shot.items()},
-        "head_norm_mean": mean,
-        "head_norm_var": sum((norm - mean) ** 2 for norm in norms) / len(norms),
-        "wall_s": wall_s,
-        "device_s": device_s,
-        "saved_s": 0.0,
-    }
 
-
-def _by_task(benchmark: Benchmark, task: int, correct_K: Sequence[int]) -> list[float]:
-    """Accuracy on each task seen after ``task``, in %."""
-    found = []
-    for part in benchmark.tasks[: task + 1]:
-        positions = range(part.first, part.first + part.classes)
-        total = sum(benchmark.eval_counts_C[p] for p in positions)
-        found.append(100 * sum(correct_K[p] for p in positions) / total)
-    return found
-
-
-def result(config: RunConfig, history: History, benchmark: Benchmark, state: State, members: int) -> RunResult:
-    """All rows of one run. ``members``: runs trained together with it, itself counted."""
-    ids = {"run_id": config.run_id, "config_id": config.config_id, "seed": config.seed}
-    last = history.tasks[-1] if history.tasks else {}
-    same = (
-        "acc_task_mean_pct",
-        "acc_class_weighted_pct",
-        "forgetting_pct",
-        "acc_many_pct",
-        "acc_medium_pct",
-        "acc_few_pct",
+    run_id: str = Field(description="hash of the configuration with its seed")
+    config_id: str = Field(description="hash of the configuration without its seed")
+    seed: int = Field(description="seed of the run")
+    status: str = Field(description="finished, pruned, diverged or failed")
+    error: str | None = Field(None, description="reason, where the status is diverged or failed")
+    split: str = Field(description="test or validation: the images that the accuracies are measured on")
+    tasks_done: int = Field(0, description="tasks finished")
+    acc_task_mean_pct: float | None = Field(None, description="ACC: mean over tasks of phase_acc_task_mean_pct")
+    acc_class_weighted_pct: float | None = Field(
+        None, description="ACC: mean over tasks of phase_acc_class_weighted_pct"
     )
-    row = {
-        **ids,
-        "status": history.status,
-        "error": history.error,
-        "split": config.data.evaluation.split,
-        "tasks_done": len(history.tasks),
-        **{name: last.get(name) for name in same},
-        "last_acc_task_mean_pct": last.get("phase_acc_task_mean_pct"),
-        "last_acc_class_weighted_pct": last.get("phase_acc_class_weighted_pct"),
-        **{name: sum(task[name] for task in history.tasks) for name in ("wall_s", "device_s", "saved_s")},
-        "members": members,
-        "started_at": datetime.fromisoformat(history.started_at) if history.started_at else None,
-        "finished_at": datetime.now(UTC),
-        "host": socket.gethostname(),
-        "device": device_name(state.device),
-        "precision": state.precision,
-        "versions": versions(),
-        "git_commit": git_commit(),
-        "data_fingerprint": benchmark.fingerprint,
-        **config_row(config),
-    }
-    return RunResult(
-        config,
-        history.status,
-        row,
-        *([{**ids, **entry} for entry in rows] for rows in (history.tasks, history.epochs, history.classes)),
+    last_acc_task_mean_pct: float | None = Field(None, description="after the last task: unweighted mean over tasks")
+    last_acc_class_weighted_pct: float | None = Field(
+        None, description="after the last task: tasks weighted by their classes"
     )
+    forgetting_pct: float | None = Field(None, description="after the last task; null with one task")
+    acc_many_pct: float | None = Field(
+        None, description="after the last task: classes with more than 100 training images"
+    )
+    acc_medium_pct: float | None = Field(
+        None, description="after the last task: classes with 20 to 100 training images"
+    )
+    acc_few_pct: float | None = Field(
+        None, description="after the last task: classes with fewer than 20 training images"
+    )
+    wall_s: float | None = Field(None, description="time of all tasks, for all members trained together")
+    device_s: float | None = Field(None, description="this run's share of the device's time")
+    saved_s: float | None = Field(None, description="device seconds saved by reusing another run's first task")
+    members: int | None = Field(None, description="runs trained together in one pass, at the start")
+    started_at: datetime | None = Field(None, description="time at which training began")
+    finished_at: datetime | None = Field(None, description="time at which the run ended")
+    host: str | None = Field(None, description="name of the machine")
+    device: str | None = Field(None, description="cpu, or the name of the GPU")
+    precision: str | None = Field(None, description="float32, bfloat16 or float64")
+    versions: dict[str, str] | None = Field(None, description="python and the packages that decide a result")
+    git_commit: str | None = Field(
+        None,
+        description="commit of the code; -dirty where files of the trainer differed; without history, a hash of its "
+        "source",
+    )
+    data_fingerprint: str | None = Field(None, description="hash of the decoded images and labels")
+    config: dict[str, Any] = Field({}, description="values of the configuration, by column")
+    tasks: list[TaskRow] = Field([], description="one entry a task")
+    epochs: list[EpochRow] = Field([], description="one entry a task and epoch")
+    classes: list[ClassRow] = Field([], description="one entry a task and class seen")

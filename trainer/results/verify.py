@@ -9,7 +9,7 @@ from typing import Any
 from trainer.config.files import RunFile
 from trainer.config.run_config import LARGEST_SEED
 from trainer.errors import ConfigError, nearest, shown
-from trainer.results.columns import SUMMARY
+from trainer.results.columns import accuracies
 from trainer.results.rows import RunResult
 
 
@@ -35,7 +35,7 @@ class Claim:
         found: dict[str, Any] | None = file.provenance
         if found is None:
             raise ConfigError("is missing: only promoted files claim numbers to verify", file=path, field="provenance")
-        known = [column.name for column in SUMMARY if column.name.endswith("_pct")]
+        known = accuracies()
         if found.get("metric") not in known:
             raise ConfigError(
                 f"{shown(found.get('metric'))} is no metric of a run",
@@ -69,13 +69,13 @@ def compare(claim: Claim, results: Sequence[RunResult]) -> int:
     then the means must agree within the half width of the claimed interval.
     """
     print(f"\n{'seed':>6}  {'claimed %':>10}  {'measured %':>10}  {'difference':>10}")
-    measured = {r.config.seed: r.row[claim.metric] for r in results}
+    measured = {r.seed: getattr(r, claim.metric) for r in results}
     for seed, claimed in claim.by_seed_pct.items():
         value = measured[seed]
         shown = "-" if value is None else f"{value:.4f}"
         gap = "-" if value is None else f"{value - claimed:+.4f}"
         print(f"{seed:>6}  {claimed:>10.4f}  {shown:>10}  {gap:>10}")
-    fingerprint = results[0].row["data_fingerprint"]
+    fingerprint = results[0].data_fingerprint
     if fingerprint != claim.data_fingerprint:
         print(f"not verified: the images differ (fingerprint {fingerprint}, claimed {claim.data_fingerprint})")
         return 1

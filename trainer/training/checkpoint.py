@@ -7,8 +7,6 @@ elsewhere brings a slot of their own.
 from __future__ import annotations
 
 import io
-import os
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,9 +15,11 @@ import torch
 from torch import Tensor
 
 from trainer.errors import CheckpointError
-from trainer.training.state import Cursor, History, State
+from trainer.files import atomic_write
+from trainer.results.history import History
+from trainer.training.state import Cursor, State
 
-FORMAT = 2
+FORMAT = 3
 
 
 class Slot(Protocol):
@@ -50,20 +50,6 @@ class FileSlot:
         return str(self.path)
 
 
-def atomic_write(path: Path, content: bytes) -> None:
-    """Write beside, flush to disk, rename: a reader sees the old file or the new one, never a part."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
 def pack(state: State, run_ids: list[str]) -> bytes:
     """The state as bytes. ``run_ids``: of all configurations of the run, by position."""
     content = {
@@ -72,7 +58,7 @@ def pack(state: State, run_ids: list[str]) -> bytes:
         "positions": state.positions,
         "cursor": asdict(state.cursor),
         "elapsed_s": state.elapsed_s,
-        "histories": [asdict(history) for history in state.histories],
+        "histories": [history.model_dump_json() for history in state.histories],
         "tensors": {name: tensor.detach().cpu() for name, tensor in state.tensors().items()},
     }
     buffer = io.BytesIO()
@@ -103,7 +89,7 @@ def restore(fresh: State, content: dict[str, Any], run_ids: list[str], where: ob
     state.load_tensors(content["tensors"])
     state.cursor = Cursor(**content["cursor"])
     state.elapsed_s = content["elapsed_s"]
-    state.histories = [History(**history) for history in content["histories"]]
+    state.histories = [History.model_validate_json(history) for history in content["histories"]]
     return state
 
 

@@ -19,6 +19,7 @@ from trainer.data.tasks import Benchmark
 from trainer.methods.base import Method
 from trainer.nets.heads import LinearHead
 from trainer.nets.network import Outputs
+from trainer.results.rows import EpochRow
 from trainer.rng import Draws
 from trainer.stages.stage import TEACHER, Networks, Stage, Step, TaskContext, TaskImages, Terms
 from trainer.training.state import State
@@ -46,6 +47,20 @@ class EpochReport:
     def loss(self) -> list[float]:
         """Sum of the terms, ``[M]``."""
         return [sum(values) for values in zip(*self.terms.values(), strict=True)]
+
+    def row(self, member: int) -> EpochRow:
+        """What the epoch came to for one member."""
+        return EpochRow(
+            task=self.task,
+            stage=self.stage,
+            epoch=self.epoch,
+            steps=self.steps,
+            lr=self.lr,
+            loss=self.loss[member],
+            terms={name: values[member] for name, values in self.terms.items()},
+            train_acc_pct=self.train_acc_pct[member],
+            wall_s=self.wall_s,
+        )
 
 
 def learning_rate(optim: OptimConfig, epoch: int) -> float:

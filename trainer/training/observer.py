@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from trainer.results.rows import RunResult
+from trainer.results.rows import RunResult, TaskRow
 from trainer.training.loop import EpochReport
 
 
@@ -18,8 +17,8 @@ class MemberReport:
     """in the list of configurations"""
     status: str
     """running, finished or diverged"""
-    metrics: dict[str, Any]
-    """the row of this task, as in table ``tasks``"""
+    metrics: TaskRow
+    """what was measured after this task"""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ import torch
 from trainer.config.run_config import RunConfig
 from trainer.data.tasks import Benchmark, build
 from trainer.errors import ConfigError
-from trainer.results.rows import RunResult, class_rows, epoch_row, result, task_row
+from trainer.results.history import History, class_rows, run_result, task_row
+from trainer.results.rows import RunResult
 from trainer.rng import Draws
 from trainer.stages import second_stage as stage2
 from trainer.stages.exemplars import Candidates, herding, kept_only, random
@@ -25,7 +26,7 @@ from trainer.training.evaluate import correct_by_class, see
 from trainer.training.loop import HEAD_GRAD, EpochReport, train_stage
 from trainer.training.observer import MemberReport, Observer, TaskReport
 from trainer.training.options import Options, deterministic
-from trainer.training.state import Cursor, History, State
+from trainer.training.state import Cursor, State
 
 BaseSlots = Callable[[str], ckpt.Slot]
 """where the training of a first task is kept, by ``RunConfig.base_id``"""
@@ -67,7 +68,7 @@ def train_base(configs: Sequence[RunConfig], options: Options, base: BaseSlots) 
         single = session.state.subset([member])
         single.positions, single.histories = [0], [session.state.histories[member]]
         base(config.base_id).write(ckpt.pack(single, [config.run_id]))
-        spent_s += sum(row["device_s"] for row in session.state.histories[member].tasks)
+        spent_s += sum(row.device_s for row in session.state.histories[member].tasks)
     return spent_s
 
 
@@ -94,7 +95,7 @@ class _Session:
         """of runs that have ended, by position"""
         channels = self.benchmark.train_pixels_NCHW.shape[1]
         self.state = State(configs, channels, device, precision)
-        now = datetime.now(UTC).isoformat()
+        now = datetime.now(UTC)
         for history in self.state.histories:
             history.started_at = now
 
@@ -184,7 +185,7 @@ class _Session:
         state = self.state
         for member, position in enumerate(state.positions):
             history = state.histories[position]
-            history.epochs.append(epoch_row(report, member))
+            history.epochs.append(report.row(member))
             if history.status == "running" and not math.isfinite(report.loss[member]):
                 history.status = "diverged"
                 history.error = f"loss is not finite after epoch {report.epoch} of task {report.task}"
@@ -217,7 +218,7 @@ class _Session:
         seen = benchmark.tasks[index].first + benchmark.tasks[index].classes
         correct = {name: found_MK.tolist() for name, found_MK in correct_by_class(state, benchmark, seen).items()}
         head_norm_MK = state.network.classifier.weight_MKD.detach().norm(dim=2).tolist()
-        steps = max(1, sum(row["steps"] for row in state.histories[state.positions[0]].epochs if row["task"] == index))
+        steps = max(1, sum(row.steps for row in state.histories[state.positions[0]].epochs if row.task == index))
         grad_norm_MK = (state.buffers[HEAD_GRAD] / steps).tolist()
         wall_s = clock()
         for member, position in enumerate(state.positions):
@@ -259,7 +260,9 @@ class _Session:
     def _tell_ended(self, others: Collection[int]) -> None:
         """All but ``others`` have ended."""
         ended = {
-            position: result(config, history, self.benchmark, self.state, len(self.configs))
+            position: run_result(
+                config, history, self.benchmark, self.state.device, self.state.precision, len(self.configs)
+            )
             for position, (config, history) in enumerate(zip(self.configs, self.state.histories, strict=True))
             if position not in others
         }
@@ -291,10 +294,10 @@ class _Session:
             assert content is not None
             part = ckpt.unpack(content, slot)
             parts.append(part["tensors"])
-            history = History(**part["histories"][0])
+            history = History.model_validate_json(part["histories"][0])
             if part["run_ids"] != [config.run_id]:
                 for row in history.tasks:
-                    row["saved_s"], row["device_s"], row["wall_s"] = row["device_s"], 0.0, 0.0
+                    row.saved_s, row.device_s, row.wall_s = row.device_s, 0.0, 0.0
             history.started_at = self.state.histories[position].started_at
             self.state.histories[position] = history
         self.state.load_tensors(ckpt.concat(parts))

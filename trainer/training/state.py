@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -14,6 +13,7 @@ from trainer.nets import resnet
 from trainer.nets.heads import ClassScale
 from trainer.nets.member import assign
 from trainer.nets.network import Network
+from trainer.results.history import History
 from trainer.stages import second_stage as stage2
 from trainer.stages.stage import TEACHER, Networks, Stage
 
@@ -25,19 +25,6 @@ class Cursor:
     task: int = 0
     stage: int = 0
     epoch: int = 0
-
-
-@dataclass
-class History:
-    """What one run has reported so far. Plain values, so that a checkpoint can hold it."""
-
-    status: str = "running"
-    error: str | None = None
-    started_at: str | None = None
-    accuracy_pct: list[list[float]] = field(default_factory=list)
-    tasks: list[dict[str, Any]] = field(default_factory=list)
-    epochs: list[dict[str, Any]] = field(default_factory=list)
-    classes: list[dict[str, Any]] = field(default_factory=list)
 
 
 class State:

@@ -1,0 +1,98 @@
+"""What a driver gives its workers: the job of the sweep, and the configuration of each Ray trial."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sweeper.search.space import Resources
+from sweeper.store.folder import Folder
+from trainer.config.files import parse_run
+from trainer.config.run_config import RunConfig
+from trainer.training.options import Options
+
+RESULT = "message"
+"""key of a Ray Tune result that holds a message"""
+
+_SET_UP, _PACK = "set_up", "pack"
+
+
+@dataclass(frozen=True)
+class FolderSlot:
+    """A checkpoint in a results folder, on whatever filesystem that is."""
+
+    folder: Folder
+    name: str
+
+    def read(self) -> bytes | None:
+        try:
+            return self.folder.read_bytes(self.name)
+        except FileNotFoundError:
+            return None
+
+    def write(self, content: bytes) -> None:
+        self.folder.write(self.name, content)
+
+    def __str__(self) -> str:
+        return f"{self.folder}/{self.name}"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every worker of a sweep needs to know."""
+
+    folder: str
+    """path or URI of the sweep's folder, as every node reaches it"""
+    resources: Resources
+    metric: str
+    """column of a task that is reported after it"""
+    shares_first_task: bool = False
+    decisions: str | None = None
+    """name of the actor that says what is pruned; None where nothing is"""
+
+    @property
+    def options(self) -> Options:
+        """How runs are trained on what the trial occupies."""
+        return Options(device="cuda" if self.resources.gpu else "cpu")
+
+    def first_task_checkpoint(self, first_task_id: str) -> FolderSlot:
+        """Where the training of a first task is kept."""
+        return FolderSlot(Folder.at(self.folder).child("base"), f"{first_task_id}.pt")
+
+
+@dataclass(frozen=True)
+class SetUp:
+    """What is missing before the first pack."""
+
+    configs: Sequence[RunConfig]
+    """runs of the first configuration"""
+    largest: int | None
+    """configurations of the largest pack to measure; None: packs are known"""
+    first_tasks: int
+    """seeds whose shared first task is still to be trained"""
+
+    @classmethod
+    def of_trial(cls, trial: Mapping[str, Any]) -> SetUp | None:
+        """What ``as_trial`` was called on; None for the configuration of a pack."""
+        found = trial.get(_SET_UP)
+        return found and cls(_parsed(found["configs"]), found["largest"], found["first_tasks"])
+
+    def as_trial(self) -> dict[str, Any]:
+        """The configuration of a Ray trial that does it."""
+        configs = [config.as_dict() for config in self.configs]
+        return {_SET_UP: {"configs": configs, "largest": self.largest, "first_tasks": self.first_tasks}}
+
+
+def pack_as_trial(pack: Mapping[int, Sequence[RunConfig]]) -> dict[str, Any]:
+    """The configuration of a Ray trial that trains these runs, by number of their configuration."""
+    return {_PACK: [{"number": n, "configs": [c.as_dict() for c in own]} for n, own in pack.items()]}
+
+
+def pack_of_trial(trial: Mapping[str, Any]) -> dict[int, list[RunConfig]]:
+    """What ``pack_as_trial`` was given."""
+    return {entry["number"]: _parsed(entry["configs"]) for entry in trial[_PACK]}
+
+
+def _parsed(configs: Sequence[dict[str, Any]]) -> list[RunConfig]:
+    return [parse_run(content, file="the sweep") for content in configs]

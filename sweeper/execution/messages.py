@@ -1,0 +1,94 @@
+"""What a worker tells the driver: one union of typed messages, checked on arrival."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from sweeper.execution.packing import Packing
+from trainer.results.rows import RunResult
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
+
+
+class PackingMeasured(_Message):
+    """How many configurations a pack should have, as measured before the first one."""
+
+    kind: Literal["packing-measured"] = "packing-measured"
+    packing: Packing
+
+
+class PackingNotMeasured(_Message):
+    """Why packs could not be measured."""
+
+    kind: Literal["packing-not-measured"] = "packing-not-measured"
+    reason: str
+
+
+class SetUpDone(_Message):
+    """What all configurations share is there."""
+
+    kind: Literal["set-up-done"] = "set-up-done"
+    first_task_s: float | None
+    """device seconds of training the shared first task; None if it was not trained"""
+
+
+class TaskDone(_Message):
+    """A pack has finished a task."""
+
+    kind: Literal["task-done"] = "task-done"
+    pack: str
+    task: int
+    tasks: int
+    values: dict[int, float]
+    """the objective's metric by trial, mean over seeds; NaN where there is none"""
+
+
+class EndedTrial(_Message):
+    """A configuration all of whose runs have ended."""
+
+    number: int
+    results: tuple[RunResult, ...]
+
+
+class TrialsEnded(_Message):
+    """Configurations of a pack that have ended."""
+
+    kind: Literal["trials-ended"] = "trials-ended"
+    pack: str
+    attempt: str
+    ended: tuple[EndedTrial, ...]
+    training: bool
+    """whether other configurations of the pack are still being trained"""
+
+
+class PackSplit(_Message):
+    """A pack did not fit the device's memory and is trained in two halves."""
+
+    kind: Literal["pack-split"] = "pack-split"
+    pack: str
+
+
+class Refused(_Message):
+    """A worker cannot do what it was told, and another try would end the same."""
+
+    kind: Literal["refused"] = "refused"
+    reason: str
+
+
+Message = PackingMeasured | PackingNotMeasured | SetUpDone | TaskDone | TrialsEnded | PackSplit | Refused
+
+_ADAPTER: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="kind")])
+
+
+def to_json(message: Message) -> str:
+    """The message as text; every digit, NaN and infinity survive."""
+    return message.model_dump_json()
+
+
+def from_json(text: str) -> Message:
+    """The message that ``to_json`` was given. Raises pydantic.ValidationError for any other text."""
+    return _ADAPTER.validate_json(text)

@@ -1,0 +1,64 @@
+"""What another pruner would have done with a sweep that was trained to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import optuna
+from optuna.trial import TrialState
+
+from sweeper.search import samplers
+
+
+@dataclass(frozen=True)
+class CompletedTrial:
+    """A trial that ran to its end; means over its seeds, a value a task."""
+
+    number: int
+    value_T: Sequence[float]
+    device_s_T: Sequence[float]
+
+
+@dataclass(frozen=True)
+class SimulatedPruning:
+    """What a pruner would have done with a sweep."""
+
+    trials: int
+    pruned: dict[int, int]
+    """tasks done when pruned, by trial"""
+    saved_s: float
+    """device seconds of tasks that would not have been trained"""
+    winner: int
+    """the best trial where nothing is pruned"""
+    best_left: int | None
+    """the best of those that are not pruned"""
+
+
+def simulate_pruner(
+    completed: Iterable[CompletedTrial], pruning: samplers.PrunerConfig, *, maximize: bool
+) -> SimulatedPruning:
+    """Put the pruner to every trial after each of its tasks but the last, as if they had run one after another."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    completed = list(completed)
+    study = optuna.create_study(direction="maximize" if maximize else "minimize", pruner=samplers.pruner(pruning))
+    pruned: dict[int, int] = {}
+    saved_s = 0.0
+    for one in completed:
+        trial = study.ask()
+        for task, value in enumerate(one.value_T, 1):
+            trial.report(value, task)
+            if task < len(one.value_T) and trial.should_prune():
+                pruned[one.number] = task
+                saved_s += sum(one.device_s_T[task:])
+                break
+        if one.number in pruned:
+            study.tell(trial, state=TrialState.PRUNED)
+        else:
+            study.tell(trial, one.value_T[-1])
+
+    def best(trials: Sequence[CompletedTrial]) -> int:
+        return (max if maximize else min)(trials, key=lambda one: one.value_T[-1]).number
+
+    left = [one for one in completed if one.number not in pruned]
+    return SimulatedPruning(len(completed), pruned, saved_s, best(completed), best(left) if left else None)

@@ -1,0 +1,213 @@
+"""The results of sweeps as SQL: tables of runs, tasks, epochs and classes, and views of them.
+
+In notebooks: ``from sweeper.store.results import open_results; open_results("results").sql("FROM best").pandas()``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import yaml
+
+from sweeper.store import schema
+from sweeper.store.folder import Folder
+from sweeper.store.segments import Damage, Rows, Segments
+from sweeper.store.store import is_sweep, outdated, sweeps
+from trainer.errors import StoreError, UserError, nearest
+from trainer.results.columns import DETAILS, accuracies
+from trainer.results.parquet import DamagedFile, ResultsFile, arrow_schema, to_arrow
+
+_READS = frozenset({duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN, duckdb.StatementType.MULTI})
+"""MULTI is what PIVOT is"""
+
+
+class QueryError(UserError):
+    """A query that is not valid SQL, names what does not exist, or would write."""
+
+
+class Answer:
+    """The rows that a query returned."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table
+
+    def arrow(self) -> pa.Table:
+        """As a pyarrow table."""
+        return self._table
+
+    def pandas(self) -> Any:
+        """As a pandas DataFrame. Raises ImportError without pandas."""
+        return self._table.to_pandas()
+
+    def polars(self) -> Any:
+        """As a Polars DataFrame. Raises ImportError without Polars."""
+        import polars  # noqa: PLC0415  (an optional dependency)
+
+        return polars.from_arrow(self._table)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """As a list of dictionaries."""
+        found: list[dict[str, Any]] = self._table.to_pylist()
+        return found
+
+
+class Results:
+    """The results below a folder, as tables and views of SQL."""
+
+    def __init__(self, folders: Mapping[str, Folder], report: Callable[[str], None] | None = None) -> None:
+        """``folders`` of the sweeps, by name; ``report`` takes the line that names a damaged file (default: stderr)."""
+        self._folders = folders
+        self._damage = Damage(report)
+
+    def sql(self, query: str, **parameters: Any) -> Answer:
+        """The answer to one SELECT, from the files as they are now; ``parameters``: values of ``$name`` in it.
+
+        Raises QueryError.
+        """
+        try:
+            statements = duckdb.extract_statements(query)
+            if len(statements) != 1:
+                raise QueryError(f"expected one SQL statement, found {len(statements)}")
+            if statements[0].type not in _READS:
+                raise QueryError(f"results are read-only: {statements[0].type.name} is refused, SELECT is allowed")
+            with self._connect() as connection:
+                return Answer(connection.sql(query, params=parameters or None).to_arrow_table())
+        except duckdb.Error as error:
+            raise QueryError(str(error).partition("\n\nLINE ")[0]) from error
+
+    def _connect(self) -> duckdb.DuckDBPyConnection:
+        connection = duckdb.connect(":memory:", config={"temp_directory": "", "python_enable_replacements": False})
+        segments = [Segments(folder, self._damage) for folder in self._folders.values()]
+        objectives = self._objectives()
+        for name, columns in schema.tables().items():
+            if name != "promotions":
+                detail = name if name in DETAILS else None
+                connection.register(name, Rows(segments, arrow_schema(columns), detail))
+        connection.register("promotions", self._promotions())
+        connection.register("sweeps", to_arrow(objectives, schema.views()["sweeps"]))
+        connection.execute(f"CREATE VIEW seeds AS {_seeds_sql()}")
+        connection.execute(f"CREATE VIEW best AS {_best_sql(objectives)}")
+        connection.execute(f"CREATE VIEW ledger AS {_LEDGER_SQL}")
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute("SET enable_external_access = false; SET lock_configuration = true")
+        return connection
+
+    def _promotions(self) -> pa.Table:
+        columns = arrow_schema(schema.promotion_columns())
+        found = [columns.empty_table()]
+        for sweep in self._folders.values():
+            folder = sweep.child("promotions")
+            for name in folder.names():
+                try:
+                    found.append(ResultsFile(folder.read_buffer(name)).read(columns))
+                except DamagedFile as error:
+                    self._damage.skipped(f"{folder}/{name}", error)
+        return pa.concat_tables(found)
+
+    def _objectives(self) -> list[schema.SweepRow]:
+        return [schema.SweepRow(sweep=name, **self._objective(folder)) for name, folder in self._folders.items()]
+
+    def _objective(self, folder: Folder) -> dict[str, str]:
+        try:
+            space = yaml.load(folder.read_bytes("space.yaml"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+            return {key: str(space["objective"][key]) for key in ("metric", "split", "direction")}
+        except FileNotFoundError:  # the folder of a single run
+            return {}
+        except (yaml.YAMLError, KeyError, TypeError):
+            self._damage.skipped(f"{folder}/space.yaml", "it states no objective")
+            return {}
+
+
+def open_results(
+    results: str | Path | Folder, sweep: str | None = None, report: Callable[[str], None] | None = None
+) -> Results:
+    """The results below a folder or URI: of all its sweeps or one, or of a single run's ``--out``.
+
+    ``report`` takes the line that names a damaged file (default: a warning on stderr). Raises StoreError if there are
+    no results, or only ones of an older schema.
+    """
+    root = Folder.at(results)
+    names = sweeps(results)
+    if is_sweep(root) and sweep is None:
+        folders = {Path(root.path).name: root}
+    elif not names:
+        raise StoreError(f"{root}: no results: no folder in it is a sweep's")
+    elif sweep is None:
+        folders = {name: root.child(name) for name in names}
+    elif sweep in names:
+        folders = {sweep: root.child(sweep)}
+    else:
+        near = nearest(sweep, names)
+        raise StoreError(f"{root}: no sweep {sweep!r}" + (f"; did you mean {near!r}?" if near else ""))
+    found = Results(folders, report)
+    for name, folder in list(folders.items()):
+        old = outdated(folder)
+        if old and len(folders) == 1:
+            raise StoreError(f"{folder}: {old}")
+        if old:
+            found._damage.skipped(str(folder), old)
+            del folders[name]
+    return found
+
+
+def _seeds_sql() -> str:
+    own = {"n": "count(*)", "device_s": "sum(device_s)", "saved_s": "sum(saved_s)"}
+    own["packing_saved_s"] = "sum(packing_saved_s)"
+    own["status"] = (
+        "CASE WHEN bool_and(status = 'finished') THEN 'finished' "
+        "ELSE min(status) FILTER (WHERE status <> 'finished') END"
+    )
+    for accuracy in accuracies():
+        # A diverged run may hold a number that is none, which DuckDB's deviation refuses.
+        own[accuracy] = f"avg({accuracy}) FILTER (WHERE isfinite({accuracy}))"
+        own[schema.std_name(accuracy)] = f"stddev_samp({accuracy}) FILTER (WHERE isfinite({accuracy}))"
+    keys = ("sweep", "trial", "attempt", "config_id")
+    picked = []
+    for column in schema.seeds():
+        name = f'"{column.name}"'
+        picked.append(name if column.name in keys else f"{own.get(column.name, f'any_value({name})')} AS {name}")
+    return f"SELECT {', '.join(picked)} FROM runs GROUP BY {', '.join(keys)}"
+
+
+def _best_sql(objectives: list[schema.SweepRow]) -> str:
+    columns = schema.tables()["runs"]
+    numbers = {c.name for c in columns if pa.types.is_floating(c.type) or pa.types.is_integer(c.type)}
+    metrics = sorted(numbers & {str(row.metric) for row in objectives})
+    cases = "".join(f" WHEN '{metric}' THEN {metric}::DOUBLE" for metric in metrics)
+    value = f"CASE metric{cases} END" if metrics else "NULL::DOUBLE"
+    return f"""
+        WITH scored AS (
+            SELECT runs.*, metric, direction, {value} AS value
+            FROM runs JOIN sweeps USING (sweep) WHERE runs.split = sweeps.split
+        )
+        SELECT sweep, trial, config_id,
+            any_value(metric) AS metric, any_value(split) AS split, any_value(direction) AS direction,
+            avg(value) AS mean, stddev_samp(value) AS std, count(*) AS n, any_value(params_json) AS params_json
+        FROM scored GROUP BY sweep, trial, config_id
+        HAVING bool_and(status = 'finished' AND value IS NOT NULL AND isfinite(value))
+        QUALIFY row_number() OVER (
+            PARTITION BY sweep ORDER BY CASE any_value(direction) WHEN 'minimize' THEN mean ELSE -mean END, trial
+        ) = 1"""
+
+
+_LEDGER_SQL = """
+    WITH cost AS (
+        SELECT sweep, task, avg(device_s + saved_s) AS mean_s FROM tasks
+        WHERE (sweep, run_id) IN (SELECT (sweep, run_id) FROM runs WHERE status = 'finished') GROUP BY sweep, task
+    ),
+    missing AS (
+        SELECT runs.sweep, sum(mean_s) AS pruned_s FROM runs JOIN cost USING (sweep)
+        WHERE status = 'pruned' AND task >= tasks_done GROUP BY runs.sweep
+    )
+    SELECT
+        sweeps.sweep,
+        coalesce(sum(device_s), 0) AS spent_s,
+        coalesce(sum(saved_s) FILTER (WHERE attempt <> 'from-store'), 0) AS sharing_s,
+        coalesce(any_value(pruned_s), 0) AS pruning_s,
+        coalesce(sum(packing_saved_s), 0) AS packing_s,
+        coalesce(sum(saved_s) FILTER (WHERE attempt = 'from-store'), 0) AS store_s
+    FROM sweeps LEFT JOIN runs USING (sweep) LEFT JOIN missing USING (sweep) GROUP BY sweeps.sweep"""

@@ -1,0 +1,197 @@
+"""Which files of a sweep count, and their rows: every run once, whatever is damaged or being merged.
+
+``000017.parquet`` holds trial 17, ``000000-000031.parquet`` the trials of that range. A file counts unless a readable
+one with a wider range contains it.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from sweeper.store.folder import Folder
+from trainer.errors import StoreError
+from trainer.results.parquet import DamagedFile, ResultsFile
+
+_LISTINGS = 50
+_NAME = re.compile(r"(\d{6,})(?:-(\d{6,}))?\.parquet")
+
+
+class Range(NamedTuple):
+    """The trials that a file may hold."""
+
+    first: int
+    last: int
+
+    @classmethod
+    def of(cls, file: str) -> Range | None:
+        """The range that a file's name states; None for a name that is not one of ours."""
+        found = _NAME.fullmatch(file)
+        if found is None:
+            return None
+        parsed = cls(int(found[1]), int(found[2] or found[1]))
+        return parsed if parsed.first <= parsed.last and parsed.file == file else None
+
+    @property
+    def file(self) -> str:
+        """The file's name."""
+        return f"{self.first:06d}.parquet" if self.first == self.last else f"{self.first:06d}-{self.last:06d}.parquet"
+
+    def __contains__(self, inner: object) -> bool:
+        """Whether another range lies within this one."""
+        return isinstance(inner, Range) and self.first <= inner.first and inner.last <= self.last
+
+
+class Damage:
+    """Names each damaged file once."""
+
+    def __init__(self, report: Callable[[str], None] | None = None) -> None:
+        """``report`` takes the line that names a file (default: a warning on stderr)."""
+        self._report = report or _to_stderr
+        self._named: set[str] = set()
+
+    def skipped(self, file: str, reason: object) -> None:
+        """Say that a file is skipped, and why."""
+        if file not in self._named:
+            self._named.add(file)
+            self._report(f"{file}: skipped: {reason}")
+
+
+def _to_stderr(line: str) -> None:
+    print(f"warning: {line}", file=sys.stderr)
+
+
+class Segments:
+    """The files of one sweep's runs at one moment; each is opened when it is first needed."""
+
+    def __init__(self, sweep: Folder, damage: Damage) -> None:
+        self.folder, self.sweep = sweep.child("runs"), sweep.path.rpartition("/")[2]
+        self._damage = damage
+        self._ranges: list[Range] | None = None
+        self._open: dict[Range, ResultsFile] = {}
+
+    def ranges(self) -> list[Range]:
+        """The ranges of all files, those that do not count too."""
+        if self._ranges is None:
+            self._ranges = self._listed()
+        return self._ranges
+
+    def live(self, within: Iterable[Range] | None = None) -> Iterator[tuple[Range, ResultsFile]]:
+        """The files that count, each opened; ``within``: of these alone. Raises StoreError for another version."""
+        for _ in range(_LISTINGS):
+            candidates = self.ranges() if within is None else list(within)
+            try:
+                found = self._resolve(candidates)
+            except FileNotFoundError:  # merged and deleted since it was listed: its rows are in a new file
+                self._ranges = None
+                within = None
+                continue
+            yield from found.items()
+            return
+        raise StoreError(f"{self.folder}: its files changed {_LISTINGS} times while they were read")
+
+    def tables(
+        self, columns: pa.Schema, detail: str | None = None, only: Collection[int] | None = None
+    ) -> Iterator[pa.Table]:
+        """The rows that count, a table a file. ``only``: of files that may hold one of these trials."""
+        wanted = None
+        if only is not None:
+            wanted = [r for r in self.ranges() if any(r.first <= trial <= r.last for trial in only)]
+        # The content says which trial a row is of: a file under another's name is noticed.
+        read = columns if "trial" in columns.names else columns.append(pa.field("trial", pa.int64()))
+        pending = list(self.live(wanted))
+        while pending:
+            where, file = pending.pop(0)
+            try:
+                table = file.read(read, detail)
+            except DamagedFile as error:
+                self._skip(where, error)
+                inner = [r for r in self.ranges() if r in where and r != where]
+                pending[:0] = list(self.live(inner)) if inner else []
+                continue
+            trial = table["trial"]
+            outside = pc.or_(pc.less(trial, where.first), pc.greater(trial, where.last))
+            own = pc.invert(pc.fill_null(outside, False))
+            if not pc.all(own, min_count=0).as_py():
+                self._skip(where, "it holds rows of other trials than its name says")
+                table = table.filter(own)
+            if "sweep" in table.column_names:  # a copied or renamed folder is known by its own name
+                place = table.column_names.index("sweep")
+                table = table.set_column(place, columns.field("sweep"), pa.repeat(self.sweep, len(table)))
+            yield table.select(columns.names)
+
+    def _listed(self) -> list[Range]:
+        # A listing is no snapshot: it can miss a merged file that appears meanwhile, and the files which that one
+        # replaced. The next listing then shows a range that this one did not.
+        names = self.folder.names()
+        for _ in range(_LISTINGS):
+            again = self.folder.names()
+            if [n for n in again if "-" in n] == [n for n in names if "-" in n]:
+                break
+            names = again
+        found = []
+        for name in names:
+            parsed = Range.of(name)
+            if parsed is not None:
+                found.append(parsed)
+            else:
+                self._damage.skipped(f"{self.folder}/{name}", "not the name of a file of runs")
+        return found
+
+    def _resolve(self, candidates: Sequence[Range]) -> dict[Range, ResultsFile]:
+        found: dict[Range, ResultsFile] = {}
+        ends: list[Range] = []
+        for wanted in sorted(candidates, key=lambda r: (r.first, -r.last)):
+            # Sorted so, a range that contains this one is the last that was kept.
+            if ends and wanted in ends[-1]:
+                continue
+            if ends and wanted.first <= ends[-1].last:
+                self._skip(wanted, f"its range overlaps {ends[-1].file}")
+            elif (file := self._opened(wanted)) is not None:
+                found[wanted] = file
+                ends.append(wanted)
+        return found
+
+    def _opened(self, wanted: Range) -> ResultsFile | None:
+        if wanted not in self._open:
+            try:
+                self._open[wanted] = ResultsFile(self.folder.read_buffer(wanted.file))
+            except DamagedFile as error:
+                self._skip(wanted, error)
+                return None
+            except StoreError as error:
+                raise StoreError(f"{self.folder}/{wanted.file}: {error}") from error
+        return self._open[wanted]
+
+    def _skip(self, where: Range, reason: object) -> None:
+        self._damage.skipped(f"{self.folder}/{where.file}", reason)
+
+
+class Rows(ds.InMemoryDataset):
+    """The rows of sweeps as a pyarrow dataset that reads only the columns that are wanted.
+
+    To pyarrow an empty one: all that reads it, DuckDB too, goes through ``scanner``, which is told the columns.
+    """
+
+    def __init__(self, sweeps: Sequence[Segments], columns: pa.Schema, detail: str | None = None) -> None:
+        """``columns`` of the table; ``detail``: tasks, epochs or classes, or None for a row a run."""
+        super().__init__(columns.empty_table())
+        self._sweeps, self._columns, self._detail = sweeps, columns, detail
+
+    def scanner(self, columns: Any = None, filter: ds.Expression | None = None, **options: Any) -> ds.Scanner:
+        """As that of any dataset: ``columns`` are names, or expressions by name (default: all columns)."""
+        wanted = self._columns
+        if columns is not None:
+            given = columns.values() if isinstance(columns, Mapping) else columns
+            words = set(re.findall(r"\w+", " ".join(map(str, [*given, filter]))))
+            wanted = pa.schema([field for field in wanted if field.name in words] or [wanted.field(0)])
+        batches = (
+            batch for sweep in self._sweeps for t in sweep.tables(wanted, self._detail) for batch in t.to_batches()
+        )
+        return ds.Scanner.from_batches(batches, schema=wanted, columns=columns, filter=filter, **options)

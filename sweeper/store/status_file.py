@@ -1,0 +1,94 @@
+"""``status.json`` of a sweep's folder: how it stands, as its driver last said."""
+
+from __future__ import annotations
+
+import functools
+import time
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from sweeper.store.folder import Folder
+
+FILE = "status.json"
+
+
+@dataclass
+class Running:
+    """A configuration that is being trained."""
+
+    __pydantic_config__ = ConfigDict(extra="ignore")
+
+    trial: int
+    params: dict[str, Any]
+    task: int = 0
+    """tasks finished"""
+    tasks: int = 0
+    value: float | None = None
+    """the objective's metric after the last task, mean over the seeds"""
+
+
+@dataclass
+class Best:
+    """The best finished configuration so far."""
+
+    __pydantic_config__ = ConfigDict(extra="ignore")
+
+    trial: int
+    value: float
+    params: dict[str, Any]
+
+
+@dataclass
+class Status:
+    """What the driver last said. Times are seconds since 1970."""
+
+    __pydantic_config__ = ConfigDict(extra="ignore")
+
+    total: int
+    state: Literal["running", "finished", "stopped", "failed"] = "running"
+    done: int = 0
+    """configurations stored, whatever became of them; failed, pruned and diverged ones are among them"""
+    failed: int = 0
+    pruned: int = 0
+    diverged: int = 0
+    running: list[Running] = field(default_factory=list)
+    waiting: str | None = None
+    """why configurations wait, in words"""
+    best: Best | None = None
+    device_s: float = 0.0
+    saved_s: float = 0.0
+    started_at: float = field(default_factory=time.time)
+    updated_at: float = field(default_factory=time.time)
+    eta_s: float | None = None
+    """seconds that are left, as far as the driver can tell"""
+
+    def write(self, folder: Folder) -> None:
+        """Put it in the sweep's folder. Raises StoreError if that fails."""
+        self.updated_at = time.time()
+        folder.write(FILE, _adapter().dump_json(self, indent=1))
+
+    @staticmethod
+    def read(folder: Folder) -> Status | None:
+        """What the sweep's folder says, or None where it says nothing that can be read."""
+        try:
+            return _adapter().validate_json(folder.read_bytes(FILE))
+        except (FileNotFoundError, ValidationError):
+            return None
+
+
+@functools.cache
+def _adapter() -> TypeAdapter[Status]:
+    return TypeAdapter(Status)  # takes milliseconds, and every change is written
+
+
+def format_duration(seconds: float | None) -> str:
+    """``2 h 5 min``, ``3 min 20 s``, ``7 s``; nothing for None."""
+    if seconds is None:
+        return ""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
