@@ -31,7 +31,7 @@ class FacilPeer(Peer):
     # -- what an approach needs beside the shared options ---------------------------------------------
 
     def options(self) -> dict[str, Any]:
-        """Attributes of its approach that carry the method's hyper-parameters, where it has any."""
+        """Attributes of its approach that carry the method's hyperparameters, where it has any."""
         return {}
 
     def fit(self, approach: Any, task: Task, train: Any, validation: Any) -> None:

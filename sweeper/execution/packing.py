@@ -107,8 +107,8 @@ def _expected_bytes(alone: Needs, found: Needs, members: int) -> float:
 
 def largest(space: Space, concurrency: int) -> int:
     """Configurations that ``auto`` may put into one pack: 1 where a dimension keeps them from being in one."""
-    fusable = {f"method.{field}" for field in space.base.method.fusable_fields()}
-    if not set(space.spec.vary) <= fusable:
+    per_member = {f"method.{field}" for field in space.base.method.per_member_fields()}
+    if not set(space.spec.vary) <= per_member:
         return 1
     return max(1, space.spec.trials // (_ROUNDS * concurrency))
 

@@ -246,7 +246,7 @@ class Driver(Searcher):
 
     def _fuse(self, asked: Asked, other: Asked) -> bool:
         """Whether both can be trained in one pass."""
-        return self.space.configs(asked.params)[0].fuses_with(self.space.configs(other.params)[0])
+        return self.space.configs(asked.params)[0].trains_together_with(self.space.configs(other.params)[0])
 
     def _note_asked(self, asked: Asked) -> None:
         if asked.number in self._known:

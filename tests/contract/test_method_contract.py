@@ -31,8 +31,8 @@ CPU = Options(device="cpu")
 EXACT = Options(device="cpu", precision="float64")
 
 
-def config(name: str, hyper: dict[str, Any] | None = None, **changes: Any) -> RunConfig:
-    return tiny_run(name, hyper, **{"data": FEW_IMAGES, **changes})
+def config(name: str, hyperparameters: dict[str, Any] | None = None, **changes: Any) -> RunConfig:
+    return tiny_run(name, hyperparameters, **{"data": FEW_IMAGES, **changes})
 
 
 class Kept:
@@ -129,9 +129,9 @@ def test_the_teacher_does_not_learn(name: str) -> None:
 
 def members(name: str) -> list[RunConfig]:
     """Differing in the seed and in every field that members may differ in."""
-    fusable = find(name).fusable_fields()
-    first, last = together(name, fusable), together(name, fusable, which=-1)
-    assert first.keys() == last.keys() == fusable
+    per_member = find(name).per_member_fields()
+    first, last = together(name, per_member), together(name, per_member, which=-1)
+    assert first.keys() == last.keys() == per_member
     return [config(name, optim={"epochs": 1}), *(config(name, h, seed=1, optim={"epochs": 1}) for h in (first, last))]
 
 
@@ -231,7 +231,7 @@ def test_resumed_within_a_task_equals_uninterrupted(name: str) -> None:
 # -- what the fields declare -----------------------------------------------------------------------------
 
 
-def acts_from(name: str, field: str) -> int:
+def first_task(name: str, field: str) -> int:
     return max(task for task in range(3) if field in find(name).fields_from_task(task))
 
 
@@ -246,7 +246,7 @@ class StopAfter(Observer):
 @every_method
 def test_fields_change_nothing_before_the_task_they_act_from(name: str) -> None:
     for field, values in others(name).items():
-        tasks = acts_from(name, field)
+        tasks = first_task(name, field)
         if tasks:
             (found,) = run([config(name, {field: values[0]})], CPU, observer=StopAfter(tasks))
             assert len(found.tasks) == tasks
@@ -290,4 +290,4 @@ def test_the_method_and_its_fields_are_described(name: str) -> None:
     assert method.paper
     undescribed = [field for field, info in method.model_fields.items() if not info.description]
     assert not undescribed
-    assert method.fusable_fields() <= set(others(name))
+    assert method.per_member_fields() <= set(others(name))

@@ -67,7 +67,7 @@ def test_its_field_is_swept(folder: Path) -> None:
     configs = [config for weight in (0.5, 20.0) for config in space.configs({"method.weight": weight})]
     assert {(config.method.name, config.seed) for config in configs} == {(NAME, seed) for seed in (0, 1, 2)}
     assert len({config.base_id for config in configs}) == 3, "the first task is shared by all weights"
-    assert all(config.fuses_with(configs[0]) for config in configs)
+    assert all(config.trains_together_with(configs[0]) for config in configs)
     file.write_text(block("yaml").replace("high: 20", "high: 2000"))
     with pytest.raises(ConfigError, match=r"vary\.method\.weight: 2000\.0 .*less than or equal to 100"):
         load_space(file)

@@ -25,9 +25,9 @@ def measured(name: str) -> dict[str, Any]:
     cases: dict[str, dict[str, Any]] = {"defaults": {}}
     cases |= {f"{field}: {value}": {field: value} for field, value in switches(name)}
     found = {}
-    for case, hyper in cases.items():
+    for case, hyperparameters in cases.items():
         configs = [
-            tiny_run(name, hyper, seed=seed, data=FEW_IMAGES, protocol={"tasks": 2}, optim={"epochs": 2})
+            tiny_run(name, hyperparameters, seed=seed, data=FEW_IMAGES, protocol={"tasks": 2}, optim={"epochs": 2})
             for seed in ((0, 1) if case == "defaults" else (0,))
         ]
         results = run(configs, Options(device="cpu", precision="float64"))

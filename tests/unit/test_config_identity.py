@@ -31,7 +31,7 @@ def test_whole_numbers_are_the_numbers_they_are() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"hyper": {"lambda": 0.5}},
+        {"hyperparameters": {"lambda": 0.5}},
         {"method": "finetune"},
         {"optim": {"lr": 0.2}},
         {"data": {"imbalance": {"ratio": 11, "max_per_class": 20}}},
@@ -52,7 +52,7 @@ def test_seeds_share_a_configuration() -> None:
     assert other.config_id == config.config_id
     assert other.run_id != config.run_id
     assert other.base_id != config.base_id
-    assert other.fuses_with(config)
+    assert other.trains_together_with(config)
 
 
 def test_fields_that_act_later_share_the_first_task() -> None:

@@ -68,15 +68,15 @@ def test_the_last_batch_holds_what_is_left(batch_size: int, steps: int) -> None:
 
 SCALED = """
 from trainer.losses.cross_entropy import cross_entropy
-from trainer.methods.base import Method, hyper
+from trainer.methods.base import Method, hyperparameter
 
 
 class Scaled(Method):
     paper = "none"
-    factor: float = hyper(1.0, "of the loss", fusable=True)
+    factor: float = hyperparameter(1.0, "of the loss", per_member=True)
 
     def loss(self, step):
-        return {"ce": step.task.hyper["factor"] * cross_entropy(step.logits_MBK, step.labels_MB)}
+        return {"ce": step.task.hyperparameters["factor"] * cross_entropy(step.logits_MBK, step.labels_MB)}
 """
 
 

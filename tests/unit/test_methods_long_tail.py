@@ -51,7 +51,7 @@ def context(
         members=1,
         counts_K=counts_K,
         kept_K=kept_K,
-        hyper={f: torch.tensor([values[f]], dtype=torch.float64) for f in method.fusable_fields()},
+        hyperparameters={f: torch.tensor([values[f]], dtype=torch.float64) for f in method.per_member_fields()},
         optim=optim or OptimConfig(),
         dtype=torch.float64,
     )

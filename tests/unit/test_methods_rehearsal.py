@@ -34,7 +34,7 @@ def draw(*shape: int, seed: int = 0) -> Tensor:
 
 
 def watch(
-    method: str, hyper: dict[str, Any] | None = None, **changes: Any
+    method: str, hyperparameters: dict[str, Any] | None = None, **changes: Any
 ) -> list[tuple[Stage, TaskContext, Any, Any]]:
     """Every stage of a run: itself, its task, the pool's labels ``[M, N]``, and its last step with the terms."""
     found: list[tuple[Stage, TaskContext, Any, Any]] = []
@@ -55,7 +55,7 @@ def watch(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("trainer.training.session.train_stage", watched)
-        run([tiny_run(method, hyper, seed=seed, data=FEW_IMAGES, **changes) for seed in (0, 1)], EXACT)
+        run([tiny_run(method, hyperparameters, seed=seed, data=FEW_IMAGES, **changes) for seed in (0, 1)], EXACT)
     return found
 
 

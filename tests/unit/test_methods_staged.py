@@ -42,7 +42,7 @@ def log_softmax(values: list[float], of: int) -> float:
     return values[of] - math.log(sum(math.exp(v) for v in values))
 
 
-def context(hyper: dict[str, list[float]]) -> TaskContext:
+def context(hyperparameters: dict[str, list[float]]) -> TaskContext:
     kept_K = COUNTS.clone()
     kept_K[:OLD].clamp_(max=5)
     return TaskContext(
@@ -53,7 +53,7 @@ def context(hyper: dict[str, list[float]]) -> TaskContext:
         members=M,
         counts_K=COUNTS,
         kept_K=kept_K,
-        hyper={name: torch.tensor(values, dtype=torch.float64) for name, values in hyper.items()},
+        hyperparameters={name: torch.tensor(values, dtype=torch.float64) for name, values in hyperparameters.items()},
         optim=OptimConfig(),
         dtype=torch.float64,
     )
@@ -182,7 +182,8 @@ def test_boosting_divides_logits_by_class_weights() -> None:
         assert float(terms["ce"][m]) == pytest.approx(expected, abs=1e-12)
     torch.testing.assert_close(terms["aux"], cross_entropy(aux, LABELS))
     torch.testing.assert_close(
-        terms["kd"], task.hyper["lambda"] * kd(logits[..., :OLD], teacher, task.hyper["temperature"])
+        terms["kd"],
+        task.hyperparameters["lambda"] * kd(logits[..., :OLD], teacher, task.hyperparameters["temperature"]),
     )
 
 
@@ -193,12 +194,12 @@ def test_compression_learns_reweighted_answers_and_no_labels() -> None:
     _, compress = Foster().plan(task, {})
     logits, teacher = draw(M, B, K), draw(M, B, K, seed=1)
     found_M = compress.loss(step(task, logits, teacher, {}))["kd"]
-    v_MK = effective_number_weights(task.kept_K, task.hyper["beta_compress"])
-    T = task.hyper["temperature"][:, None, None]
+    v_MK = effective_number_weights(task.kept_K, task.hyperparameters["beta_compress"])
+    T = task.hyperparameters["temperature"][:, None, None]
     q = (teacher / T).softmax(2) * v_MK[:, None]
     q = q / q.sum(2, keepdim=True)
     torch.testing.assert_close(found_M, -(q * (logits / T).log_softmax(2)).sum(2).mean(1))
-    torch.testing.assert_close(found_M[1], kd(logits, teacher, task.hyper["temperature"])[1])
+    torch.testing.assert_close(found_M[1], kd(logits, teacher, task.hyperparameters["temperature"])[1])
 
 
 def test_the_old_network_stands_still_through_a_task() -> None:
@@ -288,14 +289,14 @@ def test_the_fusion_starts_from_the_model_that_was_asked_for(start: Any, source:
 
 
 def test_adaptation_sees_new_images_alone_and_fusion_a_prior_from_true_counts() -> None:
-    hyper = {
+    hyperparameters = {
         "alpha": [0.2, 0.0],
         "beta_old": [4.0, 0.0],
         "beta_new": [1.0, 0.0],
         "temperature": [2, 2],
         "tau": [1.2, 0.0],
     }
-    task = context(hyper)
+    task = context(hyperparameters)
     adapt, fuse = MafDrc().plan(task, {})
     assert adapt.pool is new_only
     logits, teacher, adapted = draw(M, B, K), draw(M, B, OLD, seed=1), draw(M, B, K, seed=2)

@@ -229,14 +229,14 @@ class RunConfig(Section):
         identity["method"] = {k: v for k, v in identity["method"].items() if k not in later}
         return content_hash(identity)
 
-    def fuses_with(self, other: RunConfig) -> bool:
-        """Whether both can be members of one pass: they differ in seed and fusable fields alone."""
-        return self._unfusable() == other._unfusable()
+    def trains_together_with(self, other: RunConfig) -> bool:
+        """Whether both can be members of one pass: they differ only in the seed and in per-member fields."""
+        return self._shared_fields() == other._shared_fields()
 
-    def _unfusable(self) -> dict[str, Any]:
+    def _shared_fields(self) -> dict[str, Any]:
         config = self.as_dict()
-        fusable = self.method.fusable_fields()
-        config["method"] = {k: v for k, v in config["method"].items() if k not in fusable}
+        per_member = self.method.per_member_fields()
+        config["method"] = {k: v for k, v in config["method"].items() if k not in per_member}
         return {k: v for k, v in config.items() if k != "seed"}
 
     def _identity(self) -> dict[str, Any]:

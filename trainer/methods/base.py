@@ -1,4 +1,4 @@
-"""What a method is: hyper-parameters as typed fields, and hooks.
+"""What a method is: hyperparameters as typed fields, and hooks.
 
 A method is one file of this folder that defines one subclass of Method. Nothing registers it and
 nothing else names it: a run file's ``method.name`` is the file's name.
@@ -24,25 +24,25 @@ if TYPE_CHECKING:
     from trainer.training.state import State
 
 
-def hyper(
+def hyperparameter(
     default: Any,
     doc: str,
     *,
-    fusable: bool = False,
-    acts_from: int = 0,
+    per_member: bool = False,
+    first_task: int = 0,
     ge: float | None = None,
     gt: float | None = None,
     le: float | None = None,
     lt: float | None = None,
     alias: str | None = None,
 ) -> Any:
-    """A hyper-parameter of a method.
+    """A hyperparameter of a method.
 
-    ``fusable``: members of one pass may differ in it; hooks then read it from ``TaskContext.hyper`` as ``[M]``.
-    ``acts_from``: the first task (0-based) that it can change. Runs that differ only in fields that act
-    later share the training of the earlier task.
+    ``per_member``: members of one pass may differ in it; hooks then read it from ``TaskContext.hyperparameters`` as
+    ``[M]``. ``first_task``: the first task (0-based) that it can change. Runs that differ only in fields that act later
+    share the training of the first task.
     """
-    extra: dict[str, Any] = {"fusable": fusable, "acts_from": acts_from}
+    extra: dict[str, Any] = {"per_member": per_member, "first_task": first_task}
     return Field(default, description=doc, ge=ge, gt=gt, le=le, lt=lt, alias=alias, json_schema_extra=extra)
 
 
@@ -122,18 +122,18 @@ class Method(BaseModel):
     # -- what the fields declare ------------------------------------------------------------------
 
     @classmethod
-    def fusable_fields(cls) -> frozenset[str]:
+    def per_member_fields(cls) -> frozenset[str]:
         """Names, as in files, of the fields that members of one pass may differ in."""
-        return frozenset(name for name, extra in cls._declared().items() if extra["fusable"])
+        return frozenset(name for name, extra in cls._declared().items() if extra["per_member"])
 
     @classmethod
     def fields_from_task(cls, task: int) -> frozenset[str]:
         """Names, as in files, of the fields that change nothing before ``task``."""
-        return frozenset(name for name, extra in cls._declared().items() if extra["acts_from"] >= task)
+        return frozenset(name for name, extra in cls._declared().items() if extra["first_task"] >= task)
 
     @classmethod
     def _declared(cls) -> dict[str, dict[str, Any]]:
-        plain = {"fusable": False, "acts_from": 0}
+        plain = {"per_member": False, "first_task": 0}
         return {
             info.alias or name: info.json_schema_extra if isinstance(info.json_schema_extra, dict) else plain
             for name, info in cls.model_fields.items()

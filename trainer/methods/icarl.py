@@ -10,7 +10,7 @@ from torch import Tensor
 
 from trainer.losses.binary_cross_entropy import sigmoid_cross_entropy
 from trainer.losses.cross_entropy import cross_entropy
-from trainer.methods.base import Method, hyper
+from trainer.methods.base import Method, hyperparameter
 from trainer.nets.network import Outputs
 from trainer.stages.stage import Step, TaskImages, Terms
 
@@ -22,16 +22,16 @@ class Icarl(Method):
     paper: ClassVar[str] = "Rebuffi et al., iCaRL: Incremental Classifier and Representation Learning, CVPR 2017"
     needs_teacher: ClassVar[bool] = True
 
-    lambda_: float = hyper(
+    lambda_: float = hyperparameter(
         1.0,
         "weight of the distillation, a sum over old classes",
         alias="lambda",
-        fusable=True,
-        acts_from=1,
+        per_member=True,
+        first_task=1,
         ge=0,
         le=100,
     )
-    classification: Literal["softmax", "sigmoid"] = hyper(
+    classification: Literal["softmax", "sigmoid"] = hyperparameter(
         "softmax",
         "what the labels teach: cross-entropy over all classes, or, as in the paper, each new class by itself",
     )
@@ -45,7 +45,7 @@ class Icarl(Method):
             terms = {"bce": sigmoid_cross_entropy(logits_MBK[..., m:], target_MBK[..., m:])}
         if step.teacher_MBK is not None:
             distilled_M = sigmoid_cross_entropy(logits_MBK[..., :m], step.teacher_MBK.sigmoid())
-            terms["kd"] = step.task.hyper["lambda"] * distilled_M
+            terms["kd"] = step.task.hyperparameters["lambda"] * distilled_M
         return terms
 
     def after_task(self, state: State, images: TaskImages) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from trainer.losses.cross_entropy import cross_entropy
-from trainer.methods.base import Method, hyper
+from trainer.methods.base import Method, hyperparameter
 from trainer.nets.network import Outputs
 from trainer.stages.stage import Stage, Step, TaskImages, Terms
 
@@ -27,7 +27,7 @@ _TINY = 1e-6
 class Il2m(Method):
     paper: ClassVar[str] = "Belouadah & Popescu, IL2M: Class Incremental Learning With Dual Memory, ICCV 2019"
 
-    scores: Literal["logits", "softmax"] = hyper(
+    scores: Literal["logits", "softmax"] = hyperparameter(
         "logits", "what is rectified: logits, as FACIL's code does, whose means may have either sign, or probabilities"
     )
 

@@ -42,8 +42,8 @@ class TaskContext:
     """training images of each class when it was first seen, float64, on the device"""
     kept_K: Tensor
     """images of each class at hand in this task: exemplars of old classes, all of new ones; float64"""
-    hyper: Mapping[str, Tensor]
-    """the method's fusable hyper-parameters by field name, each ``[M]``, on the device"""
+    hyperparameters: Mapping[str, Tensor]
+    """the method's per-member hyperparameters by field name, each ``[M]``, on the device"""
     optim: OptimConfig
     dtype: torch.dtype
     """of features, logits and buffers"""

@@ -1,6 +1,6 @@
 """Train runs: ``run(configs)`` from Python, ``python -m trainer.run RUN.yaml`` from a shell.
 
-Several configurations that differ only in their seed and in fusable hyper-parameters are members of one pass.
+Several configurations that differ only in their seed and in per-member hyperparameters are members of one pass.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class _Session:
         observer: Observer,
         benchmark: Benchmark | None = None,
     ) -> None:
-        _check_fusable(configs)
+        _check_together(configs)
         self.configs, self.options, self.checkpoint, self.observer = configs, options, checkpoint, observer
         self.run_ids = [config.run_id for config in configs]
         device = options.resolve_device()
@@ -164,9 +164,11 @@ class _Session:
         counts_K = self.benchmark.counts_C[: task.first + task.classes].double()
         kept_K = counts_K.clone()
         kept_K[: task.first].clamp_(max=state.configs[0].memory.per_class)
-        fusable = state.configs[0].method.fusable_fields()
+        per_member = state.configs[0].method.per_member_fields()
         values = [config.method.model_dump(by_alias=True) for config in state.configs]
-        hyper = {f: torch.tensor([v[f] for v in values], device=state.device, dtype=state.dtype) for f in fusable}
+        hyperparameters = {
+            f: torch.tensor([v[f] for v in values], device=state.device, dtype=state.dtype) for f in per_member
+        }
         return TaskContext(
             index=index,
             old=task.first,
@@ -175,7 +177,7 @@ class _Session:
             members=state.members,
             counts_K=counts_K,
             kept_K=kept_K,
-            hyper=hyper,
+            hyperparameters=hyperparameters,
             optim=state.configs[0].optim,
             dtype=state.dtype,
         )
@@ -303,13 +305,13 @@ class _Session:
         self._drop(())
 
 
-def _check_fusable(configs: Sequence[RunConfig]) -> None:
+def _check_together(configs: Sequence[RunConfig]) -> None:
     if not configs:
         raise ConfigError("no configuration given")
     for config in configs[1:]:
-        if not configs[0].fuses_with(config):
-            fusable = ", ".join(sorted(config.method.fusable_fields())) or "none"
+        if not configs[0].trains_together_with(config):
+            per_member = ", ".join(sorted(config.method.per_member_fields())) or "none"
             raise ConfigError(
                 f"runs {configs[0].run_id} and {config.run_id} cannot be trained together: they differ in more than "
-                f"the seed and fusable fields ({fusable})"
+                f"the seed and per-member fields ({per_member})"
             )
