@@ -16,7 +16,7 @@ from sweeper.query import open_results
 from sweeper.store.folder import Folder
 from sweeper.store.sweep_file import SweepFile
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("shared_cluster")]
 
 # The paper's lambda, and a value that is known to do better on digits.
 SPACE: dict[str, Any] = {

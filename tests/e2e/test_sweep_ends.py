@@ -11,7 +11,7 @@ import pytest
 
 from support.sweeps import ROOT, ended, launch, parts, query, space_file, start, until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("shared_cluster")]
 
 
 def test_sigterm_stops_cleanly_and_a_second_launch_is_told_who_runs(tmp_path: Path) -> None:
