@@ -20,7 +20,7 @@ from trainer.nets.heads import CosineHead
 from trainer.nets.network import Outputs
 from trainer.nets.resnet import Maps
 from trainer.rng import Draws
-from trainer.stages.stage import Seen, Stage, Step, TaskContext, TaskImages
+from trainer.stages.stage import Embedding, Stage, Step, TaskContext, TaskImages
 from trainer.training import loop
 from trainer.training.options import Options
 from trainer.training.session import run
@@ -68,8 +68,8 @@ def means_of(features_AD: Tensor, exemplars_ME: Tensor, labels_A: Tensor) -> dic
     )
     state.network.grow(3, [0, 1], 0)
 
-    def see(index: Tensor) -> Seen:
-        return Seen(features_AD[index], torch.zeros(*index.shape, 3))
+    def embed(index: Tensor) -> Embedding:
+        return Embedding(features_AD[index], torch.zeros(*index.shape, 3))
 
     images = TaskImages(
         new_N=torch.arange(9),
@@ -78,20 +78,20 @@ def means_of(features_AD: Tensor, exemplars_ME: Tensor, labels_A: Tensor) -> dic
         old=0,
         per_class=2,
         draws=Draws((0, 1), ()),
-        see=see,
+        embed=embed,
     )
     Icarl().after_task(state, images)
-    return state.carried
+    return state.method_state
 
 
 def test_the_nearest_mean_of_exemplars_in_loops() -> None:
     labels_A = torch.tensor([0, 0, 0, 1, 1, 1, 2, 2, 2])
     features_AD = draw(9, 4) * torch.arange(1, 10).unsqueeze(1)
     exemplars_ME = torch.tensor([[0, 2, 3, 6, 7], [1, 2, 5, 8, 6]])
-    carried = means_of(features_AD, exemplars_ME, labels_A)
+    method_state = means_of(features_AD, exemplars_ME, labels_A)
     query_MBD = draw(2, 20, 4, seed=1)
     none = torch.zeros(2, 20, 3)
-    scores_MBK = Icarl().classify(Outputs(query_MBD, none, Maps(query_MBD, none, ())), carried)
+    scores_MBK = Icarl().classify(Outputs(query_MBD, none, Maps(query_MBD, none, ())), method_state)
     for m in range(2):
         means = []
         for k in range(3):
@@ -198,10 +198,10 @@ def test_flat_and_spatial_weigh_with_all_over_new_classes() -> None:
         step, terms, _ = steps[-1]
         if task.old:
             growth, now, old = math.sqrt(task.seen / task.new), step.out, step.out.teacher
-            assert len(now.maps.taps) == 3
+            assert len(now.maps.stage_outputs) == 3
             flat_M = (1 - F.cosine_similarity(now.features_MBD, old.features_MBD, dim=2)).mean(1)
             torch.testing.assert_close(terms["flat"], (growth * flat_M).detach())
-            spatial_M = pooled_distance(now.maps.taps, old.maps.taps, 2)
+            spatial_M = pooled_distance(now.maps.stage_outputs, old.maps.stage_outputs, 2)
             torch.testing.assert_close(terms["spatial"], (3 * growth * spatial_M).detach())
         else:
             assert set(terms) == {"ce"}

@@ -78,8 +78,8 @@ class Method(BaseModel):
 
     # -- hooks: training ----------------------------------------------------------------------------
 
-    def plan(self, task: TaskContext, carried: dict[str, Tensor]) -> tuple[Stage, ...]:
-        """The stages of one task, in order. ``carried``: what was carried over from earlier tasks."""
+    def plan(self, task: TaskContext, method_state: dict[str, Tensor]) -> tuple[Stage, ...]:
+        """The stages of one task, in order. ``method_state``: what earlier tasks have left."""
         return (Stage("train", task.optim, self.loss, self.adjust_grads),)
 
     def loss(self, step: Step) -> Terms:
@@ -90,15 +90,15 @@ class Method(BaseModel):
         """Change ``.grad`` of the head after the backward pass."""
 
     def after_stage(self, stage: Stage, state: State, images: TaskImages) -> None:
-        """Called when a stage has been trained. What later tasks need goes into ``state.carried``."""
+        """Called when a stage has been trained. What later tasks need goes into ``state.method_state``."""
 
     # -- hooks: memory ------------------------------------------------------------------------------
 
-    def memorable(self, images: TaskImages) -> Tensor:
+    def exemplar_candidates(self, images: TaskImages) -> Tensor:
         """Which of the new images may become exemplars, ``[n]``."""
         return images.new_N
 
-    def exemplars(self, per_class: int) -> int:
+    def exemplars_per_class(self, per_class: int) -> int:
         """How many exemplars a class has, of the ``per_class`` images of it that may be kept."""
         return per_class
 
@@ -108,14 +108,14 @@ class Method(BaseModel):
     # -- hooks: inference ---------------------------------------------------------------------------
 
     def evaluate(self, networks: Networks, images: Tensor) -> Outputs:
-        """Like ``outputs``, of the student, with whatever ``classify`` and ``others`` need."""
+        """Like ``outputs``, of the student, with whatever ``classify`` and ``auxiliary_scores`` need."""
         return self.outputs(networks.student, images)
 
-    def classify(self, out: Outputs, carried: Mapping[str, Tensor]) -> Tensor:
+    def classify(self, out: Outputs, method_state: Mapping[str, Tensor]) -> Tensor:
         """Scores ``[M, N, K]`` whose largest is the predicted class."""
         return out.logits_MBK
 
-    def others(self, out: Outputs, carried: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def auxiliary_scores(self, out: Outputs, method_state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Scores of other classifiers that come with the method, by name; their accuracies are reported too."""
         return {}
 

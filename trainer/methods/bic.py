@@ -21,7 +21,7 @@ from trainer.losses.cross_entropy import cross_entropy
 from trainer.methods.base import Method, hyperparameter
 from trainer.nets.correction import TaskAffine
 from trainer.nets.network import Network, Outputs
-from trainer.stages.stage import Stage, Step, TaskContext, TaskImages, Terms, replay, rescheduled
+from trainer.stages.stage import Stage, Step, TaskContext, TaskImages, Terms, new_and_exemplars, rescheduled
 
 
 class Bic(Method):
@@ -57,7 +57,7 @@ class Bic(Method):
         rows_MKD = None if out.weight_MKD is None else correction.rows(out.weight_MKD)
         return out._replace(logits_MBK=correction(out.logits_MBK), weight_MKD=rows_MKD)
 
-    def plan(self, task: TaskContext, carried: dict[str, Tensor]) -> tuple[Stage, ...]:
+    def plan(self, task: TaskContext, method_state: dict[str, Tensor]) -> tuple[Stage, ...]:
         loss = partial(self.terms, distillation=prepare(self.kd, OldClasses.of(task)))
         train = Stage("train", task.optim, loss, pool=self._to_train_on, trains=("net.", "head."))
         if task.old == 0:
@@ -88,10 +88,10 @@ class Bic(Method):
         decay_M = step.task.hyperparameters["offset_decay"] * offset_M.square() / 2
         return {"ce": cross_entropy(step.logits_MBK, step.labels_MB), "offset": decay_M}
 
-    def memorable(self, images: TaskImages) -> Tensor:
+    def exemplar_candidates(self, images: TaskImages) -> Tensor:
         return images.new_N[~self._reserved_A(images)[images.new_N]]
 
-    def exemplars(self, per_class: int) -> int:
+    def exemplars_per_class(self, per_class: int) -> int:
         return per_class - self._places(per_class)
 
     # -- what is set aside ------------------------------------------------------------------------
@@ -106,7 +106,7 @@ class Bic(Method):
         return images.rank_A() < last_A.clamp_max(self._places(images.per_class))
 
     def _to_train_on(self, images: TaskImages) -> Tensor:
-        return replay(replace(images, new_N=self.memorable(images)))
+        return new_and_exemplars(replace(images, new_N=self.exemplar_candidates(images)))
 
     def _set_aside(self, images: TaskImages) -> Tensor:
         seen_A = images.labels_A <= images.labels_A[images.new_N].max()

@@ -24,7 +24,7 @@ class Distillation(Method):
     kd: Choice = hyperparameter("kd", "the distillation", first_task=1)
     temperature: float = hyperparameter(2.0, "softens teacher and student", per_member=True, first_task=1, gt=0, le=100)
 
-    def plan(self, task: TaskContext, carried: dict[str, Tensor]) -> tuple[Stage, ...]:
+    def plan(self, task: TaskContext, method_state: dict[str, Tensor]) -> tuple[Stage, ...]:
         loss = partial(self.terms, distillation=prepare(self.kd, OldClasses.of(task)))
         return (Stage("train", task.optim, loss),)
 

@@ -48,31 +48,34 @@ class Eeil(Method):
         first_task=1,
     )
 
-    def plan(self, task: TaskContext, carried: dict[str, Tensor]) -> tuple[Stage, ...]:
+    def plan(self, task: TaskContext, method_state: dict[str, Tensor]) -> tuple[Stage, ...]:
         taught = task.sizes[:-1]
         first = Stage("train", task.optim, partial(self.terms, sizes=taught[:-1] if self.skip_last_task else taught))
         if task.old == 0:
             return (first,)
         optim = rescheduled(task.optim, self.balanced_epochs, lr=self.balanced_lr * task.optim.lr)
-        return (first, Stage("balanced", optim, partial(self.terms, sizes=taught), pool=partial(_balanced, carried)))
+        return (
+            first,
+            Stage("balanced", optim, partial(self.terms, sizes=taught), pool=partial(_balanced, method_state)),
+        )
 
     def after_stage(self, stage: Stage, state: State, images: TaskImages) -> None:
         """Choose the new images of the fine-tuning, by the network as the first stage leaves it."""
         if stage.name != "train" or images.old == 0:
             return
         new_n = images.new_N
-        per_class = self.exemplars(images.per_class)
+        per_class = self.exemplars_per_class(images.per_class)
         if self.balanced_new == "random":
             order_MN = images.draws.permutation("balanced", len(new_n)).to(new_n.device)
             chosen_Mn = new_n[order_MN[:, : images.exemplars_ME.shape[1]]]
         elif per_class:
             labels_n = images.labels_A[new_n]
             candidates = Candidates.of(labels_n, images.old, state.network.classifier.classes - images.old)
-            picks = herding(images.see(new_n).features_MND, candidates, per_class)
+            picks = herding(images.embed(new_n).features_MND, candidates, per_class)
             chosen_Mn = new_n[kept_only(picks, candidates)]
         else:
             chosen_Mn = new_n[:0].expand(state.members, 0)
-        state.carried["balanced_Mn"] = chosen_Mn
+        state.method_state["balanced_Mn"] = chosen_Mn
 
     def terms(self, step: Step, sizes: tuple[int, ...]) -> Terms:
         """Cross-entropy, and the distillation of the first tasks, of ``sizes`` classes."""
@@ -84,6 +87,6 @@ class Eeil(Method):
         return terms
 
 
-def _balanced(carried: dict[str, Tensor], images: TaskImages) -> Tensor:
+def _balanced(method_state: dict[str, Tensor], images: TaskImages) -> Tensor:
     """Exemplars, and the new images that were chosen when the first stage ended."""
-    return torch.cat([images.exemplars_ME, carried["balanced_Mn"]], dim=1)
+    return torch.cat([images.exemplars_ME, method_state["balanced_Mn"]], dim=1)

@@ -36,11 +36,11 @@ class EqlV2(Method):
     def parts(self, members: int, features: int) -> dict[str, nn.Module]:
         return {"head": LinearHead(members, features, bias_init=rare_bias, deviation=0.01)}
 
-    def plan(self, task: TaskContext, carried: dict[str, Tensor]) -> tuple[Stage, ...]:
+    def plan(self, task: TaskContext, method_state: dict[str, Tensor]) -> tuple[Stage, ...]:
         unseen_MK = torch.full_like(task.zeros_MK(), _UNSEEN)
         fresh = {"positive_MK": task.zeros_MK(), "negative_MK": task.zeros_MK(), "ratio_MK": unseen_MK}
         buffers = {
-            name: torch.cat([carried[name], new_MK[:, task.old :]], dim=1) if name in carried else new_MK
+            name: torch.cat([method_state[name], new_MK[:, task.old :]], dim=1) if name in method_state else new_MK
             for name, new_MK in fresh.items()
         }
         return (Stage("train", task.optim, self.loss, buffers=buffers, no_decay=("head.bias_MK",)),)

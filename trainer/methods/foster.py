@@ -74,7 +74,7 @@ class Foster(Method):
     def parts(self, members: int, features: int) -> dict[str, nn.Module]:
         return {**super().parts(members, features), "aux": LinearHead(members, features, draws="aux")}
 
-    def plan(self, task: TaskContext, carried: dict[str, Tensor]) -> tuple[Stage, ...]:
+    def plan(self, task: TaskContext, method_state: dict[str, Tensor]) -> tuple[Stage, ...]:
         if task.old == 0:
             return (Stage("train", task.optim, self.loss, trains=("net.", "head.")),)
         # A class of which nothing is left counts as one image: its weight divides logits.
@@ -115,7 +115,7 @@ class Foster(Method):
         boosted = self._boosted(networks.frozen, images)
         return out._replace(features_MBD=boosted.features_MBD, extra={BOOSTED: boosted.logits_MBK}, weight_MKD=None)
 
-    def others(self, out: Outputs, carried: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def auxiliary_scores(self, out: Outputs, method_state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return dict(out.extra)
 
     # -- losses -----------------------------------------------------------------------------------

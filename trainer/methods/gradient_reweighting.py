@@ -112,11 +112,11 @@ class GradientReweighting(Method):
 
     # -- hooks ------------------------------------------------------------------------------------
 
-    def plan(self, task: TaskContext, carried: dict[str, Tensor]) -> tuple[Stage, ...]:
+    def plan(self, task: TaskContext, method_state: dict[str, Tensor]) -> tuple[Stage, ...]:
         constants = self.constants(task)
         phi_MK = task.zeros_MK()
-        if not self.phi_reset and "phi_MK" in carried:
-            phi_MK[:, : task.old] = carried["phi_MK"][:, : task.old]
+        if not self.phi_reset and "phi_MK" in method_state:
+            phi_MK[:, : task.old] = method_state["phi_MK"][:, : task.old]
         loss: Callable[[Step], Terms] = partial(self.terms, constants=constants)
         reweights = self.group != "none" or self.prior == "grads" or constants.distillation is not None
         adjust = partial(self.reweight, constants=constants) if reweights else None

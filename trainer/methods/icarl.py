@@ -52,15 +52,15 @@ class Icarl(Method):
         """Class means of the exemplars' normalised features, normalised again."""
         if images.exemplars_ME.shape[1] == 0:
             return
-        features_MED = F.normalize(images.see(images.exemplars_ME).features_MND, dim=2)
+        features_MED = F.normalize(images.embed(images.exemplars_ME).features_MND, dim=2)
         class_MEK = F.one_hot(images.labels_A[images.exemplars_ME], state.network.classifier.classes).to(features_MED)
-        state.carried["means_MKD"] = F.normalize(class_MEK.transpose(1, 2) @ features_MED, dim=2)
+        state.method_state["means_MKD"] = F.normalize(class_MEK.transpose(1, 2) @ features_MED, dim=2)
 
-    def classify(self, out: Outputs, carried: Mapping[str, Tensor]) -> Tensor:
+    def classify(self, out: Outputs, method_state: Mapping[str, Tensor]) -> Tensor:
         """Cosine to each mean: of unit vectors the nearest. Without a memory there are no means: the head decides."""
-        if "means_MKD" not in carried:
+        if "means_MKD" not in method_state:
             return out.logits_MBK
-        return F.normalize(out.features_MBD, dim=2) @ carried["means_MKD"].transpose(1, 2)
+        return F.normalize(out.features_MBD, dim=2) @ method_state["means_MKD"].transpose(1, 2)
 
-    def others(self, out: Outputs, carried: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def auxiliary_scores(self, out: Outputs, method_state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {"logits": out.logits_MBK}

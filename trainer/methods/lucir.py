@@ -42,7 +42,7 @@ class Lucir(Method):
     def parts(self, members: int, features: int) -> dict[str, nn.Module]:
         return {"head": CosineHead(members, features)}
 
-    def plan(self, task: TaskContext, carried: dict[str, Tensor]) -> tuple[Stage, ...]:
+    def plan(self, task: TaskContext, method_state: dict[str, Tensor]) -> tuple[Stage, ...]:
         return (Stage("train", task.optim, self.loss, frozen_rows=task.old),)
 
     def loss(self, step: Step) -> Terms:

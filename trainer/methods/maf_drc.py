@@ -100,7 +100,7 @@ class MafDrc(Method):
         out = self.outputs(networks.student, images)
         return out if ADAPTED in networks.frozen else _new_alone(out)
 
-    def plan(self, task: TaskContext, carried: dict[str, Tensor]) -> tuple[Stage, ...]:
+    def plan(self, task: TaskContext, method_state: dict[str, Tensor]) -> tuple[Stage, ...]:
         if task.old == 0:
             return (Stage("train", task.optim, self.loss, forward=self.evaluate, trains=_LEARNS),)
         adapt = Stage(
@@ -144,7 +144,9 @@ class MafDrc(Method):
         if self.maps > 0:
             assert step.out.teacher is not None
             weight = self.maps * (step.task.seen / step.task.new) ** 0.5
-            terms["maps"] = weight * pooled_distance(step.out.maps.taps, step.out.teacher.maps.taps, step.task.members)
+            terms["maps"] = weight * pooled_distance(
+                step.out.maps.stage_outputs, step.out.teacher.maps.stage_outputs, step.task.members
+            )
         return terms
 
     # -- networks ---------------------------------------------------------------------------------

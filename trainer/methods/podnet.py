@@ -52,7 +52,7 @@ class Podnet(Method):
     def parts(self, members: int, features: int) -> dict[str, nn.Module]:
         return {"head": CosineHead(members, features, proxies=self.proxies)}
 
-    def plan(self, task: TaskContext, carried: dict[str, Tensor]) -> tuple[Stage, ...]:
+    def plan(self, task: TaskContext, method_state: dict[str, Tensor]) -> tuple[Stage, ...]:
         return (Stage("train", task.optim, self.loss, frozen_rows=task.old),)
 
     def loss(self, step: Step) -> Terms:
@@ -66,6 +66,6 @@ class Podnet(Method):
             growth = math.sqrt(step.task.seen / step.task.new)
             old, now = step.out.teacher, step.out
             terms["flat"] = hyperparameters["flat"] * growth * cosine_distance(now.features_MBD, old.features_MBD)
-            apart_M = pooled_distance(now.maps.taps, old.maps.taps, step.task.members)
+            apart_M = pooled_distance(now.maps.stage_outputs, old.maps.stage_outputs, step.task.members)
             terms["spatial"] = hyperparameters["spatial"] * growth * apart_M
         return terms

@@ -29,7 +29,7 @@ class RandomOverSampling(Method):
     )
     power: float = hyperparameter(1.0, "drawn: an image of class k comes with probability ~ 1 / n_k**power", ge=0, le=4)
 
-    def plan(self, task: TaskContext, carried: dict[str, Tensor]) -> tuple[Stage, ...]:
+    def plan(self, task: TaskContext, method_state: dict[str, Tensor]) -> tuple[Stage, ...]:
         sampler = duplicated if self.repeat == "duplicated" else partial(oversampled, power=self.power)
         return (Stage("train", task.optim, self.loss, sampler=sampler),)
 

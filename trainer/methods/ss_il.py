@@ -49,7 +49,7 @@ class SsIl(Method):
         first_task=1,
     )
 
-    def plan(self, task: TaskContext, carried: dict[str, Tensor]) -> tuple[Stage, ...]:
+    def plan(self, task: TaskContext, method_state: dict[str, Tensor]) -> tuple[Stage, ...]:
         if not bool(task.kept_K[: task.old].sum() > 0):
             return (Stage("train", task.optim, self.loss),)
         new = task.optim.batch_size

@@ -35,7 +35,7 @@ class Wa(Method):
         False, "keep the classifier's weights at 0 or more, as the paper does, so that norms are sizes of logits"
     )
 
-    def plan(self, task: TaskContext, carried: dict[str, Tensor]) -> tuple[Stage, ...]:
+    def plan(self, task: TaskContext, method_state: dict[str, Tensor]) -> tuple[Stage, ...]:
         loss = partial(self.terms, distillation=prepare(self.kd, OldClasses.of(task)))
         return (Stage("train", task.optim, loss, after_step=_clip if self.clip_weights else None),)
 

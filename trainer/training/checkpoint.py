@@ -19,7 +19,7 @@ from torch import Tensor
 from trainer.errors import CheckpointError
 from trainer.training.state import Cursor, History, State
 
-FORMAT = 2
+FORMAT = 3
 
 
 class Slot(Protocol):

@@ -12,7 +12,7 @@ from trainer.data.tasks import Benchmark
 from trainer.nets.member import repeat_images, side_by_side
 from trainer.nets.network import Outputs
 from trainer.stages import second_stage as stage2
-from trainer.stages.stage import Seen
+from trainer.stages.stage import Embedding
 from trainer.training.state import State
 
 _ON_GPU, _ON_CPU = 4096, 256
@@ -34,10 +34,10 @@ def forward(state: State, pixels_NCHW: Tensor, index: Tensor) -> Iterator[tuple[
         yield part, stage2.scaled(state.network, out)
 
 
-def see(state: State, pixels_NCHW: Tensor, index: Tensor) -> Seen:
+def embed(state: State, pixels_NCHW: Tensor, index: Tensor) -> Embedding:
     """Features and logits of all of the images together, with evaluation transforms."""
     parts = [out for _, out in forward(state, pixels_NCHW, index)]
-    return Seen(torch.cat([out.features_MBD for out in parts], 1), torch.cat([out.logits_MBK for out in parts], 1))
+    return Embedding(torch.cat([out.features_MBD for out in parts], 1), torch.cat([out.logits_MBK for out in parts], 1))
 
 
 def correct_by_class(state: State, benchmark: Benchmark, classes: int) -> dict[str, Tensor]:
@@ -51,7 +51,7 @@ def correct_by_class(state: State, benchmark: Benchmark, classes: int) -> dict[s
     correct: dict[str, Tensor] = {}
     for part, out in forward(state, benchmark.eval_pixels_NCHW, index_N):
         labels_B = labels_N[index_N[part]]
-        scores = {"": method.classify(out, state.carried), **method.others(out, state.carried)}
+        scores = {"": method.classify(out, state.method_state), **method.auxiliary_scores(out, state.method_state)}
         for name, scores_MBK in scores.items():
             hits_MB = (scores_MBK.argmax(2) == labels_B).to(torch.int64)
             empty_MK = torch.zeros(state.members, classes, dtype=torch.int64, device=state.device)

@@ -21,7 +21,7 @@ from trainer.stages import second_stage as stage2
 from trainer.stages.exemplars import Candidates, herding, kept_only, random
 from trainer.stages.stage import Stage, TaskContext, TaskImages
 from trainer.training import checkpoint as ckpt
-from trainer.training.evaluate import correct_by_class, see
+from trainer.training.evaluate import correct_by_class, embed
 from trainer.training.loop import HEAD_GRAD, EpochReport, train_stage
 from trainer.training.observer import MemberReport, Observer, TaskReport
 from trainer.training.options import Options, deterministic
@@ -130,7 +130,7 @@ class _Session:
                 train_stage(state, stage, context, images, benchmark, lambda report: self._after_epoch(report, clock))
                 method.after_stage(stage, state, images)
                 state.cursor.stage, state.cursor.epoch = index + 1, 0
-        state.carried |= {name: buffer for name, buffer in state.buffers.items() if name != HEAD_GRAD}
+        state.method_state |= {name: buffer for name, buffer in state.buffers.items() if name != HEAD_GRAD}
         exemplars_before = state.exemplars_ME.shape[1]
         self._remember(task.index, images)
         if method.needs_teacher and task.index + 1 < self.tasks:
@@ -144,7 +144,7 @@ class _Session:
 
     def _plan(self, context: TaskContext) -> tuple[Stage, ...]:
         config = self.state.configs[0]
-        stages = config.method.plan(context, self.state.carried)
+        stages = config.method.plan(context, self.state.method_state)
         return stages if config.stage2 is None else (*stages, stage2.stage(config.stage2, context, config.method))
 
     def _images(self, index: int) -> TaskImages:
@@ -156,7 +156,7 @@ class _Session:
             old=benchmark.tasks[index].first,
             per_class=state.configs[0].memory.per_class,
             draws=Draws(tuple(state.seeds), (index,)),
-            see=lambda index: see(state, benchmark.train_pixels_NCHW, index),
+            embed=lambda index: embed(state, benchmark.train_pixels_NCHW, index),
         )
 
     def _context(self, index: int) -> TaskContext:
@@ -202,15 +202,15 @@ class _Session:
     def _remember(self, index: int, images: TaskImages) -> None:
         """Choose exemplars of the task's classes and put them behind those of the old ones."""
         state, task, config = self.state, self.benchmark.tasks[index], self.state.configs[0]
-        keep = config.method.exemplars(config.memory.per_class) if config.memory.per_class else 0
+        keep = config.method.exemplars_per_class(config.memory.per_class) if config.memory.per_class else 0
         if keep <= 0:
             return
-        index_n = config.method.memorable(images)
+        index_n = config.method.exemplar_candidates(images)
         candidates = Candidates.of(self.benchmark.train_labels_N[index_n], task.first, task.classes)
         if config.memory.selection == "random":
             picks = random(candidates, keep, state.seeds, index)
         else:
-            picks = herding(images.see(index_n).features_MND, candidates, keep)
+            picks = herding(images.embed(index_n).features_MND, candidates, keep)
         chosen_ME = index_n[kept_only(picks, candidates)]
         state.exemplars_ME = torch.cat([state.exemplars_ME, chosen_ME], dim=1)
 
