@@ -22,7 +22,7 @@ from benchmarks import timing
 from trainer.config.files import load_run
 from trainer.config.run_config import DataConfig
 from trainer.data import decode
-from trainer.data.augment import STATISTICS, augment, crops, draws
+from trainer.data.augment import STATISTICS, augment, crops, uniforms_per_image
 from trainer.data.images import ImageSet
 from trainer.data.sources import load
 from trainer.data.torchvision_datasets import datasets
@@ -99,7 +99,7 @@ class _Crops:
         self.transform = _torchvision(data)
 
     def together(self) -> None:
-        uniforms_MBU = torch.rand(1, self.batch, draws(self.data), device=self.pixels_NCHW.device)
+        uniforms_MBU = torch.rand(1, self.batch, uniforms_per_image(self.data), device=self.pixels_NCHW.device)
         crops_MB5 = crops(uniforms_MBU, *self.pixels_NCHW.shape[2:], self.data)
         augment(self.pixels_NCHW, self.index_MB, crops_MB5, self.data, torch.float32)
 

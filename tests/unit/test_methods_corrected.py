@@ -17,7 +17,7 @@ from trainer.nets.correction import TaskAffine, align_new_rows
 from trainer.nets.heads import LinearHead
 from trainer.nets.network import Outputs
 from trainer.nets.resnet import Maps
-from trainer.rng import Draws
+from trainer.rng import MemberStreams
 from trainer.stages.stage import Embedding, Stage, TaskImages
 from trainer.training.state import State
 
@@ -32,7 +32,7 @@ def images(labels: list[int], old: int, exemplars: Tensor, embed: Callable[[Tens
     """All training images have these labels; those of classes from ``old`` on are new."""
     labels_A = torch.tensor(labels)
     return TaskImages(
-        (labels_A >= old).nonzero().squeeze(1), exemplars, labels_A, old, 20, Draws((0,) * M, (1,)), embed
+        (labels_A >= old).nonzero().squeeze(1), exemplars, labels_A, old, 20, MemberStreams((0,) * M, (1,)), embed
     )
 
 

@@ -19,7 +19,7 @@ from trainer.methods.icarl import Icarl
 from trainer.nets.heads import CosineHead
 from trainer.nets.network import Outputs
 from trainer.nets.resnet import Maps
-from trainer.rng import Draws
+from trainer.rng import MemberStreams
 from trainer.stages.stage import Embedding, Stage, Step, TaskContext, TaskImages
 from trainer.training import loop
 from trainer.training.options import Options
@@ -77,7 +77,7 @@ def means_of(features_AD: Tensor, exemplars_ME: Tensor, labels_A: Tensor) -> dic
         labels_A=labels_A,
         old=0,
         per_class=2,
-        draws=Draws((0, 1), ()),
+        streams=MemberStreams((0, 1), ()),
         embed=embed,
     )
     Icarl().after_task(state, images)

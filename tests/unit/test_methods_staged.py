@@ -24,7 +24,7 @@ from trainer.nets import resnet
 from trainer.nets.heads import LinearHead
 from trainer.nets.network import Network, Outputs
 from trainer.nets.resnet import Maps
-from trainer.rng import Draws
+from trainer.rng import MemberStreams
 from trainer.stages.stage import Step, TaskContext, new_only
 from trainer.training.state import State
 
@@ -116,7 +116,7 @@ def test_distillation_by_task_word_for_word() -> None:
 @pytest.mark.parametrize(("new", "batches"), [(16, 2), (19, 2), (7, 0)])
 def test_a_last_batch_that_is_not_full_can_be_left_out(new: int, batches: int) -> None:
     labels_MN = torch.tensor([0, 1, 2] + [OLD] * new).expand(M, -1)
-    order_MN = mixed(labels_MN, Draws((0, 1), ()), old=OLD, new_a_batch=8, old_a_batch=2, drop_last=True)
+    order_MN = mixed(labels_MN, MemberStreams((0, 1), ()), old=OLD, new_a_batch=8, old_a_batch=2, drop_last=True)
     assert order_MN.shape == (M, batches * 10)
     assert ((labels_MN.gather(1, order_MN) < OLD).unflatten(1, (-1, 10)).sum(2) == 2).all() or not batches
 

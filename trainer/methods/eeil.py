@@ -66,7 +66,7 @@ class Eeil(Method):
         new_n = images.new_N
         per_class = self.exemplars_per_class(images.per_class)
         if self.balanced_new == "random":
-            order_MN = images.draws.permutation("balanced", len(new_n)).to(new_n.device)
+            order_MN = images.streams.permutation("balanced", len(new_n)).to(new_n.device)
             chosen_Mn = new_n[order_MN[:, : images.exemplars_ME.shape[1]]]
         elif per_class:
             labels_n = images.labels_A[new_n]

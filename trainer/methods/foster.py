@@ -72,7 +72,7 @@ class Foster(Method):
     # -- hooks ------------------------------------------------------------------------------------
 
     def parts(self, members: int, features: int) -> dict[str, nn.Module]:
-        return {**super().parts(members, features), "aux": LinearHead(members, features, draws="aux")}
+        return {**super().parts(members, features), "aux": LinearHead(members, features, stream_name="aux")}
 
     def plan(self, task: TaskContext, method_state: dict[str, Tensor]) -> tuple[Stage, ...]:
         if task.old == 0:
@@ -170,7 +170,7 @@ def _widen(task: TaskContext, new_on_old: bool, state: State) -> None:
     """Begin boosting: a fresh auxiliary classifier, and one on both backbones that has the old one in its corner."""
     old = state.frozen[OLD] = state.frozen[TEACHER]
     features = old.net.features
-    head, aux = LinearHead(state.members, 2 * features), LinearHead(state.members, features, draws="aux")
+    head, aux = LinearHead(state.members, 2 * features), LinearHead(state.members, features, stream_name="aux")
     for part in (head, aux):
         part.to(state.device, state.dtype)
         part.grow(task.seen, state.seeds, task.index)

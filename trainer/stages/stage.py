@@ -13,7 +13,7 @@ from trainer.data.mix import BoxMix
 from trainer.data.samplers import Sampler, shuffled
 from trainer.nets.heads import Head
 from trainer.nets.network import Network, Outputs
-from trainer.rng import Draws
+from trainer.rng import MemberStreams
 
 if TYPE_CHECKING:
     from trainer.config.run_config import OptimConfig
@@ -79,7 +79,7 @@ class TaskImages:
     """classes of earlier tasks"""
     per_class: int
     """images of a class that may be kept"""
-    draws: Draws
+    streams: MemberStreams
     """of this task"""
     embed: Callable[[Tensor], Embedding]
     """what the network, as it is, makes of images ``[N]``, or each member's own ``[M, N]``; evaluation transforms"""

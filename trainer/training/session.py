@@ -16,7 +16,7 @@ from trainer.config.run_config import RunConfig
 from trainer.data.tasks import Benchmark, build
 from trainer.errors import ConfigError
 from trainer.results.rows import RunResult, class_rows, epoch_row, result, task_row
-from trainer.rng import Draws
+from trainer.rng import MemberStreams
 from trainer.stages import second_stage as stage2
 from trainer.stages.exemplars import Candidates, herding, kept_only, random
 from trainer.stages.stage import Stage, TaskContext, TaskImages
@@ -155,7 +155,7 @@ class _Session:
             labels_A=benchmark.train_labels_N,
             old=benchmark.tasks[index].first,
             per_class=state.configs[0].memory.per_class,
-            draws=Draws(tuple(state.seeds), (index,)),
+            streams=MemberStreams(tuple(state.seeds), (index,)),
             embed=lambda index: embed(state, benchmark.train_pixels_NCHW, index),
         )
 
