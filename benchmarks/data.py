@@ -28,7 +28,7 @@ from trainer.data.sources import load
 from trainer.data.torchvision_datasets import datasets
 from trainer.errors import exit_code
 from trainer.results.provenance import device_name
-from trainer.training.options import Options
+from trainer.training.options import DeviceOptions
 
 TOGETHER, ONE_BY_ONE = "a batch together", "torchvision, one by one"
 IMAGES = 500
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    device = Options(device=arguments.device).resolve_device()
+    device = DeviceOptions(device=arguments.device).resolve_device()
     data = load_run(arguments.run).config.data
     rows, content = [], {}
     for size, changes in SIZES.items():

@@ -32,7 +32,7 @@ from sweeper.store.folder import Folder
 from sweeper.store.lease import Lease
 from sweeper.store.store import Store
 from sweeper.store.sweep_file import absolute_path, check_unchanged
-from trainer.data.tasks import Benchmark
+from trainer.data.tasks import TaskStream
 from trainer.errors import UserError, exit_code
 
 
@@ -48,35 +48,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     space = Space(space.file, space.spec, absolute_path(space.base))
     results = Folder.at(arguments.results or space.spec.results or os.environ.get("CIL_RESULTS", "results"))
     store = Store(results, space.name)
-    benchmark = benchmark_of(space)
+    task_stream = benchmark_of(space)
     if arguments.dry_run:
-        print("\n".join(plan.lines(space, store, benchmark)))
+        print("\n".join(plan.lines(space, store, task_stream)))
         return 0
     results.check_writable()
     with Lease.acquire(store.folder) as lease:
         store.lease = lease
         check_unchanged(space, store.folder, path)
         if len(store.finished_trials()) >= space.spec.trials:  # no cluster is needed to say so
-            return _conclude(_driver(space, store, benchmark, None))
+            return _conclude(_driver(space, store, task_stream, None))
         with connected(arguments.address):
             # After ray.init, which replaces handlers; and a signal that a parent ignores would stay ignored.
             stop = StopSignal()
             try:
-                return _sweep(space, store, benchmark, stop, own_cluster=not find_address(arguments.address))
+                return _sweep(space, store, task_stream, stop, own_cluster=not find_address(arguments.address))
             except Stopped:
                 done = len(store.finished_trials())
                 _say(f"stopped: {done} of {space.spec.trials} configurations are stored; the same command goes on")
                 return stop.exit_code
 
 
-def _sweep(space: Space, store: Store, benchmark: Benchmark, stop: StopSignal, *, own_cluster: bool) -> int:
+def _sweep(space: Space, store: Store, task_stream: TaskStream, stop: StopSignal, *, own_cluster: bool) -> int:
     resources = space.spec.resources
     room = fits(resources)
     if room == 0 and own_cluster:
         raise ClusterError(f"{why_waiting(resources)}; this command started its own cluster, on this machine")
     mailbox = f"mailbox-{uuid.uuid4().hex[:8]}" if space.spec.pruning else None
     box = open_mailbox(mailbox) if mailbox else None
-    driver = _driver(space, store, benchmark, mailbox)
+    driver = _driver(space, store, task_stream, mailbox)
     concurrency = space.spec.concurrency or max(1, room)
     _say(
         f"sweep {space.name}: {space.spec.trials} configurations x {len(space.spec.seeds)} seeds, "
@@ -85,7 +85,7 @@ def _sweep(space: Space, store: Store, benchmark: Benchmark, stop: StopSignal, *
     try:
         known = noted(store.folder, resources)
         driver.packing = known or Packing(1 if resources.pack == "auto" else resources.pack)
-        driver.preparation = _preparation(driver, benchmark, None if known else largest(space, concurrency))
+        driver.preparation = _preparation(driver, task_stream, None if known else largest(space, concurrency))
         driver.waits(must_wait(resources))
         driver.begin()
         # On a cluster of our own nobody else holds what trials need: one that does not run is being started.
@@ -100,9 +100,9 @@ def _sweep(space: Space, store: Store, benchmark: Benchmark, stop: StopSignal, *
     return _conclude(driver)
 
 
-def _driver(space: Space, store: Store, benchmark: Benchmark, mailbox: str | None) -> Driver:
+def _driver(space: Space, store: Store, task_stream: TaskStream, mailbox: str | None) -> Driver:
     job = Job(space, store.folder.path if store.folder.local else str(store.folder), mailbox)
-    return Driver(job, store, len(benchmark.tasks), _say, _answers(space, store, benchmark))
+    return Driver(job, store, len(task_stream.tasks), _say, _answers(space, store, task_stream))
 
 
 def _conclude(driver: Driver) -> int:
@@ -116,19 +116,23 @@ def _conclude(driver: Driver) -> int:
     return 1 if status.done and status.failed == status.done else 0
 
 
-def _preparation(driver: Driver, benchmark: Benchmark, most: int | None) -> Preparation | None:
+def _preparation(driver: Driver, task_stream: TaskStream, most: int | None) -> Preparation | None:
     """What is missing before the first pack; ``most``: configurations of the largest one to measure, if any."""
     space, first = driver.space, driver.search.peek()
     if first is None:
         return None
-    shares = space.shares_first_task() and len(benchmark.tasks) > 1
-    missing = [c for c in space.configs(first.params) if shares and driver.job.base(c.base_id).read() is None]
+    shares = space.shares_first_task() and len(task_stream.tasks) > 1
+    missing = [
+        c
+        for c in space.configs(first.params)
+        if shares and driver.job.first_task_checkpoint(c.first_task_id).read() is None
+    ]
     return Preparation(first.params, most, len(missing)) if missing or most is not None else None
 
 
-def _answers(space: Space, store: Store, benchmark: Benchmark) -> Any:
+def _answers(space: Space, store: Store, task_stream: TaskStream) -> Any:
     """Look a configuration up in all sweeps of the results folder."""
-    finished = Finished(store.folder.parent, benchmark.fingerprint, own=store.sweep, look_every_s=10)
+    finished = Finished(store.folder.parent, task_stream.fingerprint, own=store.sweep, look_every_s=10)
 
     def answer(asked: Asked) -> list[dict[str, Any]] | None:
         configs = space.configs(asked.params)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from sweeper.search.space import Space
-from trainer.data.tasks import Benchmark, build
+from trainer.data.tasks import TaskStream, build
 from trainer.errors import ConfigError, DataError
 
 _ON_IMAGES = ("data.", "protocol.")
 
 
-def benchmark_of(space: Space) -> Benchmark:
+def benchmark_of(space: Space) -> TaskStream:
     """What the base is trained on. Raises ConfigError for a dimension with an end that the images do not allow.
 
     Raises DataError for images that are missing or damaged.
     """
     base = space.configs({})[0]
-    benchmark = build(base.data, base.protocol)
+    task_stream = build(base.data, base.protocol)
     for name, dimension in space.spec.vary.items():
         if not name.startswith(_ON_IMAGES):
             continue
@@ -25,4 +25,4 @@ def benchmark_of(space: Space) -> Benchmark:
                 build(config.data, config.protocol)
             except (ConfigError, DataError) as error:
                 raise ConfigError(f"{value!r}: {error}", file=space.file, field=f"vary.{name}") from None
-    return benchmark
+    return task_stream

@@ -20,8 +20,8 @@ from sweeper.store.store import Store
 from sweeper.store.sweep_file import absolute_path
 from trainer.config.run_config import RunConfig
 from trainer.errors import UserError
-from trainer.training.options import Options
-from trainer.training.session import run
+from trainer.training.options import DeviceOptions
+from trainer.training.session import train
 
 
 class RerunError(UserError):
@@ -104,8 +104,8 @@ def write_status(store: Store) -> None:
 def _train(configs: list[RunConfig], folder: str, resources: Resources) -> list[dict[str, Any]]:
     torch.set_num_threads(max(1, int(resources.cpu)))
     slot = AttemptSlot(Folder.at(folder).child("checkpoints", pack_key(configs)), uuid.uuid4().hex[:8])
-    options = Options(device="cuda" if resources.gpu else "cpu")
-    return [plain(result) for result in run(configs, options, checkpoint=slot)]
+    options = DeviceOptions(device="cuda" if resources.gpu else "cpu")
+    return [plain(result) for result in train(configs, options, checkpoint=slot)]
 
 
 def _ids(groups: Mapping[str, Sequence[RunConfig]]) -> list[str]:

@@ -24,8 +24,8 @@ from trainer.config.run_config import RunConfig, content_hash
 from trainer.errors import UserError
 from trainer.results.rows import RunResult
 from trainer.training.observer import Observer, TaskReport
-from trainer.training.options import Options
-from trainer.training.session import run
+from trainer.training.options import DeviceOptions
+from trainer.training.session import train
 
 
 class TrialError(UserError):
@@ -43,13 +43,13 @@ class Job:
     """name of the actor that says what is pruned; None where nothing is"""
 
     @property
-    def options(self) -> Options:
+    def options(self) -> DeviceOptions:
         resources = self.space.spec.resources
-        return Options(device="cuda" if resources.gpu else "cpu")
+        return DeviceOptions(device="cuda" if resources.gpu else "cpu")
 
-    def base(self, base_id: str) -> FolderSlot:
+    def first_task_checkpoint(self, first_task_id: str) -> FolderSlot:
         """Where the training of a first task is kept."""
-        return FolderSlot(Folder.at(self.folder).child("base"), f"{base_id}.pt")
+        return FolderSlot(Folder.at(self.folder).child("base"), f"{first_task_id}.pt")
 
 
 @dataclass(frozen=True)
@@ -115,11 +115,11 @@ def train_pack(job: Job, pack: Mapping[int, list[RunConfig]], report: Report) ->
     reporter = _Reporter(job, owners, pack_key(configs), report)
     slot = AttemptSlot(Folder.at(job.folder).child("checkpoints", reporter.pack), reporter.attempt)
     try:
-        run(
+        train(
             configs,
             job.options,
             checkpoint=slot,
-            base=job.base if job.space.shares_first_task() else None,
+            first_task_checkpoint=job.first_task_checkpoint if job.space.shares_first_task() else None,
             observer=reporter,
         )
         return

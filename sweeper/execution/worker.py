@@ -18,7 +18,7 @@ from sweeper.execution.packing import rehearse_packs
 from sweeper.execution.trial import Job, Report, train_pack, use
 from sweeper.search.space import Params
 from trainer.errors import UserError
-from trainer.training.session import train_base
+from trainer.training.session import train_first_task
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,11 @@ def work(config: Mapping[str, Any], job: Job) -> None:
 def _prepare(job: Job, wanted: Preparation, report: Report) -> None:
     if wanted.most is not None:
         report(_measured(job, wanted.params, wanted.most))
-    spent_s = train_base(job.space.configs(wanted.params), job.options, job.base) if wanted.first_tasks else None
+    spent_s = (
+        train_first_task(job.space.configs(wanted.params), job.options, job.first_task_checkpoint)
+        if wanted.first_tasks
+        else None
+    )
     report({"first_task_s": spent_s})
 
 

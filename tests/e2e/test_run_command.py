@@ -22,8 +22,8 @@ from trainer.errors import exit_code
 from trainer.results.columns import SUMMARY
 from trainer.run import main
 from trainer.training.checkpoint import FileSlot
-from trainer.training.options import Options
-from trainer.training.session import run
+from trainer.training.options import DeviceOptions
+from trainer.training.session import train
 
 COMMAND = "trainer.run"
 
@@ -48,7 +48,9 @@ def test_a_run_is_shown_and_written(tmp_path: Path) -> None:
     file, out = run_file(tmp_path), tmp_path / "out"
     shown, errors = finish(start(COMMAND, file, "--seeds", "0,1", "--out", out, "--device", "cpu"))
     assert errors == ""
-    expected = run([tiny_run("distillation", data=FEW_IMAGES, seed=seed) for seed in (0, 1)], Options(device="cpu"))
+    expected = train(
+        [tiny_run("distillation", data=FEW_IMAGES, seed=seed) for seed in (0, 1)], DeviceOptions(device="cpu")
+    )
     first, *_ = shown.splitlines()
     assert first == "distillation on digits (ratio 4), lfs 3, small, 2 epochs a task, seeds 0, 1"
     accuracies = [result.row["acc_task_mean_pct"] for result in expected]
@@ -102,7 +104,7 @@ def test_a_killed_run_resumes_to_the_same_numbers(tmp_path: Path) -> None:
 def claiming(folder: Path, **changes: Any) -> Path:
     """A promoted file that claims what its run gives, but for ``changes`` in its provenance."""
     config = tiny_run("finetune", data=FEW_IMAGES)
-    (found,) = run([config], Options(device="cpu"))
+    (found,) = train([config], DeviceOptions(device="cpu"))
     accuracy = found.row["acc_task_mean_pct"]
     provenance = {
         "metric": "acc_task_mean_pct",

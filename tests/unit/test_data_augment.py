@@ -22,7 +22,7 @@ PLAIN = {"normalise": "half", "flip": False}
 
 
 def pictures(count: int, channels: int, height: int, width: int) -> Tensor:
-    """uint8 ``[N, C, H, W]``, channels last like a benchmark's."""
+    """uint8 ``[N, C, H, W]``, channels last like those of a TaskStream."""
     shape = (count, height, width, channels)
     return torch.randint(0, 256, shape, dtype=torch.uint8, generator=stream(0, "pictures")).permute(0, 3, 1, 2)
 

@@ -24,8 +24,8 @@ from trainer.nets.resnet import Maps
 from trainer.rng import MemberStreams
 from trainer.stages.stage import Stage, Step, TaskContext, Terms
 from trainer.training.loop import stage_learning_rate
-from trainer.training.options import Options
-from trainer.training.session import run
+from trainer.training.options import DeviceOptions
+from trainer.training.session import train
 from trainer.training.state import State
 
 RUNS = Path(__file__).parents[2] / "runs"
@@ -289,7 +289,7 @@ def test_methods_for_tails_find_rare_digits_that_cross_entropy_misses() -> None:
             protocol={"tasks": 1, "class_order": {"seed": None}},
             optim={"epochs": 12, "lr": 0.05, "milestones": [9]},
         )
-        (result,) = run([config], Options(device="cpu"))
+        (result,) = train([config], DeviceOptions(device="cpu"))
         losses = [sum(row["terms"].values()) for row in result.epochs]
         assert losses[-1] < 0.5 * losses[0]
         return float(result.tasks[-1]["acc_few_pct"])

@@ -22,11 +22,11 @@ from trainer.nets.resnet import Maps
 from trainer.rng import MemberStreams
 from trainer.stages.stage import Embedding, Stage, Step, TaskContext, TaskImages
 from trainer.training import loop
-from trainer.training.options import Options
-from trainer.training.session import run
+from trainer.training.options import DeviceOptions
+from trainer.training.session import train
 from trainer.training.state import State
 
-EXACT = Options(device="cpu", precision="float64")
+EXACT = DeviceOptions(device="cpu", precision="float64")
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
@@ -55,7 +55,7 @@ def watch(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("trainer.training.session.train_stage", watched)
-        run([tiny_run(method, hyperparameters, seed=seed, data=FEW_IMAGES, **changes) for seed in (0, 1)], EXACT)
+        train([tiny_run(method, hyperparameters, seed=seed, data=FEW_IMAGES, **changes) for seed in (0, 1)], EXACT)
     return found
 
 
@@ -105,15 +105,15 @@ def test_the_nearest_mean_of_exemplars_in_loops() -> None:
 
 
 def test_without_a_memory_the_head_decides_and_both_classifiers_agree() -> None:
-    (result,) = run([tiny_run("icarl", data=FEW_IMAGES, memory={"per_class": 0})], EXACT)
+    (result,) = train([tiny_run("icarl", data=FEW_IMAGES, memory={"per_class": 0})], EXACT)
     for row in result.tasks:
         assert row["phase_acc_others_pct"] == {"logits": row["phase_acc_task_mean_pct"]}
 
 
 def test_the_heads_own_accuracy_is_that_of_the_same_training_read_otherwise() -> None:
     """Distillation off, the first task: the training is finetuning's, and so is what the head says."""
-    (icarl,) = run([tiny_run("icarl", {"lambda": 0.0}, data=FEW_IMAGES, protocol={"tasks": 1})], EXACT)
-    (plain,) = run([tiny_run("finetune", data=FEW_IMAGES, protocol={"tasks": 1})], EXACT)
+    (icarl,) = train([tiny_run("icarl", {"lambda": 0.0}, data=FEW_IMAGES, protocol={"tasks": 1})], EXACT)
+    (plain,) = train([tiny_run("finetune", data=FEW_IMAGES, protocol={"tasks": 1})], EXACT)
     assert icarl.tasks[0]["phase_acc_others_pct"]["logits"] == plain.tasks[0]["phase_acc_task_mean_pct"]
 
 

@@ -55,24 +55,24 @@ def test_shuffled_takes_every_image_once() -> None:
     assert torch.equal(order_MN.sort(1).values, torch.arange(sum(SIZES)).expand(2, -1))
 
 
-@pytest.mark.parametrize("run", [1, 4, 7])
-def test_class_aware_visits_classes_equally_often(run: int) -> None:
+@pytest.mark.parametrize("images_per_visit", [1, 4, 7])
+def test_class_aware_visits_classes_equally_often(images_per_visit: int) -> None:
     labels_MN = labels()
-    order_MN = class_aware(labels_MN, STREAMS, run=run)
+    order_MN = class_aware(labels_MN, STREAMS, images_per_visit=images_per_visit)
     assert order_MN.shape == labels_MN.shape
     for found_N in labels_MN.gather(1, order_MN):
         counts_C = torch.bincount(found_N, minlength=len(SIZES))
-        assert counts_C.max() - counts_C.min() <= run
-        cycle = run * len(SIZES)
+        assert counts_C.max() - counts_C.min() <= images_per_visit
+        cycle = images_per_visit * len(SIZES)
         for start in range(0, len(found_N) - cycle + 1, cycle):
-            assert torch.bincount(found_N[start : start + cycle]).tolist() == [run] * len(SIZES)
-        whole = len(found_N) // run * run
-        assert bool((found_N[:whole].view(-1, run) == found_N[:whole:run, None]).all())
+            assert torch.bincount(found_N[start : start + cycle]).tolist() == [images_per_visit] * len(SIZES)
+        whole = len(found_N) // images_per_visit * images_per_visit
+        assert bool((found_N[:whole].view(-1, images_per_visit) == found_N[:whole:images_per_visit, None]).all())
 
 
 def test_class_aware_goes_through_a_class_before_it_repeats_an_image() -> None:
     labels_MN = labels([30, 6, 3, 1])
-    order_MN = class_aware(labels_MN, STREAMS, run=4)
+    order_MN = class_aware(labels_MN, STREAMS, images_per_visit=4)
     for order_N, labels_N in zip(order_MN, labels_MN, strict=True):
         for position, size in enumerate([30, 6, 3, 1]):
             visits = order_N[labels_N[order_N] == position]
@@ -83,7 +83,7 @@ def test_class_aware_goes_through_a_class_before_it_repeats_an_image() -> None:
 
 def test_class_aware_leaves_out_classes_that_are_not_there() -> None:
     labels_MN = torch.tensor([[5, 9, 9, 9, 9, 9, 9, 9]])
-    found = labels_MN[0][class_aware(labels_MN, MemberStreams((0,), ()), run=2)[0]]
+    found = labels_MN[0][class_aware(labels_MN, MemberStreams((0,), ()), images_per_visit=2)[0]]
     assert sorted(found.tolist()) == [5] * 4 + [9] * 4
 
 

@@ -44,14 +44,14 @@ def duplicated(labels_MN: Tensor, streams: MemberStreams) -> Tensor:
     )
 
 
-def class_aware(labels_MN: Tensor, streams: MemberStreams, *, run: int = 4) -> Tensor:
-    """Take the next class of a shuffled cycle, and of its images, cycled too, the next ``run``; as many as images.
+def class_aware(labels_MN: Tensor, streams: MemberStreams, *, images_per_visit: int = 4) -> Tensor:
+    """Take the next class of a shuffled cycle, and ``images_per_visit`` of its images, cycled too; as many as images.
 
     Liu et al., "Long-Tailed Class-Incremental Learning", ECCV 2022, stage 2.
     """
     return torch.stack(
         [
-            _class_aware(labels_N, run, generator)
+            _class_aware(labels_N, images_per_visit, generator)
             for labels_N, generator in zip(labels_MN, streams.generators("shuffle"), strict=True)
         ]
     )
@@ -96,13 +96,13 @@ def _duplicated(labels_N: Tensor, generator: torch.Generator) -> Tensor:
     return again_N[torch.randperm(len(again_N), generator=generator)]
 
 
-def _class_aware(labels_N: Tensor, run: int, generator: torch.Generator) -> Tensor:
+def _class_aware(labels_N: Tensor, images_per_visit: int, generator: torch.Generator) -> Tensor:
     images = len(labels_N)
     order_N, starts_C, counts_C = _by_class(labels_N, generator)
     classes = len(counts_C)
-    visits = -(-images // (run * classes))
+    visits = -(-images // (images_per_visit * classes))
     cycle_VC = torch.stack([torch.randperm(classes, generator=generator) for _ in range(visits)])
-    item_VR = torch.arange(visits * run).view(visits, 1, run)
+    item_VR = torch.arange(visits * images_per_visit).view(visits, 1, images_per_visit)
     offset_VCR = item_VR % counts_C[cycle_VC].unsqueeze(2)
     return order_N[(starts_C[cycle_VC].unsqueeze(2) + offset_VCR).flatten()[:images]]
 

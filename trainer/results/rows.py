@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from trainer.config.run_config import RunConfig
-from trainer.data.tasks import Benchmark
+from trainer.data.tasks import TaskStream
 from trainer.results import metrics
 from trainer.results.columns import config_row
 from trainer.results.provenance import device_name, git_commit, versions
@@ -50,7 +50,7 @@ def epoch_row(report: EpochReport, member: int) -> Row:
 
 
 def class_rows(
-    benchmark: Benchmark,
+    task_stream: TaskStream,
     config: RunConfig,
     task: int,
     correct_K: Sequence[int],
@@ -58,17 +58,17 @@ def class_rows(
     grad_norm_K: Sequence[float],
 ) -> list[Row]:
     """A row for each class seen after ``task``."""
-    totals_C = benchmark.eval_counts_C
+    totals_C = task_stream.eval_counts_C
     rows = []
-    for learnt in benchmark.tasks[: task + 1]:
+    for learnt in task_stream.tasks[: task + 1]:
         for position in range(learnt.first, learnt.first + learnt.classes):
-            images = int(benchmark.counts_C[position])
+            images = int(task_stream.counts_C[position])
             total = totals_C[position]
             rows.append(
                 {
                     "task": task,
-                    "class_id": benchmark.class_ids_C[position],
-                    "class_name": benchmark.class_names_C[position],
+                    "class_id": task_stream.class_ids_C[position],
+                    "class_name": task_stream.class_names_C[position],
                     "position": position,
                     "first_task": learnt.index,
                     "images": images,
@@ -83,7 +83,7 @@ def class_rows(
 
 
 def task_row(
-    benchmark: Benchmark,
+    task_stream: TaskStream,
     task: int,
     history: History,
     correct_K: Mapping[str, Sequence[int]],
@@ -96,9 +96,9 @@ def task_row(
 
     ``correct_K``: evaluation images classified right, by the method's own classifier under the empty name.
     """
-    by_task, *others = (_by_task(benchmark, task, found_K) for found_K in correct_K.values())
+    by_task, *others = (_by_task(task_stream, task, found_K) for found_K in correct_K.values())
     history.accuracy_pct.append(by_task)
-    sizes = [part.classes for part in benchmark.tasks]
+    sizes = [part.classes for part in task_stream.tasks]
     matrix = history.accuracy_pct
     by_shot = metrics.mean_by_shot([row["acc_pct"] for row in classes], [row["images"] for row in classes])
     norms = [row["head_norm"] for row in classes]
@@ -107,7 +107,7 @@ def task_row(
         "task": task,
         "classes_new": sizes[task],
         "classes_seen": len(classes),
-        "images_new": len(benchmark.tasks[task].train_N),
+        "images_new": len(task_stream.tasks[task].train_N),
         "images_memory": exemplars_before,
         "acc_task_mean_pct": metrics.average_task_mean(matrix),
         "acc_class_weighted_pct": metrics.average_class_weighted(matrix, sizes),
@@ -127,17 +127,17 @@ def task_row(
     }
 
 
-def _by_task(benchmark: Benchmark, task: int, correct_K: Sequence[int]) -> list[float]:
+def _by_task(task_stream: TaskStream, task: int, correct_K: Sequence[int]) -> list[float]:
     """Accuracy on each task seen after ``task``, in %."""
     found = []
-    for part in benchmark.tasks[: task + 1]:
+    for part in task_stream.tasks[: task + 1]:
         positions = range(part.first, part.first + part.classes)
-        total = sum(benchmark.eval_counts_C[p] for p in positions)
+        total = sum(task_stream.eval_counts_C[p] for p in positions)
         found.append(100 * sum(correct_K[p] for p in positions) / total)
     return found
 
 
-def result(config: RunConfig, history: History, benchmark: Benchmark, state: State, members: int) -> RunResult:
+def result(config: RunConfig, history: History, task_stream: TaskStream, state: State, members: int) -> RunResult:
     """All rows of one run. ``members``: runs trained together with it, itself counted."""
     ids = {"run_id": config.run_id, "config_id": config.config_id, "seed": config.seed}
     last = history.tasks[-1] if history.tasks else {}
@@ -167,7 +167,7 @@ def result(config: RunConfig, history: History, benchmark: Benchmark, state: Sta
         "precision": state.precision,
         "versions": versions(),
         "git_commit": git_commit(),
-        "data_fingerprint": benchmark.fingerprint,
+        "data_fingerprint": task_stream.fingerprint,
         **config_row(config),
     }
     return RunResult(

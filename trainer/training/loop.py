@@ -14,7 +14,7 @@ from torch import Tensor
 
 from trainer.config.run_config import OptimConfig
 from trainer.data.augment import augment, crops, uniforms_per_image
-from trainer.data.tasks import Benchmark
+from trainer.data.tasks import TaskStream
 from trainer.methods.base import Method
 from trainer.nets.heads import LinearHead
 from trainer.nets.network import Outputs
@@ -65,7 +65,7 @@ def train_stage(
     stage: Stage,
     task: TaskContext,
     images: TaskImages,
-    benchmark: Benchmark,
+    task_stream: TaskStream,
     after_epoch: Callable[[EpochReport], bool],
 ) -> None:
     """Train one stage from where the cursor stands. ``after_epoch`` returns False to stop."""
@@ -78,7 +78,7 @@ def train_stage(
         state.buffers = {**stage.buffers, HEAD_GRAD: grads_MK}
     else:
         state.restore_momenta()
-    epoch_loop = _EpochLoop(state, stage, task, images, benchmark)
+    epoch_loop = _EpochLoop(state, stage, task, images, task_stream)
     epochs = stage.optim.epochs if epoch_loop.pool_MN.shape[1] else 0
     for epoch in range(state.cursor.epoch, epochs):
         report = epoch_loop.run(epoch)
@@ -104,10 +104,12 @@ class _Batch(NamedTuple):
 class _EpochLoop:
     """The images and random streams of a stage's epochs."""
 
-    def __init__(self, state: State, stage: Stage, task: TaskContext, images: TaskImages, benchmark: Benchmark) -> None:
-        self.state, self.stage, self.task, self.benchmark = state, stage, task, benchmark
+    def __init__(
+        self, state: State, stage: Stage, task: TaskContext, images: TaskImages, task_stream: TaskStream
+    ) -> None:
+        self.state, self.stage, self.task, self.task_stream = state, stage, task, task_stream
         self.pool_MN = stage.pool(images)
-        self.labels_MN = benchmark.train_labels_N[self.pool_MN].cpu()
+        self.labels_MN = task_stream.train_labels_N[self.pool_MN].cpu()
         self.forward = stage.forward or partial(_with_teacher, state.configs[0].method)
         self.head = state.network.classifier
         self.kept_MRD = self.head.weight_MKD.detach()[:, : stage.frozen_rows].clone()
@@ -156,9 +158,9 @@ class _EpochLoop:
         """The images of a whole epoch, in their order, and what is cut from each."""
         data, device = self.state.configs[0].data, self.state.device
         uniforms_MNU = streams.uniform(use, order_MN.shape[1], uniforms_per_image(data)).to(device)
-        height, width = self.benchmark.train_pixels_NCHW.shape[2:]
+        height, width = self.task_stream.train_pixels_NCHW.shape[2:]
         index_MN = self.pool_MN.gather(1, order_MN.to(device))
-        labels_MN = self.benchmark.train_labels_N[index_MN]
+        labels_MN = self.task_stream.train_labels_N[index_MN]
         return _Batch(index_MN, labels_MN, crops(uniforms_MNU, height, width, data))
 
     def _mixed(self, streams: MemberStreams, epoch: int) -> Callable[[slice, int], tuple[_Batch, Tensor]] | None:
@@ -173,7 +175,7 @@ class _EpochLoop:
 
     def _images(self, batch: _Batch) -> Tensor:
         state = self.state
-        pixels, data = self.benchmark.train_pixels_NCHW, state.configs[0].data
+        pixels, data = self.task_stream.train_pixels_NCHW, state.configs[0].data
         return augment(pixels, batch.index_MB, batch.crops_MB5, data, state.dtype)
 
     def _step(self, batch: _Batch, epoch: int, mixed: tuple[_Batch, Tensor] | None) -> tuple[Terms, Tensor]:
