@@ -27,8 +27,8 @@ from trainer.config.run_config import RunConfig
 from trainer.errors import ConfigError, exit_code
 from trainer.results.provenance import device_name, git_commit
 from trainer.results.spread import over_seeds
-from trainer.training.options import Options
-from trainer.training.session import run
+from trainer.training.options import DeviceOptions
+from trainer.training.session import train
 
 METRICS = ("acc_task_mean_pct", "last_acc_task_mean_pct", "forgetting_pct")
 ACC = METRICS[0]
@@ -67,10 +67,10 @@ def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
             yield f"{prefix}{name}", value
 
 
-def measure(entry: Entry, seeds: Sequence[int], options: Options) -> dict[str, Any]:
+def measure(entry: Entry, seeds: Sequence[int], options: DeviceOptions) -> dict[str, Any]:
     """All seeds of one run file, trained together."""
     started = time.perf_counter()
-    results = run([entry.config.model_copy(update={"seed": seed}) for seed in seeds], options)
+    results = train([entry.config.model_copy(update={"seed": seed}) for seed in seeds], options)
     if any(r.status != "finished" for r in results):
         raise ConfigError("a run diverged: nothing to compare", file=entry.file)
     return {
@@ -141,7 +141,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for entry in entries[1:]:
         check_comparable(entries[0].config, entry.config, file=entry.file, other=entries[0].label)
     head = header(entries, arguments.protocol)
-    options = Options(device=arguments.device)
+    options = DeviceOptions(device=arguments.device)
     print("\n".join(head), flush=True)
     rows: list[dict[str, Any]] = []
     for entry in entries:
@@ -159,7 +159,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _record(name: str, content: Mapping[str, Any], report: str, options: Options) -> None:
+def _record(name: str, content: Mapping[str, Any], report: str, options: DeviceOptions) -> None:
     device = device_name(options.resolve_device())
     found = {**content, "commit": git_commit(), "device": device, "torch_threads": torch.get_num_threads()}
     about = (

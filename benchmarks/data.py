@@ -22,13 +22,13 @@ from benchmarks import timing
 from trainer.config.files import load_run
 from trainer.config.run_config import DataConfig
 from trainer.data import decode
-from trainer.data.augment import STATISTICS, augment, crops, draws
+from trainer.data.augment import STATISTICS, augment, crops, uniforms_per_image
 from trainer.data.images import ImageSet
 from trainer.data.sources import load
 from trainer.data.torchvision_datasets import datasets
 from trainer.errors import exit_code
 from trainer.results.provenance import device_name
-from trainer.training.options import Options
+from trainer.training.options import DeviceOptions
 
 TOGETHER, ONE_BY_ONE = "a batch together", "torchvision, one by one"
 IMAGES = 500
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    device = Options(device=arguments.device).resolve_device()
+    device = DeviceOptions(device=arguments.device).resolve_device()
     data = load_run(arguments.run).config.data
     rows, content = [], {}
     for size, changes in SIZES.items():
@@ -99,7 +99,7 @@ class _Crops:
         self.transform = _torchvision(data)
 
     def together(self) -> None:
-        uniforms_MBU = torch.rand(1, self.batch, draws(self.data), device=self.pixels_NCHW.device)
+        uniforms_MBU = torch.rand(1, self.batch, uniforms_per_image(self.data), device=self.pixels_NCHW.device)
         crops_MB5 = crops(uniforms_MBU, *self.pixels_NCHW.shape[2:], self.data)
         augment(self.pixels_NCHW, self.index_MB, crops_MB5, self.data, torch.float32)
 

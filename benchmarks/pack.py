@@ -20,7 +20,7 @@ from trainer.errors import exit_code
 from trainer.nets import resnet
 from trainer.nets.member import each_alone
 from trainer.results.provenance import device_name
-from trainer.training.options import Options
+from trainer.training.options import DeviceOptions
 
 GROUPED, COMPILED, ALONE, VMAP = "grouped convolution", "the same, compiled", "one after another", "vmap"
 
@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    options = Options(device=arguments.device)
+    options = DeviceOptions(device=arguments.device)
     device, precision = options.resolve_device(), options.resolve_precision()
     rows, content = [], {}
     for members in map(int, arguments.members.split(",")):

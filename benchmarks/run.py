@@ -19,7 +19,7 @@ from trainer.errors import exit_code
 from trainer.results.spread import over_seeds
 from trainer.training.loop import EpochReport
 from trainer.training.observer import Observer
-from trainer.training.session import run
+from trainer.training.session import train
 
 OURS = "this trainer"
 
@@ -38,8 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_options(parser)
     arguments = parser.parse_args(argv)
     config, options = timing.chosen(arguments)
-    benchmark = build(config.data, config.protocol)
-    peer = chosen(arguments, config, benchmark, options.resolve_device())
+    task_stream = build(config.data, config.protocol)
+    peer = chosen(arguments, config, task_stream, options.resolve_device())
     epochs_s: timing.Seconds = defaultdict(list)
     accuracy: dict[str, list[float]] = defaultdict(list)
 
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def ours() -> None:
         observer = _Epochs()
-        (result,) = run([seeded(OURS)], options, observer=observer)
+        (result,) = train([seeded(OURS)], options, observer=observer)
         epochs_s[OURS].append(observer.wall_s)
         accuracy[OURS].append(result.acc_task_mean_pct)
 
@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for name, found in seconds.items()
     ]
     first, last = config.seed + 1, config.seed + arguments.rounds
-    seeds = f"ACC over seeds {first} to {last}, n = {arguments.rounds}, on {sum(benchmark.eval_counts_C)} images."
+    seeds = f"ACC over seeds {first} to {last}, n = {arguments.rounds}, on {sum(task_stream.eval_counts_C)} images."
     timing.publish(
         arguments.name,
         [timing.described(config, options, arguments), peer.described() if peer else "", seeds],

@@ -35,7 +35,7 @@ from trainer.errors import exit_code
 from trainer.results.columns import config_values
 from trainer.results.history import History
 from trainer.results.rows import RunResult
-from trainer.training.checkpoint import unpack
+from trainer.training.checkpoint import from_bytes
 
 ROOT = Path(__file__).parents[1]
 DIGITS = ROOT / "search_spaces" / "digits.yaml"
@@ -102,7 +102,7 @@ def launch_s(address: str) -> tuple[float, float]:
         subprocess.run([sys.executable, *words], check=True, capture_output=True)
         (row,) = open_results(folder).sql("SELECT min(started_at) AS at FROM runs").rows()
         shared = next((Path(folder) / DIGITS.stem / "base").glob("*.pt"))
-        first = History.model_validate_json(unpack(shared.read_bytes(), shared.name)["histories"][0]).started_at
+        first = History.model_validate_json(from_bytes(shared.read_bytes(), shared.name)["histories"][0]).started_at
         assert first is not None
     return (first - began).total_seconds(), (row["at"] - began).total_seconds()
 

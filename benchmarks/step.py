@@ -19,8 +19,8 @@ from trainer.errors import exit_code
 from trainer.methods.base import find
 from trainer.training.loop import EpochReport
 from trainer.training.observer import Observer
-from trainer.training.options import Options
-from trainer.training.session import run
+from trainer.training.options import DeviceOptions
+from trainer.training.session import train
 
 PLAIN, WHOLE = "cross-entropy", "whole method"
 
@@ -39,10 +39,10 @@ class _LastTask(Observer):
             self.step_s.append(report.wall_s / report.steps)
 
 
-def step_s(config: RunConfig, options: Options, tasks: int) -> float:
+def step_s(config: RunConfig, options: DeviceOptions, tasks: int) -> float:
     """Median seconds of a step of the last task."""
     observer = _LastTask(tasks)
-    run([config], options, observer=observer)
+    train([config], options, observer=observer)
     return statistics.median(observer.step_s)
 
 
@@ -51,9 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_options(parser)
     arguments = parser.parse_args(argv)
     config, options = timing.chosen(arguments)
-    benchmark = build(config.data, config.protocol)
-    peer = chosen(arguments, config, benchmark, options.resolve_device())
-    tasks = len(benchmark.tasks)
+    task_stream = build(config.data, config.protocol)
+    peer = chosen(arguments, config, task_stream, options.resolve_device())
+    tasks = len(task_stream.tasks)
     plain = config.model_copy(update={"method": find("finetune")()})
     sides: dict[str, Callable[[], float | None]] = {
         PLAIN: lambda: step_s(plain, options, tasks),

@@ -28,8 +28,8 @@ from sweeper.store.results import open_results
 from trainer.errors import exit_code
 from trainer.results.provenance import device_name
 from trainer.results.spread import over_seeds, spread
-from trainer.training.options import Options
-from trainer.training.session import run
+from trainer.training.options import DeviceOptions
+from trainer.training.session import train
 
 SERVICE, LOOP = "the service", "one by one"
 
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         (best,) = results.sql("SELECT trial, mean, std FROM best").rows()
         ledger = str(Ledger.of(results, space.name))
     started = time.perf_counter()
-    looped = _loop(space, Options(device=arguments.device))
+    looped = _loop(space, DeviceOptions(device=arguments.device))
     loop_s = time.perf_counter() - started
     mean, std, trial = max((statistics.fmean(v), statistics.stdev(v), n) for n, v in looped.items())
     rows = [
@@ -64,8 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     spec, resources = space.spec, space.spec.resources
     about = (
         f"{arguments.space} {' '.join(arguments.set)}: {spec.trials} configurations x {len(spec.seeds)} seeds, packs "
-        f"of {resources.pack}, {resources.cpu:g} CPU a trial; {device_name(Options().resolve_device())}, the loop with "
-        f"{torch.get_num_threads()} threads. One time each: the service's includes the start of its Ray cluster. "
+        f"of {resources.pack}, {resources.cpu:g} CPU a trial; {device_name(DeviceOptions().resolve_device())}, "
+        f"the loop with {torch.get_num_threads()} threads. One time each: the service's includes the start of its "
+        "Ray cluster. "
         f"Its ledger: {ledger}. The best of the service's search has {over_seeds(looped[best['trial']])} in the loop."
     )
     headers = ("search", "s", "times the service", "best trial", "its ACC %, validation")
@@ -86,11 +87,11 @@ def _random(space: str, sets: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _loop(space: Space, options: Options) -> dict[int, list[float]]:
+def _loop(space: Space, options: DeviceOptions) -> dict[int, list[float]]:
     """The objective of every configuration, seed by seed."""
     study, found = Study(space), dict[int, list[float]]()
     while (suggestion := study.ask()) is not None:
-        runs = [run([config], options)[0] for config in suggestion.configs]
+        runs = [train([config], options)[0] for config in suggestion.configs]
         found[suggestion.number] = [getattr(r, space.spec.objective.metric) for r in runs]
         print(f"one by one: {len(found)} of {space.spec.trials}", flush=True)
     return found

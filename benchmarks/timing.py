@@ -15,7 +15,7 @@ from benchmarks.record import record
 from trainer.config.files import load_run
 from trainer.config.run_config import RunConfig
 from trainer.results.provenance import device_name, git_commit
-from trainer.training.options import Options
+from trainer.training.options import DeviceOptions
 
 Seconds = dict[str, list[float]]
 """by side, a value a round"""
@@ -93,16 +93,16 @@ def parser(module: str, description: str, *, run_file: bool = True) -> argparse.
     return made
 
 
-def chosen(arguments: argparse.Namespace) -> tuple[RunConfig, Options]:
+def chosen(arguments: argparse.Namespace) -> tuple[RunConfig, DeviceOptions]:
     """The run and how it is computed, from the options of ``parser``; also sets torch's threads."""
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     sets = [*(SMALL if arguments.small else ()), *arguments.set]
-    options = Options(device=arguments.device, precision=arguments.precision, compile=arguments.compile)
+    options = DeviceOptions(device=arguments.device, precision=arguments.precision, compile=arguments.compile)
     return load_run(arguments.run, sets).config, options
 
 
-def described(config: RunConfig, options: Options, arguments: argparse.Namespace) -> str:
+def described(config: RunConfig, options: DeviceOptions, arguments: argparse.Namespace) -> str:
     """One line on what was run, and on what."""
     reduced = " (REDUCED RUN: " + ", ".join([*(SMALL if arguments.small else ()), *arguments.set]) + ")"
     size = f"{config.protocol.kind} {config.protocol.tasks}, {config.net.name}, {config.optim.epochs} epochs a task"

@@ -39,16 +39,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     space = Space(space.file, space.spec, absolute_path(space.base))
     results = Folder.at(arguments.results or space.spec.results or os.environ.get("CIL_RESULTS", "results"))
     store = Store(results, space.name)
-    benchmark = plan.load_benchmark(space)
+    task_stream = plan.load_benchmark(space)
     if arguments.dry_run:
-        print("\n".join(plan.describe(space, store, benchmark)))
+        print("\n".join(plan.describe(space, store, task_stream)))
         return 0
     results.check_writable()
     with Lease.acquire(store.folder) as lease:
         store.lease = lease
         check_unchanged(space, store.folder, path)
         store.tidy()
-        launch = Launch(space, store, benchmark, _say)
+        launch = Launch(space, store, task_stream, _say)
         if launch.ended:  # no cluster is needed to say so
             return _conclude(launch)
         with connected(arguments.address):

@@ -59,7 +59,7 @@ def _table(fields: dict[str, FieldInfo], *, declared: bool) -> str:
         extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
         own = [f"`{info.alias or key}`", f"`{_value(info.default)}`", _allowed(info)]
         if declared:
-            own += ["yes" if extra.get("fusable") else "no", str(extra.get("acts_from", 0))]
+            own += ["yes" if extra.get("per_member") else "no", str(extra.get("first_task", 0))]
         lines.append(f"| {' | '.join([*own, _cell(info.description or '')])} |")
     return "\n".join(lines) + "\n"
 

@@ -22,8 +22,8 @@ def stream(seed: int, *where: str | int) -> torch.Generator:
 
 
 @dataclass(frozen=True)
-class Draws:
-    """The draws of M members at one place of a run, such as an epoch. All on the CPU."""
+class MemberStreams:
+    """The random streams of M members at one place of a run, such as an epoch. All on the CPU."""
 
     seeds: tuple[int, ...]
     """of the members"""

@@ -23,14 +23,14 @@ from trainer.results.verify import Claim, compare
 from trainer.training.checkpoint import FileSlot
 from trainer.training.loop import EpochReport
 from trainer.training.observer import Observer, TaskReport
-from trainer.training.options import PRECISIONS, Options
-from trainer.training.session import run
+from trainer.training.options import PRECISIONS, DeviceOptions
+from trainer.training.session import train
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     file = load_run(arguments.file, arguments.set)
-    options = Options(
+    options = DeviceOptions(
         device=arguments.device,
         precision=arguments.precision,
         compile=arguments.compile,
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(_headline(file.config, seeds), flush=True)
     terminal = Console()
     with _Progress(terminal, configs[0]) as progress:
-        results = run(configs, options, checkpoint=slot, observer=progress)
+        results = train(configs, options, checkpoint=slot, observer=progress)
     show(results, terminal)
     if arguments.out:
         write_results(Path(arguments.out), results)

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from trainer.config.run_config import RunConfig
-from trainer.data.tasks import Benchmark
+from trainer.data.tasks import TaskStream
 from trainer.data.torchvision_datasets import datasets
 from trainer.errors import ConfigError
 
@@ -56,13 +56,13 @@ class Peer(ABC):
     """fields of a run file that its code decides, and what it decides"""
 
     def __init__(
-        self, root: Path, config: RunConfig, benchmark: Benchmark, device: torch.device, workers: int | None = None
+        self, root: Path, config: RunConfig, task_stream: TaskStream, device: torch.device, workers: int | None = None
     ) -> None:
         """``workers``: loader processes; its own default if None.
 
         Raises ConfigError naming the field if it cannot do what ``config`` asks for, or if a module is missing.
         """
-        self.root, self.config, self.benchmark, self.device = root, config, benchmark, device
+        self.root, self.config, self.task_stream, self.device = root, config, task_stream, device
         self.step_s: list[float] = []
         """seconds of a step of the last task's first stage, by epoch, of the last run"""
         self.epochs_s = 0.0

@@ -31,7 +31,7 @@ class FacilPeer(Peer):
     # -- what an approach needs beside the shared options ---------------------------------------------
 
     def options(self) -> dict[str, Any]:
-        """Attributes of its approach that carry the method's hyper-parameters, where it has any."""
+        """Attributes of its approach that carry the method's hyperparameters, where it has any."""
         return {}
 
     def fit(self, approach: Any, task: Task, train: Any, validation: Any) -> None:
@@ -57,21 +57,21 @@ class FacilPeer(Peer):
         return 4 if workers is None else workers
 
     def train(self) -> list[float]:
-        benchmark = self.benchmark
+        task_stream = self.task_stream
         net = self._network.LLL_Net(self._resnet32.resnet32(), remove_existing_head=True)
         net.schedule_step = list(self.config.optim.milestones)
         approach = self._make(net)
         train, test = self._transforms
         tests = [
-            self._loader(benchmark.eval_pixels_NCHW, benchmark.eval_labels_N, task.eval_N, test)
-            for task in benchmark.tasks
+            self._loader(task_stream.eval_pixels_NCHW, task_stream.eval_labels_N, task.eval_N, test)
+            for task in task_stream.tasks
         ]
         accuracies = []
-        for task in benchmark.tasks:
+        for task in task_stream.tasks:
             net.add_head(task.classes)
             net.to(self.device)
             self.step_s.clear()
-            images = benchmark.train_pixels_NCHW, benchmark.train_labels_N
+            images = task_stream.train_pixels_NCHW, task_stream.train_labels_N
             loader = self._loader(*images, task.train_N, train, shuffle=True)
             self.fit(approach, task, loader, self._loader(*images, task.train_N[::VALIDATION], test))
             accuracies.append(float(np.mean([approach.eval(u, tests[u])[2] for u in range(task.index + 1)])))
@@ -81,7 +81,7 @@ class FacilPeer(Peer):
         train, test = self._transforms
         exemplars = self._exemplars.ExemplarsDataset(
             test,
-            list(range(len(self.benchmark.class_ids_C))),
+            list(range(len(self.task_stream.class_ids_C))),
             num_exemplars_per_class=self.config.memory.per_class,
             exemplar_selection="herding",
         )

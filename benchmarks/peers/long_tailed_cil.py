@@ -38,10 +38,10 @@ class LongTailedCil(FacilPeer):
         if isinstance(method, Eeil):
             self.check_fields({"method.balanced_new": "random", "method.skip_last_task": True})
         if config.stage2:
-            stage = {"lr": config.optim.lr, "scale_lr_factor": config.optim.gamma, "run": 4}
+            stage = {"lr": config.optim.lr, "scale_lr_factor": config.optim.gamma, "images_per_visit": 4}
             stage |= {"epochs": 1} if isinstance(method, Eeil) else {}
             self.check_fields({f"stage2.{name}": value for name, value in stage.items()})
-        for task in self.benchmark.tasks:
+        for task in self.task_stream.tasks:
             if config.stage2 and isinstance(method, Lucir) and len(task.train_N) <= FEWEST * task.classes:
                 raise ConfigError(
                     f"{self.title} leaves out LUCIR's first stage in task {task.index}, which has "

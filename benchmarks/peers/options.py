@@ -12,7 +12,7 @@ from benchmarks.peers.long_tailed_cil import LongTailedCil
 from benchmarks.peers.pycil import PyCil
 from benchmarks.peers.released import ReleasedCode
 from trainer.config.run_config import RunConfig
-from trainer.data.tasks import Benchmark
+from trainer.data.tasks import TaskStream
 from trainer.errors import ConfigError
 
 PEERS: tuple[type[Peer], ...] = (ReleasedCode, LongTailedCil, PyCil)
@@ -34,8 +34,10 @@ def find(root: Path) -> type[Peer]:
     raise ConfigError(f"{root} is no checkout that is known by its files", field="--peer", allowed=marks)
 
 
-def chosen(arguments: argparse.Namespace, config: RunConfig, benchmark: Benchmark, device: torch.device) -> Peer | None:
+def chosen(
+    arguments: argparse.Namespace, config: RunConfig, task_stream: TaskStream, device: torch.device
+) -> Peer | None:
     """The peer of ``--peer``, ready to run, or None. Raises ConfigError if it cannot run ``config``."""
     if arguments.peer is None:
         return None
-    return find(arguments.peer)(arguments.peer.resolve(), config, benchmark, device, arguments.peer_workers)
+    return find(arguments.peer)(arguments.peer.resolve(), config, task_stream, device, arguments.peer_workers)

@@ -40,7 +40,7 @@ class PyCil(Peer):
 
     def check(self) -> None:
         super().check()
-        method, smallest = self.config.method, int(self.benchmark.counts_C.min())
+        method, smallest = self.config.method, int(self.task_stream.counts_C.min())
         if isinstance(method, Icarl):
             self.check_fields({"method.lambda": 1.0, "method.classification": "softmax"})
         if isinstance(method, Wa):
@@ -66,7 +66,7 @@ class PyCil(Peer):
             self._time_epochs(learner)
             manager = self._manager()
             accuracies = []
-            for _ in self.benchmark.tasks:
+            for _ in self.task_stream.tasks:
                 self.step_s.clear()
                 measured.clear()
                 learner.incremental_train(manager)
@@ -93,7 +93,7 @@ class PyCil(Peer):
     def _arguments(self) -> dict[str, Any]:
         per_class = self.config.memory.per_class
         return {
-            "memory_size": per_class * len(self.benchmark.class_ids_C),
+            "memory_size": per_class * len(self.task_stream.class_ids_C),
             "memory_per_class": per_class,
             "fixed_memory": True,
             "convnet_type": "resnet32",
@@ -103,20 +103,20 @@ class PyCil(Peer):
     def _manager(self) -> Any:
         """Its manager of a data set, over our images and tasks."""
         transforms = importlib.import_module("torchvision.transforms")
-        data, benchmark = self.config.data, self.benchmark
+        data, task_stream = self.config.data, self.task_stream
         images = SimpleNamespace(
             download_data=lambda: None,
-            train_data=benchmark.train_pixels_NCHW.permute(0, 2, 3, 1).numpy(),
-            train_targets=benchmark.train_labels_N.numpy(),
-            test_data=benchmark.eval_pixels_NCHW.permute(0, 2, 3, 1).numpy(),
-            test_targets=benchmark.eval_labels_N.numpy(),
+            train_data=task_stream.train_pixels_NCHW.permute(0, 2, 3, 1).numpy(),
+            train_targets=task_stream.train_labels_N.numpy(),
+            test_data=task_stream.eval_pixels_NCHW.permute(0, 2, 3, 1).numpy(),
+            test_targets=task_stream.eval_labels_N.numpy(),
             use_path=False,
             train_trsf=[transforms.RandomCrop(data.crop, padding=data.pad), transforms.RandomHorizontalFlip()],
             test_trsf=[],
             common_trsf=[transforms.ToTensor(), transforms.Normalize(*STATISTICS[data.normalise])],
-            class_order=list(range(len(benchmark.class_ids_C))),
+            class_order=list(range(len(task_stream.class_ids_C))),
         )
-        sizes = [task.classes for task in benchmark.tasks]
+        sizes = [task.classes for task in task_stream.tasks]
         with mock.patch.object(self._data, "_get_idata", return_value=images):
             manager = self._data.DataManager("ours", False, self.config.seed, sizes[0], sizes[-1])
         manager._increments = sizes
@@ -125,8 +125,8 @@ class PyCil(Peer):
     def _measured(self, learner: Any) -> list[float]:
         """Filled with the mean accuracy over tasks of each classifier that it measures: the head, then the means."""
         inner, found = learner._evaluate, list[float]()
-        firsts = [task.first for task in self.benchmark.tasks]
-        learner.topk = min(learner.topk, self.benchmark.tasks[0].classes)
+        firsts = [task.first for task in self.task_stream.tasks]
+        learner.topk = min(learner.topk, self.task_stream.tasks[0].classes)
 
         def evaluate(y_pred: Any, y_true: Any) -> Any:
             task_N = np.searchsorted(firsts, y_true, side="right")

@@ -25,10 +25,10 @@ class ReleasedCode(FacilPeer):
         self.check_fields({f"method.{name}": value for name, value in written.items()})
 
     def fit(self, approach: Any, task: Task, train: Any, validation: Any) -> None:
-        counts = [self._counts(seen) for seen in self.benchmark.tasks]
+        counts = [self._counts(seen) for seen in self.task_stream.tasks]
         approach.train(task.index, train, validation, counts)
 
     def _counts(self, task: Task) -> list[int]:
         """Images of each class seen, old ones capped at their exemplars."""
-        counts = self.benchmark.counts_C[: task.first + task.classes].tolist()
+        counts = self.task_stream.counts_C[: task.first + task.classes].tolist()
         return [min(n, self.config.memory.per_class) if k < task.first else n for k, n in enumerate(counts)]

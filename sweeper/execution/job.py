@@ -10,7 +10,7 @@ from sweeper.search.space import Resources
 from sweeper.store.folder import Folder
 from trainer.config.files import parse_run
 from trainer.config.run_config import RunConfig
-from trainer.training.options import Options
+from trainer.training.options import DeviceOptions
 
 RESULT = "message"
 """key of a Ray Tune result that holds a message"""
@@ -52,9 +52,9 @@ class Job:
     """name of the actor that says what is pruned; None where nothing is"""
 
     @property
-    def options(self) -> Options:
+    def options(self) -> DeviceOptions:
         """How runs are trained on what the trial occupies."""
-        return Options(device="cuda" if self.resources.gpu else "cpu")
+        return DeviceOptions(device="cuda" if self.resources.gpu else "cpu")
 
     def first_task_checkpoint(self, first_task_id: str) -> FolderSlot:
         """Where the training of a first task is kept."""

@@ -20,7 +20,7 @@ from sweeper.search.space import Space
 from sweeper.search.study import Study
 from sweeper.store.cache import RunCache
 from sweeper.store.store import Store
-from trainer.data.tasks import Benchmark
+from trainer.data.tasks import TaskStream
 from trainer.errors import UserError
 from trainer.results.rows import RunResult
 
@@ -28,11 +28,11 @@ from trainer.results.rows import RunResult
 class Launch:
     """The study and progress of a search space, restored from its store."""
 
-    def __init__(self, space: Space, store: Store, benchmark: Benchmark, say: Callable[[str], None]) -> None:
-        self.space, self.store, self._benchmark = space, store, benchmark
+    def __init__(self, space: Space, store: Store, task_stream: TaskStream, say: Callable[[str], None]) -> None:
+        self.space, self.store, self._benchmark = space, store, task_stream
         metric = space.spec.objective.metric
         self.study = Study(space)
-        self.progress = Progress(store.folder, space.spec.trials, len(benchmark.tasks), metric, say)
+        self.progress = Progress(store.folder, space.spec.trials, len(task_stream.tasks), metric, say)
         stored = stored_trials(store, metric)
         costs: dict[int, list[dict[str, float | None]]] = {}
         for row in store.read(["trial", "device_s", "saved_s"]).to_pylist():
@@ -114,7 +114,7 @@ class Launch:
         if first is None:
             return None
         shared = first.configs if job.shares_first_task else ()
-        missing = [c for c in shared if job.first_task_checkpoint(c.base_id).read() is None]
+        missing = [c for c in shared if job.first_task_checkpoint(c.first_task_id).read() is None]
         return SetUp(first.configs, most, len(missing)) if missing or most is not None else None
 
     def _lookup(self) -> Callable[[Sequence[str]], list[RunResult] | None]:

@@ -19,8 +19,8 @@ from sweeper.search.space import Resources, Space
 from sweeper.store.folder import Folder
 from trainer.config.run_config import RunConfig
 from trainer.data.tasks import build
-from trainer.training.options import Options
-from trainer.training.profile import Needs, rehearse
+from trainer.training.options import DeviceOptions
+from trainer.training.profile import StepCost, profile_steps
 
 _FILE = "packing.json"
 _WORTH = 0.95
@@ -69,26 +69,26 @@ def choose(
     asked: int | None,
     seeds: int,
     most: int,
-    rehearse: Callable[[int], Needs],
+    profile_steps: Callable[[int], StepCost],
     budget_bytes: int | None = None,
     patience_s: float = _PATIENCE_S,
 ) -> Packing:
     """The packing of configurations with ``seeds`` runs each.
 
-    ``asked``: configurations a trial, or None for the best of 1, 2, 4 ... up to ``most``. ``rehearse`` is given a
+    ``asked``: configurations a trial, or None for the best of 1, 2, 4 ... up to ``most``. ``profile_steps`` is given a
     number of runs; what would end after ``patience_s``, or not fit ``budget_bytes``, is not tried.
     """
     deadline = time.monotonic() + patience_s
     chosen = Packing(asked or 1)
     try:
-        alone = found = rehearse(1)
+        alone = found = profile_steps(1)
         for pack in [asked] if asked else [2**k for k in range(most.bit_length())]:
             members = pack * seeds
             if time.monotonic() + _STEPS * found.step_s * members / found.members > deadline:
                 break
             if budget_bytes is not None and _expected_bytes(alone, found, members) > budget_bytes:
                 break
-            found = rehearse(members) if members > 1 else alone
+            found = profile_steps(members) if members > 1 else alone
             packing = Packing(pack, members, alone.step_s, found.step_s, found.peak_bytes)
             if chosen.gain is not None and packing.gain is not None and chosen.gain > _WORTH * packing.gain:
                 break
@@ -98,7 +98,7 @@ def choose(
     return chosen
 
 
-def _expected_bytes(alone: Needs, found: Needs, members: int) -> float:
+def _expected_bytes(alone: StepCost, found: StepCost, members: int) -> float:
     if alone.peak_bytes is None or found.peak_bytes is None:
         return 0.0
     if found.members == alone.members:
@@ -109,22 +109,24 @@ def _expected_bytes(alone: Needs, found: Needs, members: int) -> float:
 
 def largest(space: Space, concurrency: int) -> int:
     """Configurations that ``auto`` may put into one pack: 1 where a dimension keeps them from being in one."""
-    fusable = {f"method.{field}" for field in space.base.method.fusable_fields()}
-    if not set(space.spec.vary) <= fusable:
+    per_member = {f"method.{field}" for field in space.base.method.per_member_fields()}
+    if not set(space.spec.vary) <= per_member:
         return 1
     return max(1, space.spec.trials // (_ROUNDS * concurrency))
 
 
-def measure_packing(configs: Sequence[RunConfig], resources: Resources, most: int, options: Options) -> Packing:
+def measure_packing(configs: Sequence[RunConfig], resources: Resources, most: int, options: DeviceOptions) -> Packing:
     """Choose, in a worker, how many configurations like this one, whose runs are given, a pack has; up to ``most``."""
     config = configs[0]
-    benchmark = build(config.data, config.protocol)
+    task_stream = build(config.data, config.protocol)
 
-    def together(members: int) -> Needs:
-        return rehearse([config.model_copy(update={"seed": seed}) for seed in range(members)], benchmark, options)
+    def cost(members: int) -> StepCost:
+        return profile_steps(
+            [config.model_copy(update={"seed": seed}) for seed in range(members)], task_stream, options
+        )
 
     asked = None if resources.pack == "auto" else resources.pack
-    return choose(asked, len(configs), most, together, _budget_bytes(resources))
+    return choose(asked, len(configs), most, cost, _budget_bytes(resources))
 
 
 def _budget_bytes(resources: Resources) -> int | None:

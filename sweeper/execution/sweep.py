@@ -110,7 +110,7 @@ class Sweep:
             held = self._lookup([config.run_id for config in suggestion.configs])
             if held is not None:
                 self._finish(suggestion, FROM_STORE, None, held)
-            elif pack and not suggestion.configs[0].fuses_with(next(iter(pack.values())).configs[0]):
+            elif pack and not suggestion.configs[0].trains_together_with(next(iter(pack.values())).configs[0]):
                 self._apart.append(suggestion)
                 break
             else:

@@ -23,7 +23,7 @@ from trainer.config.run_config import RunConfig, content_hash
 from trainer.errors import UserError
 from trainer.results.rows import RunResult
 from trainer.training.observer import Observer, TaskReport
-from trainer.training.session import run
+from trainer.training.session import train
 
 
 class TrialError(UserError):
@@ -73,11 +73,11 @@ def train_pack(job: Job, pack: Mapping[int, Sequence[RunConfig]], report: Report
     reporter = _Reporter(job, owners, pack_key(configs), report)
     slot = AttemptSlot(Folder.at(job.folder).child("checkpoints", reporter.pack), reporter.attempt)
     try:
-        run(
+        train(
             configs,
             job.options,
             checkpoint=slot,
-            base=job.first_task_checkpoint if job.shares_first_task else None,
+            first_task_checkpoint=job.first_task_checkpoint if job.shares_first_task else None,
             observer=reporter,
         )
         return

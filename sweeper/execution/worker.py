@@ -18,7 +18,7 @@ from sweeper.execution.packing import measure_packing
 from sweeper.execution.trial import Report, configure_torch, train_pack
 from trainer.config.run_config import RunConfig
 from trainer.errors import UserError
-from trainer.training.session import train_base
+from trainer.training.session import train_first_task
 
 
 def run_trial(config: Mapping[str, Any], job: Job) -> None:
@@ -41,7 +41,7 @@ def run_trial(config: Mapping[str, Any], job: Job) -> None:
 def _set_up(job: Job, wanted: SetUp, report: Report) -> None:
     if wanted.largest is not None:
         report(_measured(job, wanted.configs, wanted.largest))
-    spent_s = train_base(wanted.configs, job.options, job.first_task_checkpoint) if wanted.first_tasks else None
+    spent_s = train_first_task(wanted.configs, job.options, job.first_task_checkpoint) if wanted.first_tasks else None
     report(SetUpDone(first_task_s=spent_s))
 
 

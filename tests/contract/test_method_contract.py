@@ -20,19 +20,19 @@ from trainer.config.files import dump_run, load_run
 from trainer.config.run_config import RunConfig
 from trainer.methods.base import find, names
 from trainer.results.rows import RunResult
-from trainer.training.checkpoint import unpack
+from trainer.training.checkpoint import from_bytes
 from trainer.training.loop import EpochReport
 from trainer.training.observer import Observer, TaskReport
-from trainer.training.options import Options
-from trainer.training.session import run
+from trainer.training.options import DeviceOptions
+from trainer.training.session import train
 
 every_method = pytest.mark.parametrize("name", names())
-CPU = Options(device="cpu")
-EXACT = Options(device="cpu", precision="float64")
+CPU = DeviceOptions(device="cpu")
+EXACT = DeviceOptions(device="cpu", precision="float64")
 
 
-def config(name: str, hyper: dict[str, Any] | None = None, **changes: Any) -> RunConfig:
-    return tiny_run(name, hyper, **{"data": FEW_IMAGES, **changes})
+def config(name: str, hyperparameters: dict[str, Any] | None = None, **changes: Any) -> RunConfig:
+    return tiny_run(name, hyperparameters, **{"data": FEW_IMAGES, **changes})
 
 
 class Kept:
@@ -51,7 +51,7 @@ class Kept:
 @functools.cache
 def alone(name: str) -> RunResult:
     """The method's defaults, undisturbed."""
-    return run([config(name)], CPU)[0]
+    return train([config(name)], CPU)[0]
 
 
 # -- it trains -------------------------------------------------------------------------------------------
@@ -91,7 +91,7 @@ def numbers(value: Any) -> Iterator[float]:
 @pytest.mark.parametrize("case", CASES)
 def test_everything_measured_is_finite(name: str, case: str) -> None:
     wanted = config(name, **CASES[case])
-    result = alone(name) if case == "defaults" else run([wanted], CPU)[0]
+    result = alone(name) if case == "defaults" else train([wanted], CPU)[0]
     phases = wanted.protocol.tasks + (wanted.protocol.kind == "lfh")
     assert (result.status, result.tasks_done) == ("finished", phases)
     assert all(math.isfinite(number) for number in numbers(timeless(result)))
@@ -102,7 +102,7 @@ def test_everything_measured_is_finite(name: str, case: str) -> None:
 @every_method
 def test_the_process_keeps_its_random_state(name: str) -> None:
     before = torch.get_rng_state(), np.random.get_state(legacy=False), random.getstate()
-    run([config(name, protocol={"tasks": 2}, optim={"epochs": 1})], CPU)
+    train([config(name, protocol={"tasks": 2}, optim={"epochs": 1})], CPU)
     assert torch.equal(before[0], torch.get_rng_state())
     np.testing.assert_equal(np.random.get_state(legacy=False), before[1])
     assert random.getstate() == before[2]
@@ -111,8 +111,8 @@ def test_the_process_keeps_its_random_state(name: str) -> None:
 @every_method
 def test_the_teacher_does_not_learn(name: str) -> None:
     checkpoint = Kept()
-    run([config(name)], Options(device="cpu", checkpoint_every_epochs=1), checkpoint=checkpoint)
-    seen = [unpack(content, "memory") for content in checkpoint.written]
+    train([config(name)], DeviceOptions(device="cpu", checkpoint_every_epochs=1), checkpoint=checkpoint)
+    seen = [from_bytes(content, "memory") for content in checkpoint.written]
     compared = 0
     for earlier, later in pairwise(seen):
         teachers = [
@@ -129,15 +129,15 @@ def test_the_teacher_does_not_learn(name: str) -> None:
 
 def members(name: str) -> list[RunConfig]:
     """Differing in the seed and in every field that members may differ in."""
-    fusable = find(name).fusable_fields()
-    first, last = together(name, fusable), together(name, fusable, which=-1)
-    assert first.keys() == last.keys() == fusable
+    per_member = find(name).per_member_fields()
+    first, last = together(name, per_member), together(name, per_member, which=-1)
+    assert first.keys() == last.keys() == per_member
     return [config(name, optim={"epochs": 1}), *(config(name, h, seed=1, optim={"epochs": 1}) for h in (first, last))]
 
 
 @functools.cache
 def fused(name: str) -> list[RunResult]:
-    return run(members(name), EXACT)
+    return train(members(name), EXACT)
 
 
 def assert_same_numbers(found: list[RunResult], expected: list[RunResult]) -> None:
@@ -149,7 +149,7 @@ def assert_same_numbers(found: list[RunResult], expected: list[RunResult]) -> No
 
 @every_method
 def test_fused_equals_alone(name: str) -> None:
-    singles = [run([member], EXACT)[0] for member in members(name)]
+    singles = [train([member], EXACT)[0] for member in members(name)]
     assert_same_numbers(fused(name), singles)
     assert [result.members for result in fused(name)] == [3, 3, 3]
 
@@ -160,7 +160,7 @@ def test_a_pruned_member_leaves_the_others_as_they_are(name: str) -> None:
         def on_task(self, report: TaskReport) -> Collection[int]:
             return [0] if report.task == 0 else []
 
-    pruned, *others_ = run(members(name), EXACT, observer=PruneFirst())
+    pruned, *others_ = train(members(name), EXACT, observer=PruneFirst())
     assert (pruned.status, len(pruned.tasks)) == ("pruned", 1)
     assert_same_numbers(others_, fused(name)[1:])
 
@@ -193,21 +193,23 @@ class KillInTask(Observer):
             raise Killed
 
 
-def resumed(configs: list[RunConfig], options: Options, killers: Iterator[Observer]) -> tuple[list[RunResult], int]:
+def resumed(
+    configs: list[RunConfig], options: DeviceOptions, killers: Iterator[Observer]
+) -> tuple[list[RunResult], int]:
     """The results of a run that is killed again and again, and how often it was."""
     checkpoint = Kept()
     for kills, killer in enumerate(killers):
         try:
-            return run(configs, options, checkpoint=checkpoint, observer=killer), kills
+            return train(configs, options, checkpoint=checkpoint, observer=killer), kills
         except Killed:
             continue
-    return run(configs, options, checkpoint=checkpoint), kills + 1
+    return train(configs, options, checkpoint=checkpoint), kills + 1
 
 
 @functools.cache
 def two_seeds(name: str) -> tuple[list[RunConfig], list[RunResult]]:
     configs = [config(name, seed=seed) for seed in (0, 1)]
-    return configs, run(configs, CPU)
+    return configs, train(configs, CPU)
 
 
 @every_method
@@ -221,7 +223,7 @@ def test_resumed_after_a_task_equals_uninterrupted(name: str) -> None:
 @every_method
 def test_resumed_within_a_task_equals_uninterrupted(name: str) -> None:
     configs, whole = two_seeds(name)
-    options = Options(device="cpu", checkpoint_every_epochs=1)
+    options = DeviceOptions(device="cpu", checkpoint_every_epochs=1)
     # One epoch later each time, so that every attempt gets further, through however many stages.
     found, kills = resumed(configs, options, (KillAtEpoch(calls) for calls in range(2, 100)))
     assert kills >= 2
@@ -231,7 +233,7 @@ def test_resumed_within_a_task_equals_uninterrupted(name: str) -> None:
 # -- what the fields declare -----------------------------------------------------------------------------
 
 
-def acts_from(name: str, field: str) -> int:
+def first_task(name: str, field: str) -> int:
     return max(task for task in range(3) if field in find(name).fields_from_task(task))
 
 
@@ -246,9 +248,9 @@ class StopAfter(Observer):
 @every_method
 def test_fields_change_nothing_before_the_task_they_act_from(name: str) -> None:
     for field, values in others(name).items():
-        tasks = acts_from(name, field)
+        tasks = first_task(name, field)
         if tasks:
-            (found,) = run([config(name, {field: values[0]})], CPU, observer=StopAfter(tasks))
+            (found,) = train([config(name, {field: values[0]})], CPU, observer=StopAfter(tasks))
             assert len(found.tasks) == tasks
             for table in ("tasks", "epochs", "classes"):
                 own, plain = timeless(found)[table], timeless(alone(name))[table]
@@ -259,14 +261,14 @@ def test_fields_change_nothing_before_the_task_they_act_from(name: str) -> None:
 def test_a_shared_first_task_equals_an_unshared_one(name: str) -> None:
     slots: dict[str, Kept] = {}
 
-    def base(base_id: str) -> Kept:
-        return slots.setdefault(base_id, Kept())
+    def first_task_checkpoint(first_task_id: str) -> Kept:
+        return slots.setdefault(first_task_id, Kept())
 
     other = config(name, together(name, find(name).fields_from_task(1)))
-    (first,) = run([config(name)], CPU, base=base)
-    (second,) = run([other], CPU, base=base)
+    (first,) = train([config(name)], CPU, first_task_checkpoint=first_task_checkpoint)
+    (second,) = train([other], CPU, first_task_checkpoint=first_task_checkpoint)
     assert timeless(first) == timeless(alone(name))
-    assert timeless(second) == timeless(run([other], CPU)[0])
+    assert timeless(second) == timeless(train([other], CPU)[0])
     assert [len(slot.written) for slot in slots.values()] == [1]
     if other != config(name):
         assert second.saved_s > 0
@@ -289,4 +291,4 @@ def test_the_method_and_its_fields_are_described(name: str) -> None:
     assert method.paper
     undescribed = [field for field, info in method.model_fields.items() if not info.description]
     assert not undescribed
-    assert method.fusable_fields() <= set(others(name))
+    assert method.per_member_fields() <= set(others(name))

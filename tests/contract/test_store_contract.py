@@ -13,12 +13,12 @@ import pytest
 from pyarrow import fs
 
 from sweeper import compact
-from sweeper.store.results import open_results
 from sweeper.status import Best, Running, Status
 from sweeper.store import reader
 from sweeper.store.cache import Finished
 from sweeper.store.folder import Folder
 from sweeper.store.lease import Lease, holder
+from sweeper.store.results import open_results
 from sweeper.store.store import Store, sweeps
 from trainer.errors import StoreError
 

@@ -17,8 +17,8 @@ from sweeper.search.space import load_space
 from trainer.errors import ConfigError
 from trainer.methods.base import Method, find, names
 from trainer.run import main
-from trainer.training.options import Options
-from trainer.training.session import run
+from trainer.training.options import DeviceOptions
+from trainer.training.session import train
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "adding_a_method.md").read_text()
@@ -43,8 +43,8 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 def test_the_file_is_all_it_takes_to_run_it(folder: Path) -> None:
     assert NAME in names()
-    (found,) = run([tiny_run(NAME, {"weight": 4.0}, data=FEW_IMAGES)], Options(device="cpu"))
-    assert (found.status, found.method_name, found.method_weight) == ("finished", NAME, 4.0)
+    (found,) = train([tiny_run(NAME, {"weight": 4.0}, data=FEW_IMAGES)], DeviceOptions(device="cpu"))
+    assert (found.status, found.config["method_name"], found.config["method_weight"]) == ("finished", NAME, 4.0)
     with pytest.raises(ConfigError, match=r"method\.wieght: no such field of method; allowed: weight; did you mean"):
         tiny_run(NAME, {"wieght": 4.0})
 
@@ -66,8 +66,8 @@ def test_its_field_is_swept(folder: Path) -> None:
     space = load_space(file)
     configs = [config for weight in (0.5, 20.0) for config in space.configs({"method.weight": weight})]
     assert {(config.method.name, config.seed) for config in configs} == {(NAME, seed) for seed in (0, 1, 2)}
-    assert len({config.base_id for config in configs}) == 3, "the first task is shared by all weights"
-    assert all(config.fuses_with(configs[0]) for config in configs)
+    assert len({config.first_task_id for config in configs}) == 3, "the first task is shared by all weights"
+    assert all(config.trains_together_with(configs[0]) for config in configs)
     file.write_text(block("yaml").replace("high: 20", "high: 2000"))
     with pytest.raises(ConfigError, match=r"vary\.method\.weight: 2000\.0 .*less than or equal to 100"):
         load_space(file)

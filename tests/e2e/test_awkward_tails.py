@@ -11,8 +11,8 @@ import pytest
 
 from trainer.config.run_config import RunConfig
 from trainer.methods.base import names
-from trainer.training.options import Options
-from trainer.training.session import run
+from trainer.training.options import DeviceOptions
+from trainer.training.session import train
 
 pytestmark = pytest.mark.slow
 
@@ -38,7 +38,7 @@ def test_it_trains(name: str, tail: str) -> None:
             "optim": {"epochs": 1, "milestones": [], "batch_size": 128},
         }
     )
-    (result,) = run([config], Options(device="cpu"))
+    (result,) = train([config], DeviceOptions(device="cpu"))
     assert result.status == "finished", result.error
     assert all(math.isfinite(row.loss) for row in result.epochs)
     if "63" in tail:

@@ -10,7 +10,7 @@ import pytest
 
 from support.sweeps import ended, query
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("shared_cluster")]
 
 SMALL = ("--data", "digits", "--epochs-scale", "0.1", "--set", "data.imbalance.max_per_class=20")
 

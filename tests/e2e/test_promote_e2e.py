@@ -12,11 +12,11 @@ import yaml
 
 from support.sweeps import ROOT, ended, launch, query, start, until
 from sweeper import report
-from sweeper.store.results import open_results
 from sweeper.store.folder import Folder
+from sweeper.store.results import open_results
 from sweeper.store.sweep_file import SweepFile
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("shared_cluster")]
 
 # The paper's lambda, and a value that is known to do better on digits.
 SPACE: dict[str, Any] = {

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[2]
-ENVIRONMENT = os.environ | {"RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
-pytestmark = pytest.mark.slow
+from support.sweeps import ROOT, ended, launch, start
 
-
-def start(*arguments: str | Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", *map(str, arguments)]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stdout=pipe, stderr=subprocess.STDOUT, text=True)
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("shared_cluster")]
 
 
 def test_a_stopped_promotion_is_one_line_and_goes_on(tmp_path: Path) -> None:
@@ -31,11 +22,10 @@ def test_a_stopped_promotion_is_one_line_and_goes_on(tmp_path: Path) -> None:
         "trials": 1,
     }
     space.write_text(yaml.safe_dump(content))
-    searched, _ = start("sweeper.launch", space, "--results", tmp_path / "results").communicate(timeout=240)
-    assert "1 of 1 configurations" in searched
+    assert "1 of 1 configurations" in launch(space, "--results", tmp_path / "results")
 
-    promote = ("sweeper.promote", "s", "--results", tmp_path / "results", "--runs", tmp_path / "runs", "--seeds", "2")
-    process = start(*promote)
+    promote = ("s", "--results", tmp_path / "results", "--runs", tmp_path / "runs", "--seeds", "2")
+    process = start(*promote, command="sweeper.promote")
     assert process.stdout is not None
     first = process.stdout.readline()
     assert first.startswith("the best 1 of 1 again")
@@ -44,6 +34,6 @@ def test_a_stopped_promotion_is_one_line_and_goes_on(tmp_path: Path) -> None:
     assert rest == "stopped: what has ended is stored; the same command goes on\n"
     assert process.returncode == 128 + signal.SIGTERM
 
-    again, _ = start(*promote).communicate(timeout=240)
+    again = ended(*promote, command="sweeper.promote", code=1)  # one candidate, two seeds: no evidence
     assert again.startswith(first), "the results are still held"
     assert "leads; all training images" in again

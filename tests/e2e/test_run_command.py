@@ -21,8 +21,8 @@ from trainer.config.files import dump_run, load_run
 from trainer.errors import exit_code
 from trainer.run import main
 from trainer.training.checkpoint import FileSlot
-from trainer.training.options import Options
-from trainer.training.session import run
+from trainer.training.options import DeviceOptions
+from trainer.training.session import train
 
 COMMAND = "trainer.run"
 
@@ -36,8 +36,7 @@ def run_file(folder: Path, **changes: Any) -> Path:
 def stored(out: Path) -> list[dict[str, Any]]:
     """What ``--out`` holds, without times."""
     (file,) = (out / "runs").glob("*.parquet")
-    rows = pq.read_table(file).to_pylist()
-    found: list[dict[str, Any]] = without_times(rows)
+    found: list[dict[str, Any]] = without_times(pq.read_table(file).to_pylist())
     return found
 
 
@@ -45,7 +44,9 @@ def test_a_run_is_shown_and_written(tmp_path: Path) -> None:
     file, out = run_file(tmp_path), tmp_path / "out"
     shown, errors = finish(start(COMMAND, file, "--seeds", "0,1", "--out", out, "--device", "cpu"))
     assert errors == ""
-    expected = run([tiny_run("distillation", data=FEW_IMAGES, seed=seed) for seed in (0, 1)], Options(device="cpu"))
+    expected = train(
+        [tiny_run("distillation", data=FEW_IMAGES, seed=seed) for seed in (0, 1)], DeviceOptions(device="cpu")
+    )
     first, *_ = shown.splitlines()
     assert first == "distillation on digits (ratio 4), lfs 3, small, 2 epochs a task, seeds 0, 1"
     accuracies = [result.acc_task_mean_pct for result in expected]
@@ -96,7 +97,7 @@ def test_a_killed_run_resumes_to_the_same_numbers(tmp_path: Path) -> None:
 def claiming(folder: Path, **changes: Any) -> Path:
     """A promoted file that claims what its run gives, but for ``changes`` in its provenance."""
     config = tiny_run("finetune", data=FEW_IMAGES)
-    (found,) = run([config], Options(device="cpu"))
+    (found,) = train([config], DeviceOptions(device="cpu"))
     accuracy = found.acc_task_mean_pct
     provenance = {
         "metric": "acc_task_mean_pct",
@@ -233,7 +234,7 @@ def test_more_places_than_images_keep_them_all(tmp_path: Path) -> None:
     out = tmp_path / "out"
     file = run_file(tmp_path, memory={"per_class": 1000})
     assert main([str(file), "--device", "cpu", "--out", str(out)]) == 0
-    tasks = table(out, "tasks")
+    tasks = stored(out)[0]["tasks"]
     assert tasks[-1]["images_memory"] == tasks[0]["images_new"] + tasks[1]["images_new"]
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from support.sweeps import ROOT, ended, launch, parts, query, space_file, start, until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("shared_cluster")]
 
 
 def test_sigterm_stops_cleanly_and_a_second_launch_is_told_who_runs(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_a_diverging_configuration_stops_nothing_else(tmp_path: Path) -> None:
 BRITTLE = '''
 from typing import ClassVar
 
-from trainer.methods.base import Method, hyper
+from trainer.methods.base import Method, hyperparameter
 from trainer.stages.stage import Step, Terms
 
 
@@ -87,10 +87,10 @@ class Brittle(Method):
 
     paper: ClassVar[str] = "none"
 
-    weight: float = hyper(1.0, "that it is to bear", fusable=True, acts_from=1)
+    weight: float = hyperparameter(1.0, "that it is to bear", per_member=True, first_task=1)
 
     def loss(self, step: Step) -> Terms:
-        if step.task.old and float(step.task.hyper["weight"].max()) > 1:
+        if step.task.old and float(step.task.hyperparameters["weight"].max()) > 1:
             raise ArithmeticError("too heavy")
         log_p_MBK = step.logits_MBK.log_softmax(2)
         return {"ce": -log_p_MBK.gather(2, step.labels_MB.unsqueeze(2)).squeeze(2).mean(1)}

@@ -14,8 +14,8 @@ import pytest
 from support.methods import switches
 from support.runs import FEW_IMAGES, accuracies, losses, tiny_run
 from trainer.methods.base import names
-from trainer.training.options import Options
-from trainer.training.session import run
+from trainer.training.options import DeviceOptions
+from trainer.training.session import train
 
 FOLDER = Path(__file__).parent
 
@@ -25,12 +25,12 @@ def measured(name: str) -> dict[str, Any]:
     cases: dict[str, dict[str, Any]] = {"defaults": {}}
     cases |= {f"{field}: {value}": {field: value} for field, value in switches(name)}
     found = {}
-    for case, hyper in cases.items():
+    for case, hyperparameters in cases.items():
         configs = [
-            tiny_run(name, hyper, seed=seed, data=FEW_IMAGES, protocol={"tasks": 2}, optim={"epochs": 2})
+            tiny_run(name, hyperparameters, seed=seed, data=FEW_IMAGES, protocol={"tasks": 2}, optim={"epochs": 2})
             for seed in ((0, 1) if case == "defaults" else (0,))
         ]
-        results = run(configs, Options(device="cpu", precision="float64"))
+        results = train(configs, DeviceOptions(device="cpu", precision="float64"))
         found[case] = {
             "losses": losses(results),
             "acc_by_task_pct": [[acc for acc, _ in tasks] for tasks in accuracies(results)],

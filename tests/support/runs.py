@@ -15,10 +15,10 @@ FEW_IMAGES: dict[str, Any] = {
 """``data=FEW_IMAGES``: three tasks of 14, 16 and 10 images, measured on 4 of each class"""
 
 
-def tiny_run(method: str, hyper: dict[str, Any] | None = None, **changes: Any) -> RunConfig:
+def tiny_run(method: str, hyperparameters: dict[str, Any] | None = None, **changes: Any) -> RunConfig:
     """A complete run on digits in three tasks: ``tiny_run("finetune", seed=1, memory={"per_class": 0})``.
 
-    ``hyper``: of the method; ``changes``: sections merged into the defaults below, or whole fields.
+    ``hyperparameters``: of the method; ``changes``: sections merged into the defaults below, or whole fields.
     """
     fields: dict[str, Any] = {
         "data": {
@@ -32,7 +32,7 @@ def tiny_run(method: str, hyper: dict[str, Any] | None = None, **changes: Any) -
         },
         "protocol": {"kind": "lfs", "tasks": 3},
         "net": {"name": "small"},
-        "method": {"name": method, **(hyper or {})},
+        "method": {"name": method, **(hyperparameters or {})},
         "memory": {"per_class": 3},
         "optim": {"epochs": 2, "lr": 0.1, "milestones": [], "batch_size": 16},
         "seed": 0,

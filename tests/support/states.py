@@ -7,9 +7,9 @@ from typing import Any
 from torch import Tensor
 
 from support.runs import FEW_IMAGES, tiny_run
-from trainer.training.checkpoint import unpack
-from trainer.training.options import Options
-from trainer.training.session import run
+from trainer.training.checkpoint import from_bytes
+from trainer.training.options import DeviceOptions
+from trainer.training.session import train
 
 
 class Kept:
@@ -22,17 +22,19 @@ class Kept:
         return None
 
     def write(self, content: bytes) -> None:
-        self.contents.append(unpack(content, "memory"))
+        self.contents.append(from_bytes(content, "memory"))
 
 
-def checkpoints(name: str, hyper: dict[str, Any] | None = None, every: int = 0, **changes: Any) -> list[dict[str, Any]]:
+def checkpoints(
+    name: str, hyperparameters: dict[str, Any] | None = None, every: int = 0, **changes: Any
+) -> list[dict[str, Any]]:
     """The checkpoints that a tiny run of a method writes in float64: after every task, and within them as asked."""
     kept = Kept()
-    options = Options(device="cpu", precision="float64", checkpoint_every_epochs=every)
-    run([tiny_run(name, hyper, **{"data": FEW_IMAGES, **changes})], options, checkpoint=kept)
+    options = DeviceOptions(device="cpu", precision="float64", checkpoint_every_epochs=every)
+    train([tiny_run(name, hyperparameters, **{"data": FEW_IMAGES, **changes})], options, checkpoint=kept)
     return kept.contents
 
 
-def trained(name: str, hyper: dict[str, Any] | None = None, **changes: Any) -> list[dict[str, Tensor]]:
+def trained(name: str, hyperparameters: dict[str, Any] | None = None, **changes: Any) -> list[dict[str, Tensor]]:
     """The tensors of a tiny run's state after each of its tasks."""
-    return [content["tensors"] for content in checkpoints(name, hyper, **changes)]
+    return [content["tensors"] for content in checkpoints(name, hyperparameters, **changes)]

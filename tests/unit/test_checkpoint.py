@@ -15,11 +15,11 @@ import torch
 from support.runs import FEW_IMAGES, tiny_run
 from trainer.errors import CheckpointError
 from trainer.files import atomic_write
-from trainer.training.checkpoint import FileSlot, unpack
-from trainer.training.options import Options
-from trainer.training.session import run
+from trainer.training.checkpoint import FileSlot, from_bytes
+from trainer.training.options import DeviceOptions
+from trainer.training.session import train
 
-CPU = Options(device="cpu")
+CPU = DeviceOptions(device="cpu")
 
 
 def test_a_slot_is_empty_or_holds_what_was_written_last(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_a_killed_writer_leaves_a_whole_file(tmp_path: Path) -> None:
 def written(tmp_path: Path) -> FileSlot:
     """The checkpoint of a finished run."""
     slot = FileSlot(tmp_path / "checkpoint.pt")
-    run([tiny_run("finetune", data=FEW_IMAGES, protocol={"tasks": 1}, optim={"epochs": 1})], CPU, checkpoint=slot)
+    train([tiny_run("finetune", data=FEW_IMAGES, protocol={"tasks": 1}, optim={"epochs": 1})], CPU, checkpoint=slot)
     return slot
 
 
@@ -88,7 +88,7 @@ def test_another_run_is_refused_and_leaves_it_alone(written: FileSlot) -> None:
     content = written.read()
     other = tiny_run("finetune", data=FEW_IMAGES, protocol={"tasks": 1}, optim={"epochs": 1}, seed=1)
     with pytest.raises(CheckpointError, match=rf"^{written}: holds runs [0-9a-f]{{16}}, not {other.run_id}$"):
-        run([other], CPU, checkpoint=written)
+        train([other], CPU, checkpoint=written)
     assert written.read() == content
 
 
@@ -97,14 +97,14 @@ def test_a_damaged_file_is_named(written: FileSlot) -> None:
     assert content is not None
     for damaged in (b"", content[:-1], content[: len(content) // 2], content[100:], b"\0" * 1000):
         with pytest.raises(CheckpointError, match=rf"^{written}: not a readable checkpoint \(\w+\)$"):
-            unpack(damaged, written)
+            from_bytes(damaged, written)
 
 
 def test_another_format_is_named(written: FileSlot) -> None:
     buffer = io.BytesIO()
     torch.save({"format": 999}, buffer)
     with pytest.raises(CheckpointError, match=r"checkpoint format 999, this code reads \d"):
-        unpack(buffer.getvalue(), written)
+        from_bytes(buffer.getvalue(), written)
 
 
 def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
@@ -115,13 +115,13 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     torch.save({"format": 1, "tensors": Harmful()}, buffer)
     with pytest.raises(CheckpointError, match="not a readable checkpoint"):
-        unpack(buffer.getvalue(), "file")
+        from_bytes(buffer.getvalue(), "file")
     assert not (tmp_path / "harm").exists()
     torch.load(io.BytesIO(buffer.getvalue()), weights_only=False)
     assert (tmp_path / "harm").exists(), "it would have done harm"
 
 
 def test_it_holds_plain_values_and_tensors_that_lead_with_the_member(written: FileSlot) -> None:
-    content = unpack(written.read() or b"", written)
+    content = from_bytes(written.read() or b"", written)
     assert all(tensor.shape[0] == 1 for tensor in content["tensors"].values())
     assert content["cursor"]["task"] == 1

@@ -15,14 +15,14 @@ from PIL import Image
 from torch import Tensor
 
 from trainer.config.run_config import DataConfig
-from trainer.data.augment import augment, centre, crops, draws
+from trainer.data.augment import augment, centre, crops, uniforms_per_image
 from trainer.rng import stream
 
 PLAIN = {"normalise": "half", "flip": False}
 
 
 def pictures(count: int, channels: int, height: int, width: int) -> Tensor:
-    """uint8 ``[N, C, H, W]``, channels last like a benchmark's."""
+    """uint8 ``[N, C, H, W]``, channels last like those of a TaskStream."""
     shape = (count, height, width, channels)
     return torch.randint(0, 256, shape, dtype=torch.uint8, generator=stream(0, "pictures")).permute(0, 3, 1, 2)
 
@@ -33,7 +33,7 @@ def grey_levels(images: Tensor) -> Tensor:
 
 
 def uniforms(members: int, batch: int, data: DataConfig, seed: int = 0) -> Tensor:
-    return torch.rand(members, batch, draws(data), generator=stream(seed, "uniforms"))
+    return torch.rand(members, batch, uniforms_per_image(data), generator=stream(seed, "uniforms"))
 
 
 def augmented(images: Tensor, index_MB: Tensor, u: Tensor, data: DataConfig, dtype: torch.dtype) -> Tensor:
@@ -105,7 +105,7 @@ def test_equals_pillow_but_for_its_rounding() -> None:
 def test_ten_attempts_that_do_not_fit_give_the_centre() -> None:
     data = DataConfig(augment="resized_crop", crop=24, pad=0, **PLAIN)
     images = pictures(1, 1, 30, 90)
-    u = torch.full((1, 1, draws(data)), 0.99)
+    u = torch.full((1, 1, uniforms_per_image(data)), 0.99)
     assert box_by_the_book(u[0, 0].numpy(), 30, 90) == (0, 25, 30, 40)
     found = grey_levels(augmented(images, torch.zeros(1, 1, dtype=torch.int64), u, data, torch.float64))
     expected = F.interpolate(images[:, :, :, 25:65].double(), (24, 24), mode="bilinear", antialias=True)
@@ -139,7 +139,7 @@ def test_flip_mirrors_where_its_draw_says_so(kind: str) -> None:
 def test_none_is_the_centre() -> None:
     data = DataConfig(augment="none", crop=24)
     images, index = pictures(4, 3, 32, 32), torch.tensor([[0, 1], [3, 2]])
-    assert draws(data) == 0
+    assert uniforms_per_image(data) == 0
     found = augmented(images, index, torch.zeros(2, 2, 0), data, torch.float32)
     for m in range(2):
         assert torch.equal(found[:, 3 * m : 3 * m + 3], centre(images, index[m], data, torch.float32))
@@ -197,6 +197,6 @@ def test_equal_draws_give_equal_pixels_beside_any_others() -> None:
 def test_any_draw_stays_within_the_pixels_range(fields: dict[str, Any], extra: tuple[int, int], uniform: float) -> None:
     data = DataConfig(normalise="half", **fields)
     images = pictures(2, 3, data.crop + extra[0], data.crop + extra[1])
-    u = torch.full((1, 2, draws(data)), min(uniform, 1 - 2**-24))
+    u = torch.full((1, 2, uniforms_per_image(data)), min(uniform, 1 - 2**-24))
     found = augmented(images, torch.tensor([[0, 1]]), u, data, torch.float32)
     assert found.abs().max() <= 1 + 1e-5

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from trainer.config.run_config import DataConfig, Imbalance, Protocol
-from trainer.data.augment import augment, crops, draws
+from trainer.data.augment import augment, crops, uniforms_per_image
 from trainer.data.tasks import build
 
 
@@ -31,7 +31,7 @@ def test_imagenet32_has_the_counts_of_cifar100_lt(path: str) -> None:
     assert found.eval_counts_C == (50,) * 100
     assert found.class_names_C[found.class_ids_C.index(0)].startswith("n01443537 goldfish")
     index = torch.arange(64)[None]
-    cut = crops(torch.full((1, 64, draws(data)), 0.5), 32, 32, data)
+    cut = crops(torch.full((1, 64, uniforms_per_image(data)), 0.5), 32, 32, data)
     images = augment(found.train_pixels_NCHW, index, cut, data, torch.float32)
     assert images.shape == (64, 3, 32, 32)
     assert images.mean().abs() < 1

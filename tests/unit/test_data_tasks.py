@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from trainer.config.run_config import ClassOrder, DataConfig, Evaluation, Imbalance, Protocol
 from trainer.data.sources import load
-from trainer.data.tasks import Benchmark, build, class_order, task_sizes
+from trainer.data.tasks import TaskStream, build, class_order, task_sizes
 from trainer.errors import ConfigError
 
 
@@ -41,18 +41,18 @@ def test_task_sizes(classes: int, kind: str, tasks: int, expected: tuple[int, ..
 
 
 def test_base_is_the_first_task() -> None:
-    assert task_sizes(10, Protocol(tasks=3, base=6)) == (6, 2, 2)
-    assert task_sizes(10, Protocol(kind="lfh", tasks=3, base=2)) == (2, 3, 3, 2)
+    assert task_sizes(10, Protocol(tasks=3, first_task_classes=6)) == (6, 2, 2)
+    assert task_sizes(10, Protocol(kind="lfh", tasks=3, first_task_classes=2)) == (2, 3, 3, 2)
 
 
 @given(
     classes=st.integers(1, 300),
     kind=st.sampled_from(["lfs", "lfh"]),
     tasks=st.integers(1, 320),
-    base=st.none() | st.integers(1, 320),
+    first=st.none() | st.integers(1, 320),
 )
-def test_task_sizes_cover_all_classes_or_name_the_field(classes: int, kind: str, tasks: int, base: int | None) -> None:
-    protocol = Protocol(kind=kind, tasks=tasks, base=base)
+def test_task_sizes_cover_all_classes_or_name_the_field(classes: int, kind: str, tasks: int, first: int | None) -> None:
+    protocol = Protocol(kind=kind, tasks=tasks, first_task_classes=first)
     phases = tasks + (kind == "lfh")
     refused = None
     try:
@@ -60,13 +60,13 @@ def test_task_sizes_cover_all_classes_or_name_the_field(classes: int, kind: str,
     except ConfigError as error:
         refused = error.field
     if refused:
-        assert refused == ("protocol.tasks" if base is None else "protocol.base")
+        assert refused == ("protocol.tasks" if first is None else "protocol.first_task_classes")
         return
     assert sum(sizes) == classes
     assert len(sizes) == phases
     assert min(sizes) >= 1
     assert max(sizes[1:], default=1) - min(sizes[1:], default=1) <= 1
-    if base is None:
+    if first is None:
         assert sizes[0] == math.ceil(classes / (2 if kind == "lfh" else tasks))
 
 
@@ -80,8 +80,9 @@ def test_no_number_of_tasks_up_to_the_classes_is_refused() -> None:
         (Protocol(tasks=11), "protocol.tasks: more tasks (11) than 10 classes make; allowed: 1 to 10"),
         (Protocol(kind="lfh", tasks=6), "protocol.tasks: more tasks (6) than 10 classes make; allowed: 1 to 5"),
         (
-            Protocol(tasks=5, base=7),
-            "protocol.base: 7 of 10 classes first do not leave 4 later tasks a class each; allowed: 1 to 6",
+            Protocol(tasks=5, first_task_classes=7),
+            "protocol.first_task_classes: 7 of 10 classes first do not leave 4 later tasks a class each; "
+            "allowed: 1 to 6",
         ),
         (
             Protocol(tasks=2, class_order=ClassOrder(classes=(0, 1, 1))),
@@ -96,7 +97,7 @@ def test_bad_protocols(protocol: Protocol, line: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def tailed() -> Benchmark:
+def tailed() -> TaskStream:
     return build(digits(imbalance=Imbalance(ratio=20), holdout_fraction=0.1), Protocol(tasks=4))
 
 
@@ -110,7 +111,7 @@ def test_digits_are_split_once_and_balanced() -> None:
     assert len(np.unique(images, axis=0)) == 1797  # no image on both sides
 
 
-def test_positions_labels_and_pixels_belong_together(tailed: Benchmark) -> None:
+def test_positions_labels_and_pixels_belong_together(tailed: TaskStream) -> None:
     source = load(digits())
     assert tailed.class_ids_C == class_order(10, ClassOrder())
     assert tailed.class_names_C == tuple(str(label) for label in tailed.class_ids_C)
@@ -123,7 +124,7 @@ def test_positions_labels_and_pixels_belong_together(tailed: Benchmark) -> None:
         assert found == [tailed.class_ids_C[position] for position in labels]
 
 
-def test_tasks_partition_images_and_classes(tailed: Benchmark) -> None:
+def test_tasks_partition_images_and_classes(tailed: TaskStream) -> None:
     assert [task.classes for task in tailed.tasks] == [3, 3, 2, 2]
     for task in tailed.tasks:
         for index, labels in ((task.train_N, tailed.train_labels_N), (task.eval_N, tailed.eval_labels_N)):
@@ -134,7 +135,7 @@ def test_tasks_partition_images_and_classes(tailed: Benchmark) -> None:
     assert torch.bincount(tailed.eval_labels_N).tolist() == list(tailed.eval_counts_C)
 
 
-def test_holdout_comes_after_the_tail(tailed: Benchmark) -> None:
+def test_holdout_comes_after_the_tail(tailed: TaskStream) -> None:
     whole = build(digits(imbalance=Imbalance(ratio=20)), Protocol(tasks=4))
     expected = [count - round(0.1 * count) for count in whole.counts_C.tolist()]
     assert tailed.counts_C.tolist() == expected

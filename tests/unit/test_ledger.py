@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sweeper.store.results import open_results
 from sweeper.reporting.ledger import Ledger
+from sweeper.store.results import open_results
 from sweeper.store.store import Store
 
 

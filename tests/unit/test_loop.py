@@ -11,10 +11,10 @@ from support.methods import method_folder
 from support.runs import FEW_IMAGES, accuracies, losses, tiny_run
 from trainer.config.run_config import OptimConfig
 from trainer.training.loop import clip_by_member, learning_rate
-from trainer.training.options import Options
-from trainer.training.session import run
+from trainer.training.options import DeviceOptions
+from trainer.training.session import train
 
-EXACT = Options(device="cpu", precision="float64")
+EXACT = DeviceOptions(device="cpu", precision="float64")
 
 
 def rates(**fields: object) -> list[float]:
@@ -33,7 +33,7 @@ def test_the_rate_rises_over_the_warm_up() -> None:
 
 def test_the_rates_of_a_run_are_those_of_its_schedule() -> None:
     optim = {"epochs": 3, "lr": 0.2, "milestones": [1], "gamma": 0.5, "warmup_epochs": 2}
-    (found,) = run([tiny_run("finetune", data=FEW_IMAGES, optim=optim)], EXACT)
+    (found,) = train([tiny_run("finetune", data=FEW_IMAGES, optim=optim)], EXACT)
     assert [row.lr for row in found.epochs] == pytest.approx([0.1, 0.1, 0.1] * 3)
 
 
@@ -60,7 +60,7 @@ def test_each_member_is_clipped_by_its_own_norm() -> None:
 @pytest.mark.parametrize(("batch_size", "steps"), [(14, 1), (13, 2), (5, 3), (1, 14), (1000, 1)])
 def test_the_last_batch_holds_what_is_left(batch_size: int, steps: int) -> None:
     optim = {"epochs": 1, "batch_size": batch_size}
-    (found,) = run([tiny_run("finetune", data=FEW_IMAGES, optim=optim)], EXACT)
+    (found,) = train([tiny_run("finetune", data=FEW_IMAGES, optim=optim)], EXACT)
     assert (found.tasks[0].images_new, found.epochs[0].steps) == (14, steps)
     right = found.epochs[0].train_acc_pct * 14 / 100
     assert right == pytest.approx(round(right)), "every image counts once"
@@ -68,15 +68,15 @@ def test_the_last_batch_holds_what_is_left(batch_size: int, steps: int) -> None:
 
 SCALED = """
 from trainer.losses.cross_entropy import cross_entropy
-from trainer.methods.base import Method, hyper
+from trainer.methods.base import Method, hyperparameter
 
 
 class Scaled(Method):
     paper = "none"
-    factor: float = hyper(1.0, "of the loss", fusable=True)
+    factor: float = hyperparameter(1.0, "of the loss", per_member=True)
 
     def loss(self, step):
-        return {"ce": step.task.hyper["factor"] * cross_entropy(step.logits_MBK, step.labels_MB)}
+        return {"ce": step.task.hyperparameters["factor"] * cross_entropy(step.logits_MBK, step.labels_MB)}
 """
 
 
@@ -88,9 +88,9 @@ def test_a_member_that_diverges_stops_nothing_else(tmp_path: Path) -> None:
             name: tiny_run("scaled", {"factor": factor}, seed=seed, data=FEW_IMAGES)
             for name, (factor, seed) in runs.items()
         }
-        quiet, wild, other = run(list(configs.values()), EXACT)
-        alone = [run([configs[name]], EXACT)[0] for name in ("quiet", "other")]
-        (lonely,) = run([configs["wild"]], EXACT)
+        quiet, wild, other = train(list(configs.values()), EXACT)
+        alone = [train([configs[name]], EXACT)[0] for name in ("quiet", "other")]
+        (lonely,) = train([configs["wild"]], EXACT)
     assert [r.status for r in (quiet, wild, other)] == ["finished", "diverged", "finished"]
     assert wild.error == lonely.error == "loss is not finite after epoch 1 of task 0"
     assert len(wild.tasks) == 1, "from the next task on nothing is spent on it"

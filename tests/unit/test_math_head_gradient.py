@@ -48,7 +48,7 @@ def context(old: int = OLD, counts: list[float] = COUNTS, exemplars: int = EXEMP
         members=len(MEMBERS),
         counts_K=float64(counts),
         kept_K=float64(kept),
-        hyper={name: float64([member[name] for member in MEMBERS]) for name in MEMBERS[0]},
+        hyperparameters={name: float64([member[name] for member in MEMBERS]) for name in MEMBERS[0]},
         optim=OptimConfig(),
         dtype=torch.float64,
     )
@@ -293,7 +293,7 @@ def first_step(**switches: Any) -> Trained:
 def test_the_classifier_is_untouched_by_lambda_and_by_the_square_of_the_temperature() -> None:
     task, batch = context(), Batch.draw(0, context())
     plain = Training(GradientReweighting(), task).step(batch)
-    task.hyper["lambda"].mul_(7.3)
+    task.hyperparameters["lambda"].mul_(7.3)
     for changed in (Training(GradientReweighting(), task).step(batch), first_step(kd_t2=False)):
         assert torch.equal(changed.weight_grad_MKD, plain.weight_grad_MKD)
         assert torch.equal(changed.bias_grad_MK, plain.bias_grad_MK)
@@ -334,7 +334,7 @@ def test_with_nothing_reweighted_it_is_the_plain_gradient_whatever_the_distillat
 def test_the_scale_of_a_distillation_reaches_the_backbone_alone(kd: str) -> None:
     task = context()
     first = Training(GradientReweighting(kd=kd), task).step(Batch.draw(0, task))
-    task.hyper["lambda"].mul_(3)
+    task.hyperparameters["lambda"].mul_(3)
     second = Training(GradientReweighting(kd=kd), task).step(Batch.draw(0, task))
     nothing = Training(GradientReweighting(kd="none"), task).step(Batch.draw(0, task)).feature_grad_MBD
     assert torch.equal(second.weight_grad_MKD, first.weight_grad_MKD)
@@ -370,7 +370,7 @@ def test_a_student_that_equals_its_teacher_is_not_pulled_by_noise() -> None:
 
 def test_lambda_zero_switches_the_distillation_off_at_the_classifier_too() -> None:
     task = context()
-    task.hyper["lambda"].zero_()
+    task.hyperparameters["lambda"].zero_()
     done = Training(GradientReweighting(), task).step(Batch.draw(0, task))
     assert torch.equal(done.weight_grad_MKD, first_step(kd="none").weight_grad_MKD)
 

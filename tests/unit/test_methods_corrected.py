@@ -17,8 +17,8 @@ from trainer.nets.correction import TaskAffine, align_new_rows
 from trainer.nets.heads import LinearHead
 from trainer.nets.network import Outputs
 from trainer.nets.resnet import Maps
-from trainer.rng import Draws
-from trainer.stages.stage import Seen, Stage, TaskImages
+from trainer.rng import MemberStreams
+from trainer.stages.stage import Embedding, Stage, TaskImages
 from trainer.training.state import State
 
 M, D, K, OLD = 2, 6, 5, 3
@@ -28,10 +28,12 @@ def draw(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
-def images(labels: list[int], old: int, exemplars: Tensor, see: Callable[[Tensor], Seen]) -> TaskImages:
+def images(labels: list[int], old: int, exemplars: Tensor, embed: Callable[[Tensor], Embedding]) -> TaskImages:
     """All training images have these labels; those of classes from ``old`` on are new."""
     labels_A = torch.tensor(labels)
-    return TaskImages((labels_A >= old).nonzero().squeeze(1), exemplars, labels_A, old, 20, Draws((0,) * M, (1,)), see)
+    return TaskImages(
+        (labels_A >= old).nonzero().squeeze(1), exemplars, labels_A, old, 20, MemberStreams((0,) * M, (1,)), embed
+    )
 
 
 def outputs(logits_MBK: Tensor) -> Outputs:
@@ -95,13 +97,15 @@ def after_tasks(logits_by_task: list[Tensor], labels: list[int], old: int, exemp
     for start, kept, logits_MNK in zip((0, old), (exemplars[:, :0], exemplars), logits_by_task, strict=True):
         known = [k for k in labels if k < (old if start == 0 else K)]
 
-        def see(index: Tensor, logits_MNK: Tensor = logits_MNK) -> Seen:
+        def embed(index: Tensor, logits_MNK: Tensor = logits_MNK) -> Embedding:
             index_MN = index.expand(M, -1)
             picked = logits_MNK.gather(1, index_MN.unsqueeze(2).expand(-1, -1, logits_MNK.shape[2]))
-            return Seen(picked, picked)
+            return Embedding(picked, picked)
 
         method = state.configs[0].method
-        method.after_stage(Stage("train", state.configs[0].optim, method.loss), state, images(known, start, kept, see))
+        method.after_stage(
+            Stage("train", state.configs[0].optim, method.loss), state, images(known, start, kept, embed)
+        )
     return state
 
 
@@ -111,7 +115,7 @@ def test_rectified_predictions_are_those_of_the_paper() -> None:
     first_MNK, second_MNK = draw(M, 6, OLD) + 2, draw(M, 10, K, seed=1) + 1
     state = after_tasks([first_MNK, second_MNK], labels, OLD, exemplars)
     tests_MBK = draw(M, 40, K, seed=2) + 1
-    found_MB = Il2m().classify(outputs(tests_MBK), state.carried).argmax(2)
+    found_MB = Il2m().classify(outputs(tests_MBK), state.method_state).argmax(2)
     changed = 0
     for m in range(M):
         learnt = [float(first_MNK[m, 2 * k : 2 * k + 2, k].mean()) for k in range(OLD)]
@@ -132,7 +136,7 @@ def test_without_exemplars_or_with_scores_as_they_were_nothing_is_rectified() ->
     same_MNK = torch.full((M, 10, K), 0.7, dtype=torch.float64)
     unchanged = after_tasks([same_MNK[:, :6, :OLD], same_MNK], labels, OLD, torch.tensor([[0, 2, 4]] * M))
     for state in (without, unchanged):
-        found_MBK = Il2m().classify(outputs(tests_MBK), state.carried)
+        found_MBK = Il2m().classify(outputs(tests_MBK), state.method_state)
         torch.testing.assert_close(found_MBK.argmax(2), tests_MBK.argmax(2))
 
 
@@ -162,19 +166,19 @@ def test_images_are_set_aside_for_good_and_count_as_exemplars() -> None:
     counts = [1, 2, 4, 19, 30]
     labels = [k for k, n in enumerate(counts) for _ in range(n)]
     method = Bic()
-    task = images(labels, 0, torch.empty(M, 0, dtype=torch.int64), lambda index: Seen(index, index))
+    task = images(labels, 0, torch.empty(M, 0, dtype=torch.int64), lambda index: Embedding(index, index))
     reserved = method._set_aside(task)[0].tolist()
     assert [sum(labels[i] == k for i in reserved) for k in range(5)] == [0, 1, 2, 2, 2]
     assert not set(reserved) & set(method._to_train_on(task)[0].tolist())
-    assert set(reserved) | set(method.memorable(task).tolist()) == set(range(len(labels)))
-    kept = [min(method.exemplars(20), n - r) + r for n, r in zip(counts, [0, 1, 2, 2, 2], strict=True)]
+    assert set(reserved) | set(method.exemplar_candidates(task).tolist()) == set(range(len(labels)))
+    kept = [min(method.exemplars_per_class(20), n - r) + r for n, r in zip(counts, [0, 1, 2, 2, 2], strict=True)]
     assert kept == [min(n, 20) for n in counts]
 
 
 @pytest.mark.parametrize("places", [0, 1, 2, 20, 70, 100])
 def test_places_set_aside_are_a_tenth_rounded_up_but_never_all(places: int) -> None:
     expected = max(0, min(math.ceil(places / 10), places - 1))
-    assert places - Bic().exemplars(places) == expected
+    assert places - Bic().exemplars_per_class(places) == expected
 
 
 def test_the_second_stage_moves_the_last_pair_alone() -> None:

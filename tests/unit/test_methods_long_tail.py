@@ -21,11 +21,11 @@ from trainer.losses.ldam import ldam, margins
 from trainer.methods.base import Method, find
 from trainer.nets.network import Network, Outputs
 from trainer.nets.resnet import Maps
-from trainer.rng import Draws
+from trainer.rng import MemberStreams
 from trainer.stages.stage import Stage, Step, TaskContext, Terms
 from trainer.training.loop import stage_learning_rate
-from trainer.training.options import Options
-from trainer.training.session import run
+from trainer.training.options import DeviceOptions
+from trainer.training.session import train
 from trainer.training.state import State
 
 RUNS = Path(__file__).parents[2] / "runs"
@@ -51,7 +51,7 @@ def context(
         members=1,
         counts_K=counts_K,
         kept_K=kept_K,
-        hyper={f: torch.tensor([values[f]], dtype=torch.float64) for f in method.fusable_fields()},
+        hyperparameters={f: torch.tensor([values[f]], dtype=torch.float64) for f in method.per_member_fields()},
         optim=optim or OptimConfig(),
         dtype=torch.float64,
     )
@@ -254,20 +254,20 @@ LABELS_MN = torch.repeat_interleave(torch.arange(100), torch.tensor(profile(100,
 
 
 def test_over_sampling_draws_every_class_as_often() -> None:
-    draws = Draws(tuple(range(20)), ("epoch", 0))
-    order_MN = oversampled(LABELS_MN, draws)
+    streams = MemberStreams(tuple(range(20)), ("epoch", 0))
+    order_MN = oversampled(LABELS_MN, streams)
     assert order_MN.shape == LABELS_MN.shape
     counts_C = torch.bincount(LABELS_MN.gather(1, order_MN).flatten(), minlength=100).double()
     expected = counts_C.sum() / 100
     chi_square = float(((counts_C - expected) ** 2 / expected).sum())
     assert 50 < chi_square < 160  # 99 degrees of freedom: outside with a probability of about 1e-4
-    assert torch.equal(order_MN, oversampled(LABELS_MN, draws))
+    assert torch.equal(order_MN, oversampled(LABELS_MN, streams))
     assert not torch.equal(order_MN[0], order_MN[1])
 
 
 def test_duplication_fills_every_class_up() -> None:
     labels_MN = torch.tensor([[0, 0, 0, 0, 0, 2, 2, 5]])
-    (order_N,) = duplicated(labels_MN, Draws((0,), ()))
+    (order_N,) = duplicated(labels_MN, MemberStreams((0,), ()))
     assert torch.bincount(labels_MN[0][order_N]).tolist() == [5, 0, 5, 0, 0, 5]
     copies_N = torch.bincount(order_N)
     assert copies_N[:5].tolist() == [1] * 5
@@ -289,7 +289,7 @@ def test_methods_for_tails_find_rare_digits_that_cross_entropy_misses() -> None:
             protocol={"tasks": 1, "class_order": {"seed": None}},
             optim={"epochs": 12, "lr": 0.05, "milestones": [9]},
         )
-        (result,) = run([config], Options(device="cpu"))
+        (result,) = train([config], DeviceOptions(device="cpu"))
         losses = [sum(row.terms.values()) for row in result.epochs]
         assert losses[-1] < 0.5 * losses[0]
         return float(result.tasks[-1].acc_few_pct)

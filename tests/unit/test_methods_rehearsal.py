@@ -19,14 +19,14 @@ from trainer.methods.icarl import Icarl
 from trainer.nets.heads import CosineHead
 from trainer.nets.network import Outputs
 from trainer.nets.resnet import Maps
-from trainer.rng import Draws
-from trainer.stages.stage import Seen, Stage, Step, TaskContext, TaskImages
+from trainer.rng import MemberStreams
+from trainer.stages.stage import Embedding, Stage, Step, TaskContext, TaskImages
 from trainer.training import loop
-from trainer.training.options import Options
-from trainer.training.session import run
+from trainer.training.options import DeviceOptions
+from trainer.training.session import train
 from trainer.training.state import State
 
-EXACT = Options(device="cpu", precision="float64")
+EXACT = DeviceOptions(device="cpu", precision="float64")
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
@@ -34,7 +34,7 @@ def draw(*shape: int, seed: int = 0) -> Tensor:
 
 
 def watch(
-    method: str, hyper: dict[str, Any] | None = None, **changes: Any
+    method: str, hyperparameters: dict[str, Any] | None = None, **changes: Any
 ) -> list[tuple[Stage, TaskContext, Any, Any]]:
     """Every stage of a run: itself, its task, the pool's labels ``[M, N]``, and its last step with the terms."""
     found: list[tuple[Stage, TaskContext, Any, Any]] = []
@@ -55,7 +55,7 @@ def watch(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("trainer.training.session.train_stage", watched)
-        run([tiny_run(method, hyper, seed=seed, data=FEW_IMAGES, **changes) for seed in (0, 1)], EXACT)
+        train([tiny_run(method, hyperparameters, seed=seed, data=FEW_IMAGES, **changes) for seed in (0, 1)], EXACT)
     return found
 
 
@@ -68,8 +68,8 @@ def means_of(features_AD: Tensor, exemplars_ME: Tensor, labels_A: Tensor) -> dic
     )
     state.network.grow(3, [0, 1], 0)
 
-    def see(index: Tensor) -> Seen:
-        return Seen(features_AD[index], torch.zeros(*index.shape, 3))
+    def embed(index: Tensor) -> Embedding:
+        return Embedding(features_AD[index], torch.zeros(*index.shape, 3))
 
     images = TaskImages(
         new_N=torch.arange(9),
@@ -77,21 +77,21 @@ def means_of(features_AD: Tensor, exemplars_ME: Tensor, labels_A: Tensor) -> dic
         labels_A=labels_A,
         old=0,
         per_class=2,
-        draws=Draws((0, 1), ()),
-        see=see,
+        streams=MemberStreams((0, 1), ()),
+        embed=embed,
     )
     Icarl().after_task(state, images)
-    return state.carried
+    return state.method_state
 
 
 def test_the_nearest_mean_of_exemplars_in_loops() -> None:
     labels_A = torch.tensor([0, 0, 0, 1, 1, 1, 2, 2, 2])
     features_AD = draw(9, 4) * torch.arange(1, 10).unsqueeze(1)
     exemplars_ME = torch.tensor([[0, 2, 3, 6, 7], [1, 2, 5, 8, 6]])
-    carried = means_of(features_AD, exemplars_ME, labels_A)
+    method_state = means_of(features_AD, exemplars_ME, labels_A)
     query_MBD = draw(2, 20, 4, seed=1)
     none = torch.zeros(2, 20, 3)
-    scores_MBK = Icarl().classify(Outputs(query_MBD, none, Maps(query_MBD, none, ())), carried)
+    scores_MBK = Icarl().classify(Outputs(query_MBD, none, Maps(query_MBD, none, ())), method_state)
     for m in range(2):
         means = []
         for k in range(3):
@@ -105,15 +105,15 @@ def test_the_nearest_mean_of_exemplars_in_loops() -> None:
 
 
 def test_without_a_memory_the_head_decides_and_both_classifiers_agree() -> None:
-    (result,) = run([tiny_run("icarl", data=FEW_IMAGES, memory={"per_class": 0})], EXACT)
+    (result,) = train([tiny_run("icarl", data=FEW_IMAGES, memory={"per_class": 0})], EXACT)
     for row in result.tasks:
         assert row.phase_acc_others_pct == {"logits": row.phase_acc_task_mean_pct}
 
 
 def test_the_heads_own_accuracy_is_that_of_the_same_training_read_otherwise() -> None:
     """Distillation off, the first task: the training is finetuning's, and so is what the head says."""
-    (icarl,) = run([tiny_run("icarl", {"lambda": 0.0}, data=FEW_IMAGES, protocol={"tasks": 1})], EXACT)
-    (plain,) = run([tiny_run("finetune", data=FEW_IMAGES, protocol={"tasks": 1})], EXACT)
+    (icarl,) = train([tiny_run("icarl", {"lambda": 0.0}, data=FEW_IMAGES, protocol={"tasks": 1})], EXACT)
+    (plain,) = train([tiny_run("finetune", data=FEW_IMAGES, protocol={"tasks": 1})], EXACT)
     assert icarl.tasks[0].phase_acc_others_pct["logits"] == plain.tasks[0].phase_acc_task_mean_pct
 
 
@@ -198,10 +198,10 @@ def test_flat_and_spatial_weigh_with_all_over_new_classes() -> None:
         step, terms, _ = steps[-1]
         if task.old:
             growth, now, old = math.sqrt(task.seen / task.new), step.out, step.out.teacher
-            assert len(now.maps.taps) == 3
+            assert len(now.maps.stage_outputs) == 3
             flat_M = (1 - F.cosine_similarity(now.features_MBD, old.features_MBD, dim=2)).mean(1)
             torch.testing.assert_close(terms["flat"], (growth * flat_M).detach())
-            spatial_M = pooled_distance(now.maps.taps, old.maps.taps, 2)
+            spatial_M = pooled_distance(now.maps.stage_outputs, old.maps.stage_outputs, 2)
             torch.testing.assert_close(terms["spatial"], (3 * growth * spatial_M).detach())
         else:
             assert set(terms) == {"ce"}

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from support.runs import tiny_run
 from support.states import checkpoints, trained
-from trainer.results.history import History
 from trainer.config.run_config import OptimConfig
 from trainer.data.samplers import mixed
 from trainer.distill.kd import kd
@@ -25,7 +24,8 @@ from trainer.nets import resnet
 from trainer.nets.heads import LinearHead
 from trainer.nets.network import Network, Outputs
 from trainer.nets.resnet import Maps
-from trainer.rng import Draws
+from trainer.results.history import History
+from trainer.rng import MemberStreams
 from trainer.stages.stage import Step, TaskContext, new_only
 from trainer.training.state import State
 
@@ -43,7 +43,7 @@ def log_softmax(values: list[float], of: int) -> float:
     return values[of] - math.log(sum(math.exp(v) for v in values))
 
 
-def context(hyper: dict[str, list[float]]) -> TaskContext:
+def context(hyperparameters: dict[str, list[float]]) -> TaskContext:
     kept_K = COUNTS.clone()
     kept_K[:OLD].clamp_(max=5)
     return TaskContext(
@@ -54,7 +54,7 @@ def context(hyper: dict[str, list[float]]) -> TaskContext:
         members=M,
         counts_K=COUNTS,
         kept_K=kept_K,
-        hyper={name: torch.tensor(values, dtype=torch.float64) for name, values in hyper.items()},
+        hyperparameters={name: torch.tensor(values, dtype=torch.float64) for name, values in hyperparameters.items()},
         optim=OptimConfig(),
         dtype=torch.float64,
     )
@@ -117,7 +117,7 @@ def test_distillation_by_task_word_for_word() -> None:
 @pytest.mark.parametrize(("new", "batches"), [(16, 2), (19, 2), (7, 0)])
 def test_a_last_batch_that_is_not_full_can_be_left_out(new: int, batches: int) -> None:
     labels_MN = torch.tensor([0, 1, 2] + [OLD] * new).expand(M, -1)
-    order_MN = mixed(labels_MN, Draws((0, 1), ()), old=OLD, new_a_batch=8, old_a_batch=2, drop_last=True)
+    order_MN = mixed(labels_MN, MemberStreams((0, 1), ()), old=OLD, new_a_batch=8, old_a_batch=2, drop_last=True)
     assert order_MN.shape == (M, batches * 10)
     assert ((labels_MN.gather(1, order_MN) < OLD).unflatten(1, (-1, 10)).sum(2) == 2).all() or not batches
 
@@ -183,7 +183,8 @@ def test_boosting_divides_logits_by_class_weights() -> None:
         assert float(terms["ce"][m]) == pytest.approx(expected, abs=1e-12)
     torch.testing.assert_close(terms["aux"], cross_entropy(aux, LABELS))
     torch.testing.assert_close(
-        terms["kd"], task.hyper["lambda"] * kd(logits[..., :OLD], teacher, task.hyper["temperature"])
+        terms["kd"],
+        task.hyperparameters["lambda"] * kd(logits[..., :OLD], teacher, task.hyperparameters["temperature"]),
     )
 
 
@@ -194,12 +195,12 @@ def test_compression_learns_reweighted_answers_and_no_labels() -> None:
     _, compress = Foster().plan(task, {})
     logits, teacher = draw(M, B, K), draw(M, B, K, seed=1)
     found_M = compress.loss(step(task, logits, teacher, {}))["kd"]
-    v_MK = effective_number_weights(task.kept_K, task.hyper["beta_compress"])
-    T = task.hyper["temperature"][:, None, None]
+    v_MK = effective_number_weights(task.kept_K, task.hyperparameters["beta_compress"])
+    T = task.hyperparameters["temperature"][:, None, None]
     q = (teacher / T).softmax(2) * v_MK[:, None]
     q = q / q.sum(2, keepdim=True)
     torch.testing.assert_close(found_M, -(q * (logits / T).log_softmax(2)).sum(2).mean(1))
-    torch.testing.assert_close(found_M[1], kd(logits, teacher, task.hyper["temperature"])[1])
+    torch.testing.assert_close(found_M[1], kd(logits, teacher, task.hyperparameters["temperature"])[1])
 
 
 def test_the_old_network_stands_still_through_a_task() -> None:
@@ -289,14 +290,14 @@ def test_the_fusion_starts_from_the_model_that_was_asked_for(start: Any, source:
 
 
 def test_adaptation_sees_new_images_alone_and_fusion_a_prior_from_true_counts() -> None:
-    hyper = {
+    hyperparameters = {
         "alpha": [0.2, 0.0],
         "beta_old": [4.0, 0.0],
         "beta_new": [1.0, 0.0],
         "temperature": [2, 2],
         "tau": [1.2, 0.0],
     }
-    task = context(hyper)
+    task = context(hyperparameters)
     adapt, fuse = MafDrc().plan(task, {})
     assert adapt.pool is new_only
     logits, teacher, adapted = draw(M, B, K), draw(M, B, OLD, seed=1), draw(M, B, K, seed=2)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from trainer.data.long_tail import profile
 from trainer.data.mix import BoxMix
-from trainer.rng import Draws
+from trainer.rng import MemberStreams
 
 ALWAYS = BoxMix(probability=1.0, first_epoch=0, stop_epoch=1)
 COUNTS = torch.tensor(profile(100, 500, 100))
@@ -18,7 +18,7 @@ COUNTS = torch.tensor(profile(100, 500, 100))
 
 def many_boxes(boxes: int) -> Tensor:
     """The shares that are left of 32 x 32 images, by the box: each member has its own."""
-    uniforms = Draws((0,), ("boxes",)).uniform("box", boxes, 4)[0]
+    uniforms = MemberStreams((0,), ("boxes",)).uniform("box", boxes, 4)[0]
     blank = torch.zeros(1, boxes, 32, 32, dtype=torch.uint8)
     pasted, share_M = ALWAYS.paste(blank, blank + 1, uniforms)
     torch.testing.assert_close(1 - pasted[0].double().mean((1, 2)), share_M)
@@ -63,7 +63,7 @@ def test_members_may_be_mixed_with_their_own_probability() -> None:
 
 
 def test_half_of_the_batches_are_mixed() -> None:
-    uniforms = Draws((0,), ("coins",)).uniform("box", 4000, 4)[0]
+    uniforms = MemberStreams((0,), ("coins",)).uniform("box", 4000, 4)[0]
     blank = torch.zeros(1, 4000, 8, 8)
     _, share_M = BoxMix(0.5, 0, 1).paste(blank, blank, uniforms)
     # 1 box in 16 of so small an image is empty.
@@ -86,14 +86,14 @@ def test_mixed_epochs() -> None:
 def test_rare_classes_gain_label_mass() -> None:
     """Of CIFAR100-LT, given that all is mixed: what the first and the last class have of the labels."""
     epochs, batch = 30, 128
-    draws = Draws(tuple(range(epochs)), ("epoch",))
+    streams = MemberStreams(tuple(range(epochs)), ("epoch",))
     labels_N = torch.repeat_interleave(torch.arange(100), COUNTS)
     labels_MN = labels_N.expand(epochs, -1)
-    own_MN = labels_MN.gather(1, draws.permutation("shuffle", len(labels_N)))
-    pasted_MN = labels_MN.gather(1, ALWAYS.partners(labels_MN, draws))
+    own_MN = labels_MN.gather(1, streams.permutation("shuffle", len(labels_N)))
+    pasted_MN = labels_MN.gather(1, ALWAYS.partners(labels_MN, streams))
     batches = math.ceil(len(labels_N) / batch)
     blank = torch.zeros(1, epochs * batches, 32, 32, dtype=torch.uint8)
-    _, share = ALWAYS.paste(blank, blank, ALWAYS.uniforms(draws, batches).flatten(0, 1))
+    _, share = ALWAYS.paste(blank, blank, ALWAYS.uniforms(streams, batches).flatten(0, 1))
     share_MN = share.view(epochs, batches).repeat_interleave(batch, 1)[:, : len(labels_N)]
     mass_C = torch.zeros(100, dtype=torch.float64)
     mass_C.index_add_(0, own_MN.flatten(), share_MN.flatten())
@@ -107,7 +107,7 @@ def test_rare_classes_gain_label_mass() -> None:
 
 def test_partners_are_drawn_evenly_over_classes_and_by_power() -> None:
     labels_MN = torch.repeat_interleave(torch.arange(2), torch.tensor([9000, 1000])).expand(2, -1)
-    draws = Draws((0, 1), ())
+    streams = MemberStreams((0, 1), ())
     for power, rare in ((0.0, 0.1), (1.0, 0.5), (2.0, 0.9)):
-        found = labels_MN.gather(1, BoxMix(0.5, 0, 1, power).partners(labels_MN, draws))
+        found = labels_MN.gather(1, BoxMix(0.5, 0, 1, power).partners(labels_MN, streams))
         assert float(found.double().mean()) == pytest.approx(rare, abs=0.02)

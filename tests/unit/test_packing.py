@@ -16,20 +16,20 @@ from sweeper.execution.trial import Job
 from sweeper.search.space import Resources, load_space
 from sweeper.store.folder import Folder
 from sweeper.store.store import Store
-from trainer.training.profile import Needs
+from trainer.training.profile import StepCost
 
 MIB = 1 << 20
 
 
-def device(step_ms: Mapping[int, float], room: int = 1000) -> Callable[[int], Needs]:
+def device(step_ms: Mapping[int, float], room: int = 1000) -> Callable[[int], StepCost]:
     """A device on which a step of so many runs takes so long, each 10 MiB beside 10; more than ``room`` fit not."""
 
-    def rehearse(members: int) -> Needs:
+    def profile_steps(members: int) -> StepCost:
         if members > room:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return Needs(members, step_ms[members] / 1e3, (10 + 10 * members) * MIB)
+        return StepCost(members, step_ms[members] / 1e3, (10 + 10 * members) * MIB)
 
-    return rehearse
+    return profile_steps
 
 
 FLAT_FROM_12 = {1: 10.0, 3: 12.0, 6: 16.0, 12: 24.0, 24: 48.0, 48: 96.0}

@@ -26,12 +26,12 @@ from trainer.data.tasks import build
 from trainer.errors import ConfigError, exit_code
 from trainer.training.loop import EpochReport
 from trainer.training.observer import Observer
-from trainer.training.options import Options
-from trainer.training.session import run
+from trainer.training.options import DeviceOptions
+from trainer.training.session import train
 
 COLOURS = ((220, 30, 30), (30, 200, 30), (40, 60, 220), (220, 210, 40), (20, 20, 20), (230, 230, 230))
 CHANCE_PCT = 100 * (1 / 3 + 1 / 6) / 2
-SECOND = {"epochs": 2, "lr": 0.02, "scale_lr_factor": 0.1, "run": 4}
+SECOND = {"epochs": 2, "lr": 0.02, "scale_lr_factor": 0.1, "images_per_visit": 4}
 RANDOM_CROP = {"data": {"augment": "random_crop"}, "net": {"shortcut": "pad"}}
 SYSTEMS: list[tuple[type[Peer], dict[str, Any], dict[str, Any]]] = [
     (ReleasedCode, {"name": "gradient_reweighting"}, {}),
@@ -135,7 +135,7 @@ def test_a_peer_does_the_same_work_and_learns(
     hook.remove()
 
     ours = _Steps()
-    (result,) = run([config], Options(device="cpu"), observer=ours)
+    (result,) = train([config], DeviceOptions(device="cpu"), observer=ours)
     assert steps == ours.count
     assert peer.acc_pct > CHANCE_PCT + 10
     assert result.acc_task_mean_pct > CHANCE_PCT + 10

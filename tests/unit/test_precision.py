@@ -7,27 +7,27 @@ import torch
 
 from support.runs import FEW_IMAGES, timeless, tiny_run
 from trainer.errors import ConfigError
-from trainer.training.options import Options, deterministic
-from trainer.training.session import run
+from trainer.training.options import DeviceOptions, deterministic
+from trainer.training.session import train
 
 
 def test_the_cpu_computes_in_float32_unless_told() -> None:
-    assert Options(device="cpu").resolve_precision() == "float32"
-    assert Options(device="cpu", precision="bfloat16").resolve_precision() == "bfloat16"
+    assert DeviceOptions(device="cpu").resolve_precision() == "float32"
+    assert DeviceOptions(device="cpu", precision="bfloat16").resolve_precision() == "bfloat16"
 
 
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        (Options(device="gpu"), "--device: no such device: 'gpu'; allowed: auto, cpu, cuda, cuda:N"),
-        (Options(device="cudda"), "--device: no such device: 'cudda'; .*did you mean 'cuda'"),
-        (Options(device="cuda:99"), r"--device: cuda:99 is not here: \d+ CUDA devices"),
-        (Options(device="cpu", precision="float46"), "--precision: no such precision: 'float46'; .*'float64'"),
+        (DeviceOptions(device="gpu"), "--device: no such device: 'gpu'; allowed: auto, cpu, cuda, cuda:N"),
+        (DeviceOptions(device="cudda"), "--device: no such device: 'cudda'; .*did you mean 'cuda'"),
+        (DeviceOptions(device="cuda:99"), r"--device: cuda:99 is not here: \d+ CUDA devices"),
+        (DeviceOptions(device="cpu", precision="float46"), "--precision: no such precision: 'float46'; .*'float64'"),
     ],
 )
-def test_others_are_refused(options: Options, line: str) -> None:
+def test_others_are_refused(options: DeviceOptions, line: str) -> None:
     with pytest.raises(ConfigError, match=line):
-        run([tiny_run("finetune", data=FEW_IMAGES)], options)
+        train([tiny_run("finetune", data=FEW_IMAGES)], options)
 
 
 @pytest.mark.parametrize("on", [True, False])
@@ -41,7 +41,9 @@ def test_determinism_is_put_back(on: bool) -> None:
 @pytest.mark.parametrize("precision", ["bfloat16", "float32", "float64"])
 def test_a_repeat_gives_the_same_numbers(precision: str) -> None:
     config = tiny_run("finetune", data=FEW_IMAGES, protocol={"tasks": 2}, optim={"epochs": 1})
-    found = [timeless(run([config], Options("cpu", precision, deterministic=on))[0]) for on in (True, False, True)]
+    found = [
+        timeless(train([config], DeviceOptions("cpu", precision, deterministic=on))[0]) for on in (True, False, True)
+    ]
     assert found[0] == found[2]
     assert found[0] == found[1]
-    assert found[0]["trials"][0]["precision"] == precision
+    assert found[0]["precision"] == precision

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import yaml
+from sweeper.execution.preflight import benchmark_of
 
 from sweeper import launch
-from sweeper.execution.preflight import benchmark_of
 from sweeper.search.space import load_space
 from trainer.errors import exit_code
 

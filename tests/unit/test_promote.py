@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import yaml
-
 from sweeper.execution.rerun import RerunError
+
 from sweeper.promote import main, settle
 from sweeper.promotion.candidates import TEST_SEEDS, VALIDATION_SEEDS, Candidate, Verdict, leader_of, measure, rival_of
 from sweeper.search.space import load_space

@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from sweeper import query
-from sweeper.store.results import QueryError, open_results
 from sweeper.reporting import tables as show
 from sweeper.store import schema
+from sweeper.store.results import QueryError, open_results
 from sweeper.store.store import Store
 from trainer.errors import StoreError, exit_code
 from trainer.results import columns as tables

@@ -143,7 +143,7 @@ def test_every_value_makes_its_own_configuration(tmp_path: Path) -> None:
     assert a[0].method.model_dump()["alpha"] == 0.5
     assert a[0].memory.per_class == 3
     assert a[0].config_id == a[1].config_id != space.configs({"method.alpha": 0.6})[0].config_id
-    assert a[0].base_id != a[1].base_id
+    assert a[0].first_task_id != a[1].first_task_id
 
 
 def test_editor_schemas_are_up_to_date_and_accept_what_is_shipped() -> None:

@@ -19,11 +19,11 @@ from trainer.stages.stage import TEACHER, Stage, Step, TaskContext
 from trainer.training import loop
 from trainer.training.loop import EpochReport
 from trainer.training.observer import Observer
-from trainer.training.options import Options
-from trainer.training.session import run
+from trainer.training.options import DeviceOptions
+from trainer.training.session import train
 from trainer.training.state import State
 
-EXACT = Options(device="cpu", precision="float64")
+EXACT = DeviceOptions(device="cpu", precision="float64")
 EPOCHS = 3
 FACTORS = f"network/{stage2.PART}.scale_MK"
 REHEARSAL = ["eeil", "icarl", "lucir", "podnet"]
@@ -79,7 +79,7 @@ def stretches(name: str) -> tuple[Stretch, ...]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("trainer.training.session.train_stage", watched)
-        run([config(name, seed=seed) for seed in (0, 1)], EXACT)
+        train([config(name, seed=seed) for seed in (0, 1)], EXACT)
     return tuple(found)
 
 
@@ -102,7 +102,7 @@ def test_it_follows_the_method_in_every_task_for_its_own_epochs(name: str) -> No
     assert [stretch.task for stretch in stretches(name) if stretch.stage != "stage2"] == sorted(
         stretch.task for stretch in stretches(name) if stretch.stage != "stage2"
     )
-    (found,) = run([config(name, protocol={"tasks": 1})], EXACT)
+    (found,) = train([config(name, protocol={"tasks": 1})], EXACT)
     rates = [row.lr for row in found.epochs if row.stage == "stage2"]
     assert rates == pytest.approx([0.05 * (1 + math.cos(math.pi * epoch / EPOCHS)) for epoch in range(EPOCHS)])
 
@@ -188,7 +188,7 @@ def test_the_scale_of_cosines_learns_too(name: str) -> None:
 def test_means_of_exemplars_are_the_same_with_it() -> None:
     """The backbone stands still, so that the first task's means, and what they say, do too."""
     with_it, without = (
-        run([config("icarl", stage2=second, protocol={"tasks": 1}, optim={"epochs": 4})], EXACT)[0]
+        train([config("icarl", stage2=second, protocol={"tasks": 1}, optim={"epochs": 4})], EXACT)[0]
         for second in ({"epochs": EPOCHS}, None)
     )
     assert with_it.tasks[0].acc_by_task_pct == without.tasks[0].acc_by_task_pct
@@ -215,7 +215,7 @@ AWKWARD: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", REHEARSAL)
 @pytest.mark.parametrize("case", AWKWARD)
 def test_awkward_tasks_are_finite(name: str, case: str) -> None:
-    (found,) = run([config(name, **AWKWARD[case])], EXACT)
+    (found,) = train([config(name, **AWKWARD[case])], EXACT)
     assert found.status == "finished"
     assert {row.stage for row in found.epochs if row.task == 0} == {"train", "stage2"}
     assert all(math.isfinite(value) for row in found.epochs for value in row.terms.values())
@@ -253,8 +253,8 @@ def test_stopped_within_it_and_resumed_equals_uninterrupted(name: str) -> None:
     configs, checkpoint = [config(name, seed=seed) for seed in (0, 1)], Kept()
     options = replace(EXACT, checkpoint_every_epochs=1)
     with pytest.raises(Stopped):
-        run(configs, options, checkpoint=checkpoint, observer=StopAt(1, EPOCHS - 1))
-    resumed, whole = run(configs, options, checkpoint=checkpoint), run(configs, EXACT)
+        train(configs, options, checkpoint=checkpoint, observer=StopAt(1, EPOCHS - 1))
+    resumed, whole = train(configs, options, checkpoint=checkpoint), train(configs, EXACT)
     assert [timeless(found) for found in resumed] == [timeless(found) for found in whole]
 
 

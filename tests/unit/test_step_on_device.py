@@ -15,8 +15,8 @@ from support.runs import accuracies, losses, tiny_run
 from trainer.methods.base import names
 from trainer.nets import resnet
 from trainer.training import loop
-from trainer.training.options import Options
-from trainer.training.session import run
+from trainer.training.options import DeviceOptions
+from trainer.training.session import train
 
 
 @pytest.mark.parametrize("members", [1, 3])
@@ -43,7 +43,7 @@ def test_compiled_gives_what_eager_gives() -> None:
     runs = [tiny_run("gradient_reweighting", seed=seed) for seed in (0, 1)]
     for precision, tolerance in (("float64", 1e-9), ("float32", 1e-2)):
         eager, compiled = (
-            losses(run(runs, Options(device="cpu", precision=precision, compile=on))) for on in (False, True)
+            losses(train(runs, DeviceOptions(device="cpu", precision=precision, compile=on))) for on in (False, True)
         )
         torch.testing.assert_close(compiled, eager, rtol=tolerance, atol=tolerance)
 
@@ -80,10 +80,10 @@ def test_no_step_reads_what_is_on_the_device(name: str, watched_steps: _Traced) 
     """Told on a CPU by the operations; the test below asks CUDA itself."""
     method, _, staged = name.partition(" ")
     runs = [tiny_run(method, seed=seed, **({"stage2": {"epochs": 1}} if staged else {})) for seed in (0, 1)]
-    run(runs, Options(device="cpu"))  # constants are copied to the device once
+    train(runs, DeviceOptions(device="cpu"))  # constants are copied to the device once
     watched_steps.waits.clear()
     watched_steps.operations = 0
-    run(runs, Options(device="cpu"))
+    train(runs, DeviceOptions(device="cpu"))
     assert watched_steps.operations > 1000
     assert not watched_steps.waits
 
@@ -94,7 +94,7 @@ def test_no_step_loops_over_members_classes_or_images(name: str, watched_steps: 
 
     def asked(seeds: int, kind: str, tasks: int, batch: int) -> int:
         changes: dict[str, Any] = {"protocol": {"kind": kind, "tasks": tasks}, "optim": {"batch_size": batch}}
-        run([tiny_run(name, seed=seed, **changes) for seed in range(seeds)], Options(device="cpu"))
+        train([tiny_run(name, seed=seed, **changes) for seed in range(seeds)], DeviceOptions(device="cpu"))
         return watched_steps.last
 
     few = asked(2, "lfs", 3, 16)
@@ -117,6 +117,6 @@ def test_no_step_waits_for_the_device(name: str, monkeypatch: pytest.MonkeyPatch
             torch.cuda.set_sync_debug_mode("default")
 
     monkeypatch.setattr(loop._EpochLoop, "_step", strict)
-    results = run([tiny_run(name, seed=seed) for seed in (0, 1)], Options(device="cuda"))
+    results = train([tiny_run(name, seed=seed) for seed in (0, 1)], DeviceOptions(device="cuda"))
     assert [r.status for r in results] == ["finished", "finished"]
     assert accuracies(results)

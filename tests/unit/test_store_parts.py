@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sweeper.store.rows import read_parts
 
 from sweeper.store import parts, schema
-from sweeper.store.rows import read_parts
 from sweeper.store.store import Store
 from trainer.errors import StoreError
 

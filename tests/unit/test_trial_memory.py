@@ -17,17 +17,17 @@ GREEDY = '''
 import torch
 from pathlib import Path
 from trainer.losses.cross_entropy import cross_entropy
-from trainer.methods.base import Method, hyper
+from trainer.methods.base import Method, hyperparameter
 
 class Greedy(Method):
     """For tests."""
     paper = "none"
-    weight: float = hyper(1.0, "of the loss", fusable=True, ge=0)
+    weight: float = hyperparameter(1.0, "of the loss", per_member=True, ge=0)
 
     def loss(self, step):
         if step.task.members > int((Path(__file__).parent / "room").read_text()):
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return {"ce": step.task.hyper["weight"] * cross_entropy(step.logits_MBK, step.labels_MB)}
+        return {"ce": step.task.hyperparameters["weight"] * cross_entropy(step.logits_MBK, step.labels_MB)}
 '''
 
 SMALL = {"optim.epochs": 1, "optim.milestones": [], "data.imbalance.max_per_class": 20}

@@ -119,7 +119,7 @@ class Protocol(Section):
         "lfs", description="lfs: from scratch, equal tasks; lfh: half of the classes first"
     )
     tasks: int = Field(10, ge=1, le=1000, description="lfs: number of tasks; lfh: number of tasks after the first half")
-    base: int | None = Field(None, ge=1, description="classes of the first task; null: by kind")
+    first_task_classes: int | None = Field(None, ge=1, description="classes of the first task; null: by kind")
     class_order: ClassOrder = ClassOrder()
 
 
@@ -176,7 +176,7 @@ class Stage2(Section):
     epochs: int = Field(30, ge=1, le=10_000)
     lr: float = Field(0.1, gt=0, le=100, description="learning rate of the new rows of the head, falling as a cosine")
     scale_lr_factor: float = Field(0.1, gt=0, le=10, description="of the learning rate of the factors on the logits")
-    run: int = Field(4, ge=1, description="images of a class in a row on the class-aware sampler")
+    images_per_visit: int = Field(4, ge=1, description="images of a class that the class-aware sampler takes in a row")
 
 
 class RunConfig(Section):
@@ -222,21 +222,21 @@ class RunConfig(Section):
         return content_hash({k: v for k, v in self._identity().items() if k != "seed"})
 
     @property
-    def base_id(self) -> str:
+    def first_task_id(self) -> str:
         """Hash of what acts in the first task: runs that share it share that task's training."""
         identity = self._identity()
         later = self.method.fields_from_task(1)
         identity["method"] = {k: v for k, v in identity["method"].items() if k not in later}
         return content_hash(identity)
 
-    def fuses_with(self, other: RunConfig) -> bool:
-        """Whether both can be members of one pass: they differ in seed and fusable fields alone."""
-        return self._unfusable() == other._unfusable()
+    def trains_together_with(self, other: RunConfig) -> bool:
+        """Whether both can be members of one pass: they differ only in the seed and in per-member fields."""
+        return self._shared_fields() == other._shared_fields()
 
-    def _unfusable(self) -> dict[str, Any]:
+    def _shared_fields(self) -> dict[str, Any]:
         config = self.as_dict()
-        fusable = self.method.fusable_fields()
-        config["method"] = {k: v for k, v in config["method"].items() if k not in fusable}
+        per_member = self.method.per_member_fields()
+        config["method"] = {k: v for k, v in config["method"].items() if k not in per_member}
         return {k: v for k, v in config.items() if k != "seed"}
 
     def _identity(self) -> dict[str, Any]:

@@ -28,7 +28,7 @@ STATISTICS = {
 }
 
 
-def draws(data: DataConfig) -> int:
+def uniforms_per_image(data: DataConfig) -> int:
     """Uniform numbers that one training image needs."""
     crop = {"resized_crop": 2 * _ATTEMPTS + 2, "random_crop": 2, "none": 0}[data.augment]
     return crop + int(data.flip and data.augment != "none")
@@ -38,7 +38,7 @@ def crops(uniforms_MNU: Tensor, height: int, width: int, data: DataConfig) -> Te
     """What is cut from images of ``height`` x ``width``: top, left, rows, columns, mirrored, float32 ``[M, N, 5]``.
 
     In whole pixels of the padded image; ``mirrored`` is 0 or 1. ``uniforms_MNU``: float32 in [0, 1),
-    ``U = draws(data)``; nothing else is drawn. ``[M, N, 0]`` where nothing is augmented.
+    ``U = uniforms_per_image(data)``; nothing else is drawn. ``[M, N, 0]`` where nothing is augmented.
     """
     if data.augment == "none":
         return uniforms_MNU

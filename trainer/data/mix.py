@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from trainer.data.samplers import oversampled
-from trainer.rng import Draws
+from trainer.rng import MemberStreams
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,13 @@ class BoxMix:
     def active(self, epoch: int) -> bool:
         return self.first_epoch <= epoch < self.stop_epoch
 
-    def partners(self, labels_MN: Tensor, draws: Draws) -> Tensor:
+    def partners(self, labels_MN: Tensor, streams: MemberStreams) -> Tensor:
         """Which image goes into which: positions ``[M, N]``."""
-        return oversampled(labels_MN, draws, power=self.power, use="partner")
+        return oversampled(labels_MN, streams, power=self.power, use="partner")
 
-    def uniforms(self, draws: Draws, batches: int) -> Tensor:
+    def uniforms(self, streams: MemberStreams, batches: int) -> Tensor:
         """What the boxes of an epoch's batches are drawn from, ``[M, batches, 4]``."""
-        return draws.uniform("box", batches, 4)
+        return streams.uniform("box", batches, 4)
 
     def paste(self, images: Tensor, partners: Tensor, uniforms_M4: Tensor) -> tuple[Tensor, Tensor]:
         """``[B, M*C, H, W]`` with one box a member pasted from ``partners``, and the share ``[M]`` that is left.

@@ -10,18 +10,18 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from trainer.rng import Draws
+from trainer.rng import MemberStreams
 
-Sampler = Callable[[Tensor, Draws], Tensor]
-"""``(labels_MN, draws) -> positions [M, N']``"""
+Sampler = Callable[[Tensor, MemberStreams], Tensor]
+"""``(labels_MN, streams) -> positions [M, N']``"""
 
 
-def shuffled(labels_MN: Tensor, draws: Draws) -> Tensor:
+def shuffled(labels_MN: Tensor, streams: MemberStreams) -> Tensor:
     """Every image once."""
-    return draws.permutation("shuffle", labels_MN.shape[1])
+    return streams.permutation("shuffle", labels_MN.shape[1])
 
 
-def oversampled(labels_MN: Tensor, draws: Draws, *, power: float = 1.0, use: str = "shuffle") -> Tensor:
+def oversampled(labels_MN: Tensor, streams: MemberStreams, *, power: float = 1.0, use: str = "shuffle") -> Tensor:
     """As many draws as images, with replacement, an image of class k with probability ~ 1 / n_k**power.
 
     Power 1: every class as often as any other (random over-sampling, Van Hulse et al., ICML 2007).
@@ -29,36 +29,36 @@ def oversampled(labels_MN: Tensor, draws: Draws, *, power: float = 1.0, use: str
     return torch.stack(
         [
             torch.multinomial(_inverse_frequency(labels_N, power), len(labels_N), replacement=True, generator=generator)
-            for labels_N, generator in zip(labels_MN, draws.generators(use), strict=True)
+            for labels_N, generator in zip(labels_MN, streams.generators(use), strict=True)
         ]
     )
 
 
-def duplicated(labels_MN: Tensor, draws: Draws) -> Tensor:
+def duplicated(labels_MN: Tensor, streams: MemberStreams) -> Tensor:
     """Every class's images again and again, until it has as many as the largest; all of it shuffled."""
     return torch.stack(
         [
             _duplicated(labels_N, generator)
-            for labels_N, generator in zip(labels_MN, draws.generators("shuffle"), strict=True)
+            for labels_N, generator in zip(labels_MN, streams.generators("shuffle"), strict=True)
         ]
     )
 
 
-def class_aware(labels_MN: Tensor, draws: Draws, *, run: int = 4) -> Tensor:
-    """Take the next class of a shuffled cycle, and of its images, cycled too, the next ``run``; as many as images.
+def class_aware(labels_MN: Tensor, streams: MemberStreams, *, images_per_visit: int = 4) -> Tensor:
+    """Take the next class of a shuffled cycle, and ``images_per_visit`` of its images, cycled too; as many as images.
 
     Liu et al., "Long-Tailed Class-Incremental Learning", ECCV 2022, stage 2.
     """
     return torch.stack(
         [
-            _class_aware(labels_N, run, generator)
-            for labels_N, generator in zip(labels_MN, draws.generators("shuffle"), strict=True)
+            _class_aware(labels_N, images_per_visit, generator)
+            for labels_N, generator in zip(labels_MN, streams.generators("shuffle"), strict=True)
         ]
     )
 
 
 def mixed(
-    labels_MN: Tensor, draws: Draws, *, old: int, new_a_batch: int, old_a_batch: int, drop_last: bool = False
+    labels_MN: Tensor, streams: MemberStreams, *, old: int, new_a_batch: int, old_a_batch: int, drop_last: bool = False
 ) -> Tensor:
     """Batches of ``new_a_batch`` new images, then ``old_a_batch`` exemplars: every new image once, exemplars cycled.
 
@@ -68,7 +68,7 @@ def mixed(
     order_MN = torch.stack(
         [
             _mixed(labels_N < old, new_a_batch, old_a_batch, generator)
-            for labels_N, generator in zip(labels_MN, draws.generators("shuffle"), strict=True)
+            for labels_N, generator in zip(labels_MN, streams.generators("shuffle"), strict=True)
         ]
     )
     batch = new_a_batch + old_a_batch
@@ -96,13 +96,13 @@ def _duplicated(labels_N: Tensor, generator: torch.Generator) -> Tensor:
     return again_N[torch.randperm(len(again_N), generator=generator)]
 
 
-def _class_aware(labels_N: Tensor, run: int, generator: torch.Generator) -> Tensor:
+def _class_aware(labels_N: Tensor, images_per_visit: int, generator: torch.Generator) -> Tensor:
     images = len(labels_N)
     order_N, starts_C, counts_C = _by_class(labels_N, generator)
     classes = len(counts_C)
-    visits = -(-images // (run * classes))
+    visits = -(-images // (images_per_visit * classes))
     cycle_VC = torch.stack([torch.randperm(classes, generator=generator) for _ in range(visits)])
-    item_VR = torch.arange(visits * run).view(visits, 1, run)
+    item_VR = torch.arange(visits * images_per_visit).view(visits, 1, images_per_visit)
     offset_VCR = item_VR % counts_C[cycle_VC].unsqueeze(2)
     return order_N[(starts_C[cycle_VC].unsqueeze(2) + offset_VCR).flatten()[:images]]
 

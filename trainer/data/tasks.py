@@ -1,4 +1,4 @@
-"""From a source to a benchmark: class order, validation split, long tail, hold-out, tasks."""
+"""From a source to a stream of tasks: class order, validation split, long tail, hold-out, tasks."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class Task:
     first: int
     classes: int
     train_N: Tensor
-    """int64, indices into ``Benchmark.train_pixels_NCHW``"""
+    """int64, indices into ``TaskStream.train_pixels_NCHW``"""
     eval_N: Tensor
-    """int64, indices into ``Benchmark.eval_pixels_NCHW``"""
+    """int64, indices into ``TaskStream.eval_pixels_NCHW``"""
 
 
 @dataclass(frozen=True)
-class Benchmark:
+class TaskStream:
     """Everything a run trains and is measured on. Labels are positions in the class order."""
 
     train_pixels_NCHW: Tensor
@@ -50,7 +50,7 @@ class Benchmark:
     class_names_C: tuple[str, ...]
     fingerprint: str
 
-    def to(self, device: torch.device) -> Benchmark:
+    def to(self, device: torch.device) -> TaskStream:
         """With every tensor on the device."""
         tasks = tuple(replace(t, train_N=t.train_N.to(device), eval_N=t.eval_N.to(device)) for t in self.tasks)
         return replace(
@@ -65,28 +65,28 @@ class Benchmark:
 
 
 def task_sizes(classes: int, protocol: Protocol) -> tuple[int, ...]:
-    """Classes of each task: the first by kind or ``protocol.base``, the rest evenly, the remainder on the earliest.
+    """Classes of each task: the first by kind or ``protocol.first_task_classes``, the rest evenly, earlier tasks more.
 
-    Raises ConfigError naming ``protocol.tasks`` or ``protocol.base`` where a task would be left without a class.
+    Raises ConfigError naming ``protocol.tasks`` or ``protocol.first_task_classes`` where a task would have no class.
     """
     scratch = protocol.kind == "lfs"
     later = protocol.tasks - 1 if scratch else protocol.tasks
-    base = protocol.base or math.ceil(classes / (protocol.tasks if scratch else 2))
-    rest = classes - base
-    if protocol.base is None and later > rest:
-        most = classes if scratch else classes - base
+    first = protocol.first_task_classes or math.ceil(classes / (protocol.tasks if scratch else 2))
+    rest = classes - first
+    if protocol.first_task_classes is None and later > rest:
+        most = classes if scratch else classes - first
         raise ConfigError(
             f"more tasks ({protocol.tasks}) than {classes} classes make", field="protocol.tasks", allowed=f"1 to {most}"
         )
     if later > rest or (rest and not later):
         allowed = f"1 to {classes - later}" if later else f"{classes}"
         raise ConfigError(
-            f"{base} of {classes} classes first do not leave {later} later tasks a class each",
-            field="protocol.base",
+            f"{first} of {classes} classes first do not leave {later} later tasks a class each",
+            field="protocol.first_task_classes",
             allowed=allowed,
         )
     each, left = divmod(rest, max(later, 1))
-    return (base, *(each + (i < left) for i in range(later)))
+    return (first, *(each + (i < left) for i in range(later)))
 
 
 def class_order(classes: int, order: ClassOrder) -> tuple[int, ...]:
@@ -102,7 +102,7 @@ def class_order(classes: int, order: ClassOrder) -> tuple[int, ...]:
     return tuple(int(label) for label in np.random.RandomState(order.seed).permutation(classes))
 
 
-def build(data: DataConfig, protocol: Protocol) -> Benchmark:
+def build(data: DataConfig, protocol: Protocol) -> TaskStream:
     """Load the data set and cut it into tasks. Raises DataError or ConfigError naming the field."""
     source = load(data)
     classes = len(source.class_names)
@@ -113,7 +113,7 @@ def build(data: DataConfig, protocol: Protocol) -> Benchmark:
     train_C = _cut(train_C, order_C, data)
     counts_C = [len(train_C[label]) for label in order_C]
     eval_counts_C = [len(eval_C[label]) for label in order_C]
-    return Benchmark(
+    return TaskStream(
         train_pixels_NCHW=_pixels(source.train, train_C, order_C),
         train_labels_N=torch.repeat_interleave(torch.tensor(counts_C)),
         eval_pixels_NCHW=_pixels(eval_set, eval_C, order_C),

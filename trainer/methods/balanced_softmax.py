@@ -12,7 +12,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from trainer.losses.cross_entropy import cross_entropy, log_prior
-from trainer.methods.base import Method, hyper
+from trainer.methods.base import Method, hyperparameter
 from trainer.stages.stage import Stage, Step, TaskContext, Terms
 
 
@@ -22,10 +22,10 @@ class BalancedSoftmax(Method):
         "other strengths: Menon et al., Long-tail learning via logit adjustment, ICLR 2021"
     )
 
-    tau: float = hyper(1.0, "strength of the log prior", fusable=True, gt=0, le=10)
+    tau: float = hyperparameter(1.0, "strength of the log prior", per_member=True, gt=0, le=10)
 
-    def plan(self, task: TaskContext, carried: dict[str, Tensor]) -> tuple[Stage, ...]:
-        prior_MK = task.hyper["tau"][:, None] * log_prior(task.kept_K).to(task.dtype)
+    def plan(self, task: TaskContext, method_state: dict[str, Tensor]) -> tuple[Stage, ...]:
+        prior_MK = task.hyperparameters["tau"][:, None] * log_prior(task.kept_K).to(task.dtype)
         return (Stage("train", task.optim, partial(self.with_prior, prior_MK=prior_MK)),)
 
     def with_prior(self, step: Step, prior_MK: Tensor) -> Terms:

@@ -1,4 +1,4 @@
-"""What a method is: hyper-parameters as typed fields, and hooks.
+"""What a method is: hyperparameters as typed fields, and hooks.
 
 A method is one file of this folder that defines one subclass of Method. Nothing registers it and
 nothing else names it: a run file's ``method.name`` is the file's name.
@@ -24,25 +24,25 @@ if TYPE_CHECKING:
     from trainer.training.state import State
 
 
-def hyper(
+def hyperparameter(
     default: Any,
     doc: str,
     *,
-    fusable: bool = False,
-    acts_from: int = 0,
+    per_member: bool = False,
+    first_task: int = 0,
     ge: float | None = None,
     gt: float | None = None,
     le: float | None = None,
     lt: float | None = None,
     alias: str | None = None,
 ) -> Any:
-    """A hyper-parameter of a method.
+    """A hyperparameter of a method.
 
-    ``fusable``: members of one pass may differ in it; hooks then read it from ``TaskContext.hyper`` as ``[M]``.
-    ``acts_from``: the first task (0-based) that it can change. Runs that differ only in fields that act
-    later share the training of the earlier task.
+    ``per_member``: members of one pass may differ in it; hooks then read it from ``TaskContext.hyperparameters`` as
+    ``[M]``. ``first_task``: the first task (0-based) that it can change. Runs that differ only in fields that act later
+    share the training of the first task.
     """
-    extra: dict[str, Any] = {"fusable": fusable, "acts_from": acts_from}
+    extra: dict[str, Any] = {"per_member": per_member, "first_task": first_task}
     return Field(default, description=doc, ge=ge, gt=gt, le=le, lt=lt, alias=alias, json_schema_extra=extra)
 
 
@@ -78,8 +78,8 @@ class Method(BaseModel):
 
     # -- hooks: training ----------------------------------------------------------------------------
 
-    def plan(self, task: TaskContext, carried: dict[str, Tensor]) -> tuple[Stage, ...]:
-        """The stages of one task, in order. ``carried``: what was carried over from earlier tasks."""
+    def plan(self, task: TaskContext, method_state: dict[str, Tensor]) -> tuple[Stage, ...]:
+        """The stages of one task, in order. ``method_state``: what earlier tasks have left."""
         return (Stage("train", task.optim, self.loss, self.adjust_grads),)
 
     def loss(self, step: Step) -> Terms:
@@ -90,15 +90,15 @@ class Method(BaseModel):
         """Change ``.grad`` of the head after the backward pass."""
 
     def after_stage(self, stage: Stage, state: State, images: TaskImages) -> None:
-        """Called when a stage has been trained. What later tasks need goes into ``state.carried``."""
+        """Called when a stage has been trained. What later tasks need goes into ``state.method_state``."""
 
     # -- hooks: memory ------------------------------------------------------------------------------
 
-    def memorable(self, images: TaskImages) -> Tensor:
+    def exemplar_candidates(self, images: TaskImages) -> Tensor:
         """Which of the new images may become exemplars, ``[n]``."""
         return images.new_N
 
-    def exemplars(self, per_class: int) -> int:
+    def exemplars_per_class(self, per_class: int) -> int:
         """How many exemplars a class has, of the ``per_class`` images of it that may be kept."""
         return per_class
 
@@ -108,32 +108,32 @@ class Method(BaseModel):
     # -- hooks: inference ---------------------------------------------------------------------------
 
     def evaluate(self, networks: Networks, images: Tensor) -> Outputs:
-        """Like ``outputs``, of the student, with whatever ``classify`` and ``others`` need."""
+        """Like ``outputs``, of the student, with whatever ``classify`` and ``auxiliary_scores`` need."""
         return self.outputs(networks.student, images)
 
-    def classify(self, out: Outputs, carried: Mapping[str, Tensor]) -> Tensor:
+    def classify(self, out: Outputs, method_state: Mapping[str, Tensor]) -> Tensor:
         """Scores ``[M, N, K]`` whose largest is the predicted class."""
         return out.logits_MBK
 
-    def others(self, out: Outputs, carried: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def auxiliary_scores(self, out: Outputs, method_state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Scores of other classifiers that come with the method, by name; their accuracies are reported too."""
         return {}
 
     # -- what the fields declare ------------------------------------------------------------------
 
     @classmethod
-    def fusable_fields(cls) -> frozenset[str]:
+    def per_member_fields(cls) -> frozenset[str]:
         """Names, as in files, of the fields that members of one pass may differ in."""
-        return frozenset(name for name, extra in cls._declared().items() if extra["fusable"])
+        return frozenset(name for name, extra in cls._declared().items() if extra["per_member"])
 
     @classmethod
     def fields_from_task(cls, task: int) -> frozenset[str]:
         """Names, as in files, of the fields that change nothing before ``task``."""
-        return frozenset(name for name, extra in cls._declared().items() if extra["acts_from"] >= task)
+        return frozenset(name for name, extra in cls._declared().items() if extra["first_task"] >= task)
 
     @classmethod
     def _declared(cls) -> dict[str, dict[str, Any]]:
-        plain = {"fusable": False, "acts_from": 0}
+        plain = {"per_member": False, "first_task": 0}
         return {
             info.alias or name: info.json_schema_extra if isinstance(info.json_schema_extra, dict) else plain
             for name, info in cls.model_fields.items()

@@ -18,32 +18,32 @@ from torch import Tensor, nn
 from trainer.distill.base import KnowledgeDistillation, OldClasses, Pair
 from trainer.distill.choice import Choice, prepare
 from trainer.losses.cross_entropy import cross_entropy
-from trainer.methods.base import Method, hyper
+from trainer.methods.base import Method, hyperparameter
 from trainer.nets.correction import TaskAffine
 from trainer.nets.network import Network, Outputs
-from trainer.stages.stage import Stage, Step, TaskContext, TaskImages, Terms, replay, rescheduled
+from trainer.stages.stage import Stage, Step, TaskContext, TaskImages, Terms, new_and_exemplars, rescheduled
 
 
 class Bic(Method):
     paper: ClassVar[str] = "Wu et al., Large Scale Incremental Learning, CVPR 2019"
     needs_teacher: ClassVar[bool] = True
 
-    lambda_: float = hyper(
-        1.0, "weight of the distillation, beside its m / K", alias="lambda", fusable=True, acts_from=1, ge=0, le=100
+    lambda_: float = hyperparameter(
+        1.0, "weight of the distillation, beside its m / K", alias="lambda", per_member=True, first_task=1, ge=0, le=100
     )
-    temperature: float = hyper(2.0, "softens teacher and student", fusable=True, acts_from=1, gt=0, le=100)
-    kd: Choice = hyper("kd", "the distillation", acts_from=1)
-    reserve: float = hyper(
+    temperature: float = hyperparameter(2.0, "softens teacher and student", per_member=True, first_task=1, gt=0, le=100)
+    kd: Choice = hyperparameter("kd", "the distillation", first_task=1)
+    reserve: float = hyperparameter(
         0.1, "part of each class's places in memory that is set aside for the correction, rounded up", ge=0, lt=1
     )
-    bias_epochs: float = hyper(
-        1.25, "epochs of the correction, as a part of those of a task (200 of 160)", acts_from=1, gt=0, le=10
+    bias_epochs: float = hyperparameter(
+        1.25, "epochs of the correction, as a part of those of a task (200 of 160)", first_task=1, gt=0, le=10
     )
-    bias_lr: float = hyper(
-        1.0, "learning rate of the correction, as a part of a task's; constant", acts_from=1, gt=0, le=10
+    bias_lr: float = hyperparameter(
+        1.0, "learning rate of the correction, as a part of a task's; constant", first_task=1, gt=0, le=10
     )
-    offset_decay: float = hyper(
-        0.1, "weight of half the squared offset in the correction's loss", fusable=True, acts_from=1, ge=0, le=100
+    offset_decay: float = hyperparameter(
+        0.1, "weight of half the squared offset in the correction's loss", per_member=True, first_task=1, ge=0, le=100
     )
 
     # -- hooks ------------------------------------------------------------------------------------
@@ -57,7 +57,7 @@ class Bic(Method):
         rows_MKD = None if out.weight_MKD is None else correction.rows(out.weight_MKD)
         return out._replace(logits_MBK=correction(out.logits_MBK), weight_MKD=rows_MKD)
 
-    def plan(self, task: TaskContext, carried: dict[str, Tensor]) -> tuple[Stage, ...]:
+    def plan(self, task: TaskContext, method_state: dict[str, Tensor]) -> tuple[Stage, ...]:
         loss = partial(self.terms, distillation=prepare(self.kd, OldClasses.of(task)))
         train = Stage("train", task.optim, loss, pool=self._to_train_on, trains=("net.", "head."))
         if task.old == 0:
@@ -80,18 +80,18 @@ class Bic(Method):
         if distillation is None:
             return {"ce": ce_M}
         share = step.task.old / step.task.seen
-        kd_M = distillation.loss(Pair.of(step.out, step.labels_MB, step.task.hyper["temperature"]))
-        return {"ce": (1 - share) * ce_M, "kd": step.task.hyper["lambda"] * share * kd_M}
+        kd_M = distillation.loss(Pair.of(step.out, step.labels_MB, step.task.hyperparameters["temperature"]))
+        return {"ce": (1 - share) * ce_M, "kd": step.task.hyperparameters["lambda"] * share * kd_M}
 
     def correction_loss(self, step: Step) -> Terms:
         offset_M = _correction(step.network).offset_MT[:, -1]
-        decay_M = step.task.hyper["offset_decay"] * offset_M.square() / 2
+        decay_M = step.task.hyperparameters["offset_decay"] * offset_M.square() / 2
         return {"ce": cross_entropy(step.logits_MBK, step.labels_MB), "offset": decay_M}
 
-    def memorable(self, images: TaskImages) -> Tensor:
+    def exemplar_candidates(self, images: TaskImages) -> Tensor:
         return images.new_N[~self._reserved_A(images)[images.new_N]]
 
-    def exemplars(self, per_class: int) -> int:
+    def exemplars_per_class(self, per_class: int) -> int:
         return per_class - self._places(per_class)
 
     # -- what is set aside ------------------------------------------------------------------------
@@ -106,7 +106,7 @@ class Bic(Method):
         return images.rank_A() < last_A.clamp_max(self._places(images.per_class))
 
     def _to_train_on(self, images: TaskImages) -> Tensor:
-        return replay(replace(images, new_N=self.memorable(images)))
+        return new_and_exemplars(replace(images, new_N=self.exemplar_candidates(images)))
 
     def _set_aside(self, images: TaskImages) -> Tensor:
         seen_A = images.labels_A <= images.labels_A[images.new_N].max()

@@ -16,7 +16,7 @@ from trainer.data.mix import BoxMix
 from trainer.losses.class_weights import deferral, effective_number_weights, of_labels
 from trainer.losses.cross_entropy import image_cross_entropy, log_prior
 from trainer.losses.mixed_labels import Weighted, mixed_labels
-from trainer.methods.base import Method, hyper
+from trainer.methods.base import Method, hyperparameter
 from trainer.stages.stage import Stage, Step, TaskContext, Terms
 
 
@@ -26,25 +26,25 @@ class ContextRichOverSampling(Method):
         "Classification, CVPR 2022"
     )
 
-    base_loss: Literal["ce", "drw", "balanced"] = hyper(
+    base_loss: Literal["ce", "drw", "balanced"] = hyperparameter(
         "ce", "cross-entropy, the same with deferred class weights, or balanced softmax"
     )
-    mix_probability: float = hyper(0.5, "that a batch is mixed", fusable=True, ge=0, le=1)
-    power: float = hyper(1.0, "an image of class k is pasted with probability ~ 1 / n_k**power", ge=0, le=4)
-    unmixed_first: int | None = hyper(
+    mix_probability: float = hyperparameter(0.5, "that a batch is mixed", per_member=True, ge=0, le=1)
+    power: float = hyperparameter(1.0, "an image of class k is pasted with probability ~ 1 / n_k**power", ge=0, le=4)
+    unmixed_first: int | None = hyperparameter(
         None, "epochs before the first that is mixed; null: 4 of 200, and of fewer in proportion", ge=0
     )
-    unmixed_last: int | None = hyper(
+    unmixed_last: int | None = hyperparameter(
         None, "epochs behind the last that is mixed; null: 3 of 200, and of fewer in proportion", ge=0
     )
 
-    def plan(self, task: TaskContext, carried: dict[str, Tensor]) -> tuple[Stage, ...]:
+    def plan(self, task: TaskContext, method_state: dict[str, Tensor]) -> tuple[Stage, ...]:
         epochs = task.optim.epochs
         first = 4 * epochs // 200 if self.unmixed_first is None else self.unmixed_first
         last = 3 * epochs // 200 if self.unmixed_last is None else self.unmixed_last
-        mix = BoxMix(task.hyper["mix_probability"], first, epochs - last, self.power)
+        mix = BoxMix(task.hyperparameters["mix_probability"], first, epochs - last, self.power)
         ones_MK = task.zeros_MK() + 1
-        beta_M = 0.9999 * torch.ones_like(task.hyper["mix_probability"])
+        beta_M = 0.9999 * torch.ones_like(task.hyperparameters["mix_probability"])
         deferred_MK = effective_number_weights(task.kept_K, beta_M).to(task.dtype)
         prior_K = log_prior(task.kept_K).to(task.dtype) if self.base_loss == "balanced" else ones_MK[0] * 0
         loss = partial(

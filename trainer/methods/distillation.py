@@ -10,7 +10,7 @@ from torch import Tensor
 from trainer.distill.base import KnowledgeDistillation, OldClasses, Pair
 from trainer.distill.choice import Choice, prepare
 from trainer.losses.cross_entropy import cross_entropy
-from trainer.methods.base import Method, hyper
+from trainer.methods.base import Method, hyperparameter
 from trainer.stages.stage import Stage, Step, TaskContext, Terms
 
 
@@ -18,18 +18,20 @@ class Distillation(Method):
     paper: ClassVar[str] = "Li & Hoiem, Learning without Forgetting, ECCV 2016, with exemplars"
     needs_teacher: ClassVar[bool] = True
 
-    lambda_: float = hyper(1.0, "weight of the distillation", alias="lambda", fusable=True, acts_from=1, ge=0, le=100)
-    kd: Choice = hyper("kd", "the distillation", acts_from=1)
-    temperature: float = hyper(2.0, "softens teacher and student", fusable=True, acts_from=1, gt=0, le=100)
+    lambda_: float = hyperparameter(
+        1.0, "weight of the distillation", alias="lambda", per_member=True, first_task=1, ge=0, le=100
+    )
+    kd: Choice = hyperparameter("kd", "the distillation", first_task=1)
+    temperature: float = hyperparameter(2.0, "softens teacher and student", per_member=True, first_task=1, gt=0, le=100)
 
-    def plan(self, task: TaskContext, carried: dict[str, Tensor]) -> tuple[Stage, ...]:
+    def plan(self, task: TaskContext, method_state: dict[str, Tensor]) -> tuple[Stage, ...]:
         loss = partial(self.terms, distillation=prepare(self.kd, OldClasses.of(task)))
         return (Stage("train", task.optim, loss),)
 
     def terms(self, step: Step, distillation: KnowledgeDistillation | None) -> Terms:
         terms = {"ce": cross_entropy(step.logits_MBK, step.labels_MB)}
         if distillation is not None:
-            T = step.task.hyper["temperature"]
+            T = step.task.hyperparameters["temperature"]
             distilled_M = distillation.loss(Pair.of(step.out, step.labels_MB, T))
-            terms["kd"] = step.task.hyper["lambda"] * T**2 * distilled_M
+            terms["kd"] = step.task.hyperparameters["lambda"] * T**2 * distilled_M
         return terms

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from trainer.distill.headwise import headwise_bce
 from trainer.losses.cross_entropy import cross_entropy
-from trainer.methods.base import Method, hyper
+from trainer.methods.base import Method, hyperparameter
 from trainer.stages.exemplars import Candidates, herding, kept_only
 from trainer.stages.stage import Stage, Step, TaskContext, TaskImages, Terms, rescheduled
 
@@ -26,64 +26,67 @@ class Eeil(Method):
     paper: ClassVar[str] = "Castro et al., End-to-End Incremental Learning, ECCV 2018"
     needs_teacher: ClassVar[bool] = True
 
-    lambda_: float = hyper(
-        1.0, "weight of the distillation, a sum over tasks", alias="lambda", fusable=True, acts_from=1, ge=0, le=100
+    lambda_: float = hyperparameter(
+        1.0, "weight of the distillation, a sum over tasks", alias="lambda", per_member=True, first_task=1, ge=0, le=100
     )
-    temperature: float = hyper(2.0, "softens teacher and student", fusable=True, acts_from=1, gt=0, le=100)
-    balanced_epochs: float = hyper(
-        0.25, "epochs of the fine-tuning, as a part of those of a task (40 of 160)", acts_from=1, gt=0, le=10
+    temperature: float = hyperparameter(2.0, "softens teacher and student", per_member=True, first_task=1, gt=0, le=100)
+    balanced_epochs: float = hyperparameter(
+        0.25, "epochs of the fine-tuning, as a part of those of a task (40 of 160)", first_task=1, gt=0, le=10
     )
-    balanced_lr: float = hyper(
-        0.01, "learning rate of the fine-tuning, as a part of a task's", acts_from=1, gt=0, le=10
+    balanced_lr: float = hyperparameter(
+        0.01, "learning rate of the fine-tuning, as a part of a task's", first_task=1, gt=0, le=10
     )
-    balanced_new: Literal["herded", "random"] = hyper(
+    balanced_new: Literal["herded", "random"] = hyperparameter(
         "herded",
         "new images of the fine-tuning: as many herded ones a class as there are exemplars of an old one, or, as "
         "Long-Tailed CIL's code does, as many as there are exemplars of all old classes together, whatever their class",
-        acts_from=1,
+        first_task=1,
     )
-    skip_last_task: bool = hyper(
+    skip_last_task: bool = hyperparameter(
         False,
         "do not distil the last task's classes before the fine-tuning, as Long-Tailed CIL's code does",
-        acts_from=1,
+        first_task=1,
     )
 
-    def plan(self, task: TaskContext, carried: dict[str, Tensor]) -> tuple[Stage, ...]:
+    def plan(self, task: TaskContext, method_state: dict[str, Tensor]) -> tuple[Stage, ...]:
         taught = task.sizes[:-1]
         first = Stage("train", task.optim, partial(self.terms, sizes=taught[:-1] if self.skip_last_task else taught))
         if task.old == 0:
             return (first,)
         optim = rescheduled(task.optim, self.balanced_epochs, lr=self.balanced_lr * task.optim.lr)
-        return (first, Stage("balanced", optim, partial(self.terms, sizes=taught), pool=partial(_balanced, carried)))
+        return (
+            first,
+            Stage("balanced", optim, partial(self.terms, sizes=taught), pool=partial(_balanced, method_state)),
+        )
 
     def after_stage(self, stage: Stage, state: State, images: TaskImages) -> None:
         """Choose the new images of the fine-tuning, by the network as the first stage leaves it."""
         if stage.name != "train" or images.old == 0:
             return
         new_n = images.new_N
-        per_class = self.exemplars(images.per_class)
+        per_class = self.exemplars_per_class(images.per_class)
         if self.balanced_new == "random":
-            order_MN = images.draws.permutation("balanced", len(new_n)).to(new_n.device)
+            order_MN = images.streams.permutation("balanced", len(new_n)).to(new_n.device)
             chosen_Mn = new_n[order_MN[:, : images.exemplars_ME.shape[1]]]
         elif per_class:
             labels_n = images.labels_A[new_n]
             candidates = Candidates.of(labels_n, images.old, state.network.classifier.classes - images.old)
-            picks = herding(images.see(new_n).features_MND, candidates, per_class)
+            picks = herding(images.embed(new_n).features_MND, candidates, per_class)
             chosen_Mn = new_n[kept_only(picks, candidates)]
         else:
             chosen_Mn = new_n[:0].expand(state.members, 0)
-        state.carried["balanced_Mn"] = chosen_Mn
+        state.method_state["balanced_Mn"] = chosen_Mn
 
     def terms(self, step: Step, sizes: tuple[int, ...]) -> Terms:
         """Cross-entropy, and the distillation of the first tasks, of ``sizes`` classes."""
         terms = {"ce": cross_entropy(step.logits_MBK, step.labels_MB)}
         if step.teacher_MBK is not None and sizes:
-            T_M = step.task.hyper["temperature"]
+            T_M = step.task.hyperparameters["temperature"]
             distilled_M = headwise_bce(step.logits_MBK, step.teacher_MBK, sizes, T_M)
-            terms["kd"] = step.task.hyper["lambda"] * distilled_M
+            terms["kd"] = step.task.hyperparameters["lambda"] * distilled_M
         return terms
 
 
-def _balanced(carried: dict[str, Tensor], images: TaskImages) -> Tensor:
+def _balanced(method_state: dict[str, Tensor], images: TaskImages) -> Tensor:
     """Exemplars, and the new images that were chosen when the first stage ended."""
-    return torch.cat([images.exemplars_ME, carried["balanced_Mn"]], dim=1)
+    return torch.cat([images.exemplars_ME, method_state["balanced_Mn"]], dim=1)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer.losses.eql_v2 import eql_v2, gates, gradient_ratio, weighted_gradients
-from trainer.methods.base import Method, hyper
+from trainer.methods.base import Method, hyperparameter
 from trainer.nets.heads import LinearHead, rare_bias
 from trainer.stages.stage import Stage, Step, TaskContext, Terms
 
@@ -27,27 +27,27 @@ class EqlV2(Method):
         "2021, without what is about detection"
     )
 
-    slope: float = hyper(12.0, "of the gate over the gradient ratio (gamma)", fusable=True, gt=0, le=100)
-    centre: float = hyper(0.8, "ratio at which the gate is half open (mu)", fusable=True, ge=0, le=10)
-    gain: float = hyper(
-        4.0, "by which positive gradients grow where the gate is shut (alpha)", fusable=True, ge=0, le=100
+    slope: float = hyperparameter(12.0, "of the gate over the gradient ratio (gamma)", per_member=True, gt=0, le=100)
+    centre: float = hyperparameter(0.8, "ratio at which the gate is half open (mu)", per_member=True, ge=0, le=10)
+    gain: float = hyperparameter(
+        4.0, "by which positive gradients grow where the gate is shut (alpha)", per_member=True, ge=0, le=100
     )
 
     def parts(self, members: int, features: int) -> dict[str, nn.Module]:
         return {"head": LinearHead(members, features, bias_init=rare_bias, deviation=0.01)}
 
-    def plan(self, task: TaskContext, carried: dict[str, Tensor]) -> tuple[Stage, ...]:
+    def plan(self, task: TaskContext, method_state: dict[str, Tensor]) -> tuple[Stage, ...]:
         unseen_MK = torch.full_like(task.zeros_MK(), _UNSEEN)
         fresh = {"positive_MK": task.zeros_MK(), "negative_MK": task.zeros_MK(), "ratio_MK": unseen_MK}
         buffers = {
-            name: torch.cat([carried[name], new_MK[:, task.old :]], dim=1) if name in carried else new_MK
+            name: torch.cat([method_state[name], new_MK[:, task.old :]], dim=1) if name in method_state else new_MK
             for name, new_MK in fresh.items()
         }
         return (Stage("train", task.optim, self.loss, buffers=buffers, no_decay=("head.bias_MK",)),)
 
     def loss(self, step: Step) -> Terms:
-        hyper_M, kept = step.task.hyper, step.buffers
-        gates_MK = gates(kept["ratio_MK"], hyper_M["slope"], hyper_M["centre"], hyper_M["gain"])
+        hyperparameters, kept = step.task.hyperparameters, step.buffers
+        gates_MK = gates(kept["ratio_MK"], hyperparameters["slope"], hyperparameters["centre"], hyperparameters["gain"])
         loss_M = eql_v2(step.logits_MBK, step.labels_MB, *gates_MK)
         positive_MK, negative_MK = weighted_gradients(step.logits_MBK, step.labels_MB, *gates_MK)
         kept["positive_MK"] += positive_MK

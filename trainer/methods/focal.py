@@ -8,14 +8,14 @@ from __future__ import annotations
 from typing import ClassVar
 
 from trainer.losses.focal import focal
-from trainer.methods.base import Method, hyper
+from trainer.methods.base import Method, hyperparameter
 from trainer.stages.stage import Step, Terms
 
 
 class Focal(Method):
     paper: ClassVar[str] = "Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, on the softmax"
 
-    gamma: float = hyper(1.0, "how fast an image counts less; 0: cross-entropy", fusable=True, ge=0, le=10)
+    gamma: float = hyperparameter(1.0, "how fast an image counts less; 0: cross-entropy", per_member=True, ge=0, le=10)
 
     def loss(self, step: Step) -> Terms:
-        return {"focal": focal(step.logits_MBK, step.labels_MB, step.task.hyper["gamma"])}
+        return {"focal": focal(step.logits_MBK, step.labels_MB, step.task.hyperparameters["gamma"])}

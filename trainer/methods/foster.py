@@ -21,7 +21,7 @@ from trainer.distill.choice import Choice, prepare
 from trainer.distill.kd import kd
 from trainer.losses.class_weights import effective_number_weights
 from trainer.losses.cross_entropy import cross_entropy
-from trainer.methods.base import Method, hyper
+from trainer.methods.base import Method, hyperparameter
 from trainer.nets.correction import align_new_rows
 from trainer.nets.heads import LinearHead
 from trainer.nets.member import assign
@@ -41,28 +41,30 @@ class Foster(Method):
     )
     needs_teacher: ClassVar[bool] = True
 
-    lambda_: float = hyper(
-        1.0, "weight of the distillation while boosting", alias="lambda", fusable=True, acts_from=1, ge=0, le=100
+    lambda_: float = hyperparameter(
+        1.0, "weight of the distillation while boosting", alias="lambda", per_member=True, first_task=1, ge=0, le=100
     )
-    temperature: float = hyper(2.0, "softens teachers and students", fusable=True, acts_from=1, gt=0, le=100)
-    kd: Choice = hyper("kd", "the distillation while boosting", acts_from=1)
-    beta_boost: float = hyper(
-        0.96, "of the effective numbers that logits are divided by", fusable=True, acts_from=1, ge=0, lt=1
+    temperature: float = hyperparameter(
+        2.0, "softens teachers and students", per_member=True, first_task=1, gt=0, le=100
     )
-    beta_compress: float = hyper(
-        0.97, "of the effective numbers that reweight the boosted answers", fusable=True, acts_from=1, ge=0, lt=1
+    kd: Choice = hyperparameter("kd", "the distillation while boosting", first_task=1)
+    beta_boost: float = hyperparameter(
+        0.96, "of the effective numbers that logits are divided by", per_member=True, first_task=1, ge=0, lt=1
     )
-    compress_epochs: float = hyper(
-        0.8125, "epochs of the compression, as a part of those of a task (130 of 160)", acts_from=1, gt=0, le=10
+    beta_compress: float = hyperparameter(
+        0.97, "of the effective numbers that reweight the boosted answers", per_member=True, first_task=1, ge=0, lt=1
     )
-    new_on_old: bool = hyper(
-        True, "new classes' logits depend on the old backbone's features too; else these weights stay 0", acts_from=1
+    compress_epochs: float = hyperparameter(
+        0.8125, "epochs of the compression, as a part of those of a task (130 of 160)", first_task=1, gt=0, le=10
     )
-    align: float | None = hyper(
+    new_on_old: bool = hyperparameter(
+        True, "new classes' logits depend on the old backbone's features too; else these weights stay 0", first_task=1
+    )
+    align: float | None = hyperparameter(
         None,
         "after boosting, new rows are scaled to the old ones' mean norm, times this to the power of old classes over "
         "new ones; null: they are not",
-        acts_from=1,
+        first_task=1,
         gt=0,
         le=10,
     )
@@ -70,15 +72,15 @@ class Foster(Method):
     # -- hooks ------------------------------------------------------------------------------------
 
     def parts(self, members: int, features: int) -> dict[str, nn.Module]:
-        return {**super().parts(members, features), "aux": LinearHead(members, features, draws="aux")}
+        return {**super().parts(members, features), "aux": LinearHead(members, features, stream_name="aux")}
 
-    def plan(self, task: TaskContext, carried: dict[str, Tensor]) -> tuple[Stage, ...]:
+    def plan(self, task: TaskContext, method_state: dict[str, Tensor]) -> tuple[Stage, ...]:
         if task.old == 0:
             return (Stage("train", task.optim, self.loss, trains=("net.", "head.")),)
         # A class of which nothing is left counts as one image: its weight divides logits.
         counts_K = task.kept_K.clamp_min(1)
         boost_MK, compress_MK = (
-            effective_number_weights(counts_K, task.hyper[f"beta_{stage}"]).to(task.dtype)
+            effective_number_weights(counts_K, task.hyperparameters[f"beta_{stage}"]).to(task.dtype)
             for stage in ("boost", "compress")
         )
         boost = Stage(
@@ -113,7 +115,7 @@ class Foster(Method):
         boosted = self._boosted(networks.frozen, images)
         return out._replace(features_MBD=boosted.features_MBD, extra={BOOSTED: boosted.logits_MBK}, weight_MKD=None)
 
-    def others(self, out: Outputs, carried: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def auxiliary_scores(self, out: Outputs, method_state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return dict(out.extra)
 
     # -- losses -----------------------------------------------------------------------------------
@@ -127,14 +129,14 @@ class Foster(Method):
             "aux": cross_entropy(step.out.extra["aux"], step.labels_MB),
         }
         if distillation is not None:
-            kd_M = distillation.loss(Pair.of(step.out, step.labels_MB, step.task.hyper["temperature"]))
-            terms["kd"] = step.task.hyper["lambda"] * kd_M
+            kd_M = distillation.loss(Pair.of(step.out, step.labels_MB, step.task.hyperparameters["temperature"]))
+            terms["kd"] = step.task.hyperparameters["lambda"] * kd_M
         return terms
 
     def compression_loss(self, step: Step, weights_MK: Tensor) -> Terms:
         """The boosted network's softened answers, times the weights, scaled to sum to 1, are the target."""
         assert step.teacher_MBK is not None
-        T_M = step.task.hyper["temperature"]
+        T_M = step.task.hyperparameters["temperature"]
         target_MBK = step.teacher_MBK + T_M[:, None, None] * weights_MK.log().unsqueeze(1)
         return {"kd": kd(step.logits_MBK, target_MBK, T_M)}
 
@@ -168,7 +170,7 @@ def _widen(task: TaskContext, new_on_old: bool, state: State) -> None:
     """Begin boosting: a fresh auxiliary classifier, and one on both backbones that has the old one in its corner."""
     old = state.frozen[OLD] = state.frozen[TEACHER]
     features = old.net.features
-    head, aux = LinearHead(state.members, 2 * features), LinearHead(state.members, features, draws="aux")
+    head, aux = LinearHead(state.members, 2 * features), LinearHead(state.members, features, stream_name="aux")
     for part in (head, aux):
         part.to(state.device, state.dtype)
         part.grow(task.seen, state.seeds, task.index)

@@ -23,7 +23,7 @@ from torch import Tensor
 from trainer.distill.base import KnowledgeDistillation, OldClasses, Pair
 from trainer.distill.choice import Choice, prepare
 from trainer.losses.cross_entropy import cross_entropy, cross_entropy_grad, log_prior
-from trainer.methods.base import Method, hyper
+from trainer.methods.base import Method, hyperparameter
 from trainer.stages.stage import Stage, Step, TaskContext, Terms
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -55,43 +55,51 @@ class GradientReweighting(Method):
     paper: ClassVar[str] = "He & Zhu, Gradient Reweighting: Towards Imbalanced Class-Incremental Learning, CVPR 2024"
     needs_teacher: ClassVar[bool] = True
 
-    preset: Literal["official", "paper", "pilot"] = hyper(
+    preset: Literal["official", "paper", "pilot"] = hyperparameter(
         "official", "sets every switch below that is not given: released code, paper's text, or the authors' later port"
     )
-    alpha: float = hyper(1.0, "strength of the attenuation (gamma of Eq. 10)", fusable=True, acts_from=1, ge=0, le=100)
-    lambda_: float = hyper(
-        0.7, "base weight of the distillation (Eq. 9)", alias="lambda", fusable=True, acts_from=1, ge=0, le=100
+    alpha: float = hyperparameter(
+        1.0, "strength of the attenuation (gamma of Eq. 10)", per_member=True, first_task=1, ge=0, le=100
     )
-    temperature: float = hyper(2.0, "softens teacher and student (Eq. 6)", fusable=True, acts_from=1, gt=0, le=100)
-    prior: Literal["counts", "all_counts", "grads", "none"] = hyper(
+    lambda_: float = hyperparameter(
+        0.7, "base weight of the distillation (Eq. 9)", alias="lambda", per_member=True, first_task=1, ge=0, le=100
+    )
+    temperature: float = hyperparameter(
+        2.0, "softens teacher and student (Eq. 6)", per_member=True, first_task=1, gt=0, le=100
+    )
+    prior: Literal["counts", "all_counts", "grads", "none"] = hyperparameter(
         "counts",
         "log prior in the softmax (Eq. 5): class counts with old ones capped at their exemplars, "
         "full class counts, accumulated gradients, or none",
     )
-    group: Literal["decoupled", "joint", "none"] = hyper(
+    group: Literal["decoupled", "joint", "none"] = hyperparameter(
         "decoupled", "reweight old and new classes apart, all together, or not at all"
     )
-    phi_reset: bool = hyper(True, "accumulate gradient norms afresh in every task", acts_from=1)
-    reweight_bias: bool = hyper(True, "scale the bias gradients like their rows")
-    task_ratio: Literal["code", "text", "none"] = hyper(
-        "code", "how old and new classes are scaled against each other (Eq. 10)", acts_from=1
+    phi_reset: bool = hyperparameter(True, "accumulate gradient norms afresh in every task", first_task=1)
+    reweight_bias: bool = hyperparameter(True, "scale the bias gradients like their rows")
+    task_ratio: Literal["code", "text", "none"] = hyperparameter(
+        "code", "how old and new classes are scaled against each other (Eq. 10)", first_task=1
     )
-    attenuate_by: Literal["images", "classes"] = hyper(
-        "images", "what the old share in the attenuation counts", acts_from=1
+    attenuate_by: Literal["images", "classes"] = hyperparameter(
+        "images", "what the old share in the attenuation counts", first_task=1
     )
-    kd: Choice = hyper("dakd", "the distillation (Fig. 5)", acts_from=1)
-    kd_weight: Literal["images", "classes"] = hyper(
-        "images", "lambda grows with sqrt(old images / new images), or with old classes / new classes", acts_from=1
+    kd: Choice = hyperparameter("dakd", "the distillation (Fig. 5)", first_task=1)
+    kd_weight: Literal["images", "classes"] = hyperparameter(
+        "images", "lambda grows with sqrt(old images / new images), or with old classes / new classes", first_task=1
     )
-    kd_t2: bool = hyper(True, "multiply the distillation by the temperature squared", acts_from=1)
-    beta: Literal["norm", "one"] = hyper(
-        "norm", "scale the classifier's distillation gradient to the cross-entropy's norm, or leave it", acts_from=1
+    kd_t2: bool = hyperparameter(True, "multiply the distillation by the temperature squared", first_task=1)
+    beta: Literal["norm", "one"] = hyperparameter(
+        "norm", "scale the classifier's distillation gradient to the cross-entropy's norm, or leave it", first_task=1
     )
-    beta_cap: float | None = hyper(None, "largest scale of the distillation gradient; null: none", acts_from=1, gt=0)
-    reweight_kd: bool = hyper(False, "reweight the distillation gradient by class too (the ablation)", acts_from=1)
-    lost_norm: Literal["l2", "max"] = hyper("l2", "dakd: norm of the lost-data shares (Eq. 8)", acts_from=1)
-    entropy_smoothing: float = hyper(
-        0.001, "dakd: images added to each class's loss inside the entropy (Eq. 7)", acts_from=1, ge=0, le=1000
+    beta_cap: float | None = hyperparameter(
+        None, "largest scale of the distillation gradient; null: none", first_task=1, gt=0
+    )
+    reweight_kd: bool = hyperparameter(
+        False, "reweight the distillation gradient by class too (the ablation)", first_task=1
+    )
+    lost_norm: Literal["l2", "max"] = hyperparameter("l2", "dakd: norm of the lost-data shares (Eq. 8)", first_task=1)
+    entropy_smoothing: float = hyperparameter(
+        0.001, "dakd: images added to each class's loss inside the entropy (Eq. 7)", first_task=1, ge=0, le=1000
     )
 
     @model_validator(mode="before")
@@ -104,11 +112,11 @@ class GradientReweighting(Method):
 
     # -- hooks ------------------------------------------------------------------------------------
 
-    def plan(self, task: TaskContext, carried: dict[str, Tensor]) -> tuple[Stage, ...]:
+    def plan(self, task: TaskContext, method_state: dict[str, Tensor]) -> tuple[Stage, ...]:
         constants = self.constants(task)
         phi_MK = task.zeros_MK()
-        if not self.phi_reset and "phi_MK" in carried:
-            phi_MK[:, : task.old] = carried["phi_MK"][:, : task.old]
+        if not self.phi_reset and "phi_MK" in method_state:
+            phi_MK[:, : task.old] = method_state["phi_MK"][:, : task.old]
         loss: Callable[[Step], Terms] = partial(self.terms, constants=constants)
         reweights = self.group != "none" or self.prior == "grads" or constants.distillation is not None
         adjust = partial(self.reweight, constants=constants) if reweights else None
@@ -118,7 +126,12 @@ class GradientReweighting(Method):
 
     def constants(self, task: TaskContext) -> TaskConstants:
         """Everything that depends on class counts alone."""
-        counts_K, kept_K, m, ones_M = task.counts_K, task.kept_K, task.old, torch.ones_like(task.hyper["alpha"])
+        counts_K, kept_K, m, ones_M = (
+            task.counts_K,
+            task.kept_K,
+            task.old,
+            torch.ones_like(task.hyperparameters["alpha"]),
+        )
         prior_counts_K = {"counts": kept_K, "all_counts": counts_K}.get(self.prior)
         prior_K = None if prior_counts_K is None else log_prior(prior_counts_K).to(task.dtype)
         if m == 0:
@@ -128,12 +141,12 @@ class GradientReweighting(Method):
         old_share = images_old / (images_old + images_new) if by_images else m / task.seen
         growth = math.sqrt(images_old / images_new) if self.kd_weight == "images" else m / task.new
         old = OldClasses(counts_K[:m], kept_K[:m], self.lost_norm, self.entropy_smoothing)
-        T_M = task.hyper["temperature"]
+        T_M = task.hyperparameters["temperature"]
         return TaskConstants(
             prior_K,
             prepare(self.kd, old),
-            torch.exp(-task.hyper["alpha"] * old_share),
-            task.hyper["lambda"] * growth * (T_M**2 if self.kd_t2 else 1),
+            torch.exp(-task.hyperparameters["alpha"] * old_share),
+            task.hyperparameters["lambda"] * growth * (T_M**2 if self.kd_t2 else 1),
         )
 
     def terms(self, step: Step, constants: TaskConstants) -> Terms:
@@ -210,7 +223,7 @@ class GradientReweighting(Method):
 
 
 def _pair(step: Step) -> Pair:
-    return Pair.of(step.out, step.labels_MB, step.task.hyper["temperature"])
+    return Pair.of(step.out, step.labels_MB, step.task.hyperparameters["temperature"])
 
 
 def _at_head(grad_MBC: Tensor, step: Step) -> tuple[Tensor, Tensor]:

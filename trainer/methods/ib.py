@@ -14,35 +14,39 @@ from torch import Tensor
 from trainer.losses.class_weights import effective_number_weights, inverse_frequency_weights
 from trainer.losses.cross_entropy import cross_entropy
 from trainer.losses.influence_balanced import influence_balanced
-from trainer.methods.base import Method, hyper
+from trainer.methods.base import Method, hyperparameter
 from trainer.stages.stage import Stage, Step, TaskContext, Terms
 
 
 class InfluenceBalanced(Method):
     paper: ClassVar[str] = "Park et al., Influence-Balanced Loss for Imbalanced Visual Classification, ICCV 2021"
 
-    ib_start: int | None = hyper(
+    ib_start: int | None = hyperparameter(
         None, "epoch from which the loss is influence-balanced; null: half of the epochs (100 of 200)", ge=0
     )
-    ib_lr_factor: float = hyper(0.01, "of the learning rate from then on, beside the milestones'", gt=0, le=1)
-    ib_strength: float = hyper(1000.0, "factor of the loss (alpha in the released code)", fusable=True, gt=0, le=1e5)
-    ib_epsilon: float = hyper(0.001, "added to the influence", fusable=True, gt=0, le=1)
-    class_weights: Literal["inverse", "effective", "none"] = hyper(
+    ib_lr_factor: float = hyperparameter(0.01, "of the learning rate from then on, beside the milestones'", gt=0, le=1)
+    ib_strength: float = hyperparameter(
+        1000.0, "factor of the loss (alpha in the released code)", per_member=True, gt=0, le=1e5
+    )
+    ib_epsilon: float = hyperparameter(0.001, "added to the influence", per_member=True, gt=0, le=1)
+    class_weights: Literal["inverse", "effective", "none"] = hyperparameter(
         "inverse", "by class beside the influence: 1 / n, effective numbers (IB + CB), or none"
     )
-    cb_beta: float = hyper(
+    cb_beta: float = hyperparameter(
         0.9999,
         "of the effective numbers that class weights come from: 0 none, towards 1 inverse frequency",
-        fusable=True,
+        per_member=True,
         ge=0,
         le=0.99999,
     )
-    gamma: float = hyper(0.0, "focal factor beside the influence (IB + Focal: 1)", fusable=True, ge=0, le=10)
-    detach_weight: bool = hyper(
+    gamma: float = hyperparameter(
+        0.0, "focal factor beside the influence (IB + Focal: 1)", per_member=True, ge=0, le=10
+    )
+    detach_weight: bool = hyperparameter(
         False, "keep the gradient out of the influence; the released code does not, which makes features grow"
     )
 
-    def plan(self, task: TaskContext, carried: dict[str, Tensor]) -> tuple[Stage, ...]:
+    def plan(self, task: TaskContext, method_state: dict[str, Tensor]) -> tuple[Stage, ...]:
         start = task.optim.epochs // 2 if self.ib_start is None else self.ib_start
         loss = partial(self.balanced_from, start=start, weights_MK=self.weights(task).to(task.dtype))
         return (Stage("train", task.optim, loss, drops={start: self.ib_lr_factor}),)
@@ -52,22 +56,22 @@ class InfluenceBalanced(Method):
         if self.class_weights == "none":
             return task.zeros_MK().double() + 1
         if self.class_weights == "effective":
-            return effective_number_weights(task.kept_K, task.hyper["cb_beta"])
+            return effective_number_weights(task.kept_K, task.hyperparameters["cb_beta"])
         return inverse_frequency_weights(task.kept_K).expand(task.members, -1)
 
     def balanced_from(self, step: Step, start: int, weights_MK: Tensor) -> Terms:
         if step.epoch < start:
             return {"ce": cross_entropy(step.logits_MBK, step.labels_MB)}
-        hyper_M = step.task.hyper
+        hyperparameters = step.task.hyperparameters
         return {
             "ib": influence_balanced(
                 step.logits_MBK,
                 step.labels_MB,
                 step.features_MBD,
                 weights_MK,
-                strength_M=hyper_M["ib_strength"],
-                epsilon_M=hyper_M["ib_epsilon"],
-                gamma_M=hyper_M["gamma"],
+                strength_M=hyperparameters["ib_strength"],
+                epsilon_M=hyperparameters["ib_epsilon"],
+                gamma_M=hyperparameters["gamma"],
                 detach=self.detach_weight,
             )
         }

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from trainer.losses.binary_cross_entropy import sigmoid_cross_entropy
 from trainer.losses.cross_entropy import cross_entropy
-from trainer.methods.base import Method, hyper
+from trainer.methods.base import Method, hyperparameter
 from trainer.nets.network import Outputs
 from trainer.stages.stage import Step, TaskImages, Terms
 
@@ -22,16 +22,16 @@ class Icarl(Method):
     paper: ClassVar[str] = "Rebuffi et al., iCaRL: Incremental Classifier and Representation Learning, CVPR 2017"
     needs_teacher: ClassVar[bool] = True
 
-    lambda_: float = hyper(
+    lambda_: float = hyperparameter(
         1.0,
         "weight of the distillation, a sum over old classes",
         alias="lambda",
-        fusable=True,
-        acts_from=1,
+        per_member=True,
+        first_task=1,
         ge=0,
         le=100,
     )
-    classification: Literal["softmax", "sigmoid"] = hyper(
+    classification: Literal["softmax", "sigmoid"] = hyperparameter(
         "softmax",
         "what the labels teach: cross-entropy over all classes, or, as in the paper, each new class by itself",
     )
@@ -45,22 +45,22 @@ class Icarl(Method):
             terms = {"bce": sigmoid_cross_entropy(logits_MBK[..., m:], target_MBK[..., m:])}
         if step.teacher_MBK is not None:
             distilled_M = sigmoid_cross_entropy(logits_MBK[..., :m], step.teacher_MBK.sigmoid())
-            terms["kd"] = step.task.hyper["lambda"] * distilled_M
+            terms["kd"] = step.task.hyperparameters["lambda"] * distilled_M
         return terms
 
     def after_task(self, state: State, images: TaskImages) -> None:
         """Class means of the exemplars' normalised features, normalised again."""
         if images.exemplars_ME.shape[1] == 0:
             return
-        features_MED = F.normalize(images.see(images.exemplars_ME).features_MND, dim=2)
+        features_MED = F.normalize(images.embed(images.exemplars_ME).features_MND, dim=2)
         class_MEK = F.one_hot(images.labels_A[images.exemplars_ME], state.network.classifier.classes).to(features_MED)
-        state.carried["means_MKD"] = F.normalize(class_MEK.transpose(1, 2) @ features_MED, dim=2)
+        state.method_state["means_MKD"] = F.normalize(class_MEK.transpose(1, 2) @ features_MED, dim=2)
 
-    def classify(self, out: Outputs, carried: Mapping[str, Tensor]) -> Tensor:
+    def classify(self, out: Outputs, method_state: Mapping[str, Tensor]) -> Tensor:
         """Cosine to each mean: of unit vectors the nearest. Without a memory there are no means: the head decides."""
-        if "means_MKD" not in carried:
+        if "means_MKD" not in method_state:
             return out.logits_MBK
-        return F.normalize(out.features_MBD, dim=2) @ carried["means_MKD"].transpose(1, 2)
+        return F.normalize(out.features_MBD, dim=2) @ method_state["means_MKD"].transpose(1, 2)
 
-    def others(self, out: Outputs, carried: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def auxiliary_scores(self, out: Outputs, method_state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {"logits": out.logits_MBK}

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from trainer.losses.cross_entropy import cross_entropy
-from trainer.methods.base import Method, hyper
+from trainer.methods.base import Method, hyperparameter
 from trainer.nets.network import Outputs
 from trainer.stages.stage import Stage, Step, TaskImages, Terms
 
@@ -27,7 +27,7 @@ _TINY = 1e-6
 class Il2m(Method):
     paper: ClassVar[str] = "Belouadah & Popescu, IL2M: Class Incremental Learning With Dual Memory, ICCV 2019"
 
-    scores: Literal["logits", "softmax"] = hyper(
+    scores: Literal["logits", "softmax"] = hyperparameter(
         "logits", "what is rectified: logits, as FACIL's code does, whose means may have either sign, or probabilities"
     )
 
@@ -36,31 +36,31 @@ class Il2m(Method):
 
     def after_stage(self, stage: Stage, state: State, images: TaskImages) -> None:
         """Keep what new classes score now, and find what the scores of old ones are to be multiplied by."""
-        carried, old, empty_M0 = state.carried, images.old, torch.empty(state.members, 0, device=state.device)
-        new_MNK = self._scores(images.see(images.new_N).logits_MNK)
+        method_state, old, empty_M0 = state.method_state, images.old, torch.empty(state.members, 0, device=state.device)
+        new_MNK = self._scores(images.embed(images.new_N).logits_MNK)
         classes = new_MNK.shape[2]
         labels_MN = images.labels_A[images.new_N].expand(state.members, -1)
         learnt_MK = _own_means(new_MNK, labels_MN, classes)
         confidence_M1 = new_MNK.amax(2).mean(1, keepdim=True)
         # What earlier tasks have left: of their classes alone, also where this is the second stage of the task.
-        learnt_MK[:, :old] = carried.get("learnt_score_MK", empty_M0)[:, :old]
+        learnt_MK[:, :old] = method_state.get("learnt_score_MK", empty_M0)[:, :old]
         confidence_MK = confidence_M1.repeat(1, classes)
-        confidence_MK[:, :old] = carried.get("learnt_confidence_MK", empty_M0)[:, :old]
+        confidence_MK[:, :old] = method_state.get("learnt_confidence_MK", empty_M0)[:, :old]
         factor_MK = torch.ones_like(learnt_MK)
         if old and images.exemplars_ME.shape[1]:
-            kept_MEK = self._scores(images.see(images.exemplars_ME).logits_MNK)
+            kept_MEK = self._scores(images.embed(images.exemplars_ME).logits_MNK)
             now_MK = _own_means(kept_MEK, images.labels_A[images.exemplars_ME], classes)
             factor_MK[:, :old] = (_ratio(learnt_MK, now_MK) * _ratio(confidence_M1, confidence_MK))[:, :old]
-        carried["learnt_score_MK"], carried["learnt_confidence_MK"] = learnt_MK, confidence_MK
-        carried["factor_MK"] = factor_MK
-        carried["new_MK"] = (torch.arange(classes, device=state.device) >= old).repeat(state.members, 1)
+        method_state["learnt_score_MK"], method_state["learnt_confidence_MK"] = learnt_MK, confidence_MK
+        method_state["factor_MK"] = factor_MK
+        method_state["new_MK"] = (torch.arange(classes, device=state.device) >= old).repeat(state.members, 1)
 
-    def classify(self, out: Outputs, carried: Mapping[str, Tensor]) -> Tensor:
+    def classify(self, out: Outputs, method_state: Mapping[str, Tensor]) -> Tensor:
         scores_MBK = self._scores(out.logits_MBK)
-        new_MB = carried["new_MK"].gather(1, scores_MBK.argmax(2))
-        return torch.where(new_MB.unsqueeze(2), scores_MBK * carried["factor_MK"].unsqueeze(1), scores_MBK)
+        new_MB = method_state["new_MK"].gather(1, scores_MBK.argmax(2))
+        return torch.where(new_MB.unsqueeze(2), scores_MBK * method_state["factor_MK"].unsqueeze(1), scores_MBK)
 
-    def others(self, out: Outputs, carried: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def auxiliary_scores(self, out: Outputs, method_state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {"argmax": out.logits_MBK}
 
     def _scores(self, logits_MNK: Tensor) -> Tensor:

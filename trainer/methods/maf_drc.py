@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from trainer.distill.features import pooled_distance
 from trainer.distill.kd import kd
 from trainer.losses.cross_entropy import cross_entropy, image_cross_entropy
-from trainer.methods.base import Method, hyper
+from trainer.methods.base import Method, hyperparameter
 from trainer.nets.member import MemberBatchNorm2d, member_pool
 from trainer.nets.network import Network, Outputs
 from trainer.stages.stage import TEACHER, Networks, Stage, Step, TaskContext, Terms, new_only, rescheduled
@@ -36,37 +36,46 @@ class MafDrc(Method):
     )
     needs_teacher: ClassVar[bool] = True
 
-    alpha: float = hyper(
-        0.2, "part of the branches' own cross-entropy in the fusion's", fusable=True, acts_from=1, ge=0, le=1
+    alpha: float = hyperparameter(
+        0.2, "part of the branches' own cross-entropy in the fusion's", per_member=True, first_task=1, ge=0, le=1
     )
-    beta_old: float = hyper(4.0, "weight of the distillation of the old model", fusable=True, acts_from=1, ge=0, le=100)
-    beta_new: float = hyper(
-        1.0, "weight of the distillation of the adapted model", fusable=True, acts_from=1, ge=0, le=100
+    beta_old: float = hyperparameter(
+        4.0, "weight of the distillation of the old model", per_member=True, first_task=1, ge=0, le=100
     )
-    temperature: float = hyper(2.0, "softens teachers and student", fusable=True, acts_from=1, gt=0, le=100)
-    tau: float = hyper(
-        1.2, "power of the class frequencies whose log is added to the logits", fusable=True, acts_from=1, ge=0, le=10
+    beta_new: float = hyperparameter(
+        1.0, "weight of the distillation of the adapted model", per_member=True, first_task=1, ge=0, le=100
     )
-    adapt_epochs: float = hyper(
-        0.4375, "epochs of the adaptation, as a part of those of a task (70 of 160)", acts_from=1, gt=0, le=10
+    temperature: float = hyperparameter(
+        2.0, "softens teachers and student", per_member=True, first_task=1, gt=0, le=100
     )
-    fuse_epochs: float = hyper(
-        0.8125, "epochs of the fusion, as a part of those of a task (130 of 160)", acts_from=1, gt=0, le=10
+    tau: float = hyperparameter(
+        1.2,
+        "power of the class frequencies whose log is added to the logits",
+        per_member=True,
+        first_task=1,
+        ge=0,
+        le=10,
     )
-    start: Literal["adapted", "old"] = hyper(
-        "adapted", "whose backbone and classifier the fusion starts from (CIFAR, ImageNet)", acts_from=1
+    adapt_epochs: float = hyperparameter(
+        0.4375, "epochs of the adaptation, as a part of those of a task (70 of 160)", first_task=1, gt=0, le=10
     )
-    first_teacher: Literal["sum", "new"] = hyper(
+    fuse_epochs: float = hyperparameter(
+        0.8125, "epochs of the fusion, as a part of those of a task (130 of 160)", first_task=1, gt=0, le=10
+    )
+    start: Literal["adapted", "old"] = hyperparameter(
+        "adapted", "whose backbone and classifier the fusion starts from (CIFAR, ImageNet)", first_task=1
+    )
+    first_teacher: Literal["sum", "new"] = hyperparameter(
         "sum",
         "what the model of the first task teaches: both branches as the code does, though the old one never learnt, or "
         "the new one alone, by which it classifies",
-        acts_from=1,
+        first_task=1,
     )
-    maps: float = hyper(
+    maps: float = hyperparameter(
         0.0,
         "weight of the distance to the old model's pooled maps, times sqrt(classes / new classes); the code has 5 "
         "where half of the classes come first",
-        acts_from=1,
+        first_task=1,
         ge=0,
         le=100,
     )
@@ -91,7 +100,7 @@ class MafDrc(Method):
         out = self.outputs(networks.student, images)
         return out if ADAPTED in networks.frozen else _new_alone(out)
 
-    def plan(self, task: TaskContext, carried: dict[str, Tensor]) -> tuple[Stage, ...]:
+    def plan(self, task: TaskContext, method_state: dict[str, Tensor]) -> tuple[Stage, ...]:
         if task.old == 0:
             return (Stage("train", task.optim, self.loss, forward=self.evaluate, trains=_LEARNS),)
         adapt = Stage(
@@ -104,7 +113,7 @@ class MafDrc(Method):
             prepare=partial(_merge_branches, task),
         )
         share_K = task.kept_K / task.kept_K.sum()
-        prior_MK = (share_K ** task.hyper["tau"][:, None] + 1e-12).log().to(task.dtype)
+        prior_MK = (share_K ** task.hyperparameters["tau"][:, None] + 1e-12).log().to(task.dtype)
         fuse = Stage(
             "fuse",
             rescheduled(task.optim, self.fuse_epochs, schedule="cosine", weight_decay=0.0),
@@ -123,19 +132,21 @@ class MafDrc(Method):
     def fusion_loss(self, step: Step, prior_MK: Tensor) -> Terms:
         """All but the branches' own cross-entropy see the logits with the prior."""
         assert step.teacher_MBK is not None
-        m, extra, hyper = step.task.old, step.out.extra, step.task.hyper
-        alpha_M, T_M = hyper["alpha"], hyper["temperature"]
+        m, extra, hyperparameters = step.task.old, step.out.extra, step.task.hyperparameters
+        alpha_M, T_M = hyperparameters["alpha"], hyperparameters["temperature"]
         z_MBK = step.logits_MBK + prior_MK.unsqueeze(1)
         terms = {
             "ce": (1 - alpha_M) * cross_entropy(z_MBK, step.labels_MB),
             "branches": alpha_M * branch_cross_entropy(extra["old"], extra["new"], step.labels_MB, m),
-            "kd_old": hyper["beta_old"] * kd(z_MBK[..., :m], step.teacher_MBK, T_M),
-            "kd_new": hyper["beta_new"] * kd(z_MBK[..., m:], extra[ADAPTED][..., m:], T_M),
+            "kd_old": hyperparameters["beta_old"] * kd(z_MBK[..., :m], step.teacher_MBK, T_M),
+            "kd_new": hyperparameters["beta_new"] * kd(z_MBK[..., m:], extra[ADAPTED][..., m:], T_M),
         }
         if self.maps > 0:
             assert step.out.teacher is not None
             weight = self.maps * (step.task.seen / step.task.new) ** 0.5
-            terms["maps"] = weight * pooled_distance(step.out.maps.taps, step.out.teacher.maps.taps, step.task.members)
+            terms["maps"] = weight * pooled_distance(
+                step.out.maps.stage_outputs, step.out.teacher.maps.stage_outputs, step.task.members
+            )
         return terms
 
     # -- networks ---------------------------------------------------------------------------------

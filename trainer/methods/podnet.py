@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from trainer.distill.features import cosine_distance, pooled_distance
 from trainer.losses.cross_entropy import cross_entropy
 from trainer.losses.nca import nca
-from trainer.methods.base import Method, hyper
+from trainer.methods.base import Method, hyperparameter
 from trainer.nets.heads import CosineHead
 from trainer.stages.stage import Stage, Step, TaskContext, Terms
 
@@ -25,45 +25,47 @@ class Podnet(Method):
     needs_teacher: ClassVar[bool] = True
     last_relu: ClassVar[bool] = False
 
-    flat: float = hyper(
+    flat: float = hyperparameter(
         1.0,
         "weight of the distillation of features, times sqrt(all classes / new classes)",
-        fusable=True,
-        acts_from=1,
+        per_member=True,
+        first_task=1,
         ge=0,
         le=1000,
     )
-    spatial: float = hyper(
+    spatial: float = hyperparameter(
         3.0,
         "weight of the distillation of pooled maps, times sqrt(all classes / new classes)",
-        fusable=True,
-        acts_from=1,
+        per_member=True,
+        first_task=1,
         ge=0,
         le=1000,
     )
-    proxies: int = hyper(10, "of a class", ge=1, le=1000)
-    classification: Literal["ce", "nca"] = hyper(
+    proxies: int = hyperparameter(10, "of a class", ge=1, le=1000)
+    classification: Literal["ce", "nca"] = hyperparameter(
         "ce", "cross-entropy, as in Long-Tailed CIL, whose margin cancels; or the paper's loss with a margin"
     )
-    margin: float = hyper(0.6, "of the paper's loss, in similarities; none in cross-entropy", fusable=True, ge=0, le=2)
+    margin: float = hyperparameter(
+        0.6, "of the paper's loss, in similarities; none in cross-entropy", per_member=True, ge=0, le=2
+    )
 
     def parts(self, members: int, features: int) -> dict[str, nn.Module]:
         return {"head": CosineHead(members, features, proxies=self.proxies)}
 
-    def plan(self, task: TaskContext, carried: dict[str, Tensor]) -> tuple[Stage, ...]:
+    def plan(self, task: TaskContext, method_state: dict[str, Tensor]) -> tuple[Stage, ...]:
         return (Stage("train", task.optim, self.loss, frozen_rows=task.old),)
 
     def loss(self, step: Step) -> Terms:
-        logits_MBK, labels_MB, hyper_M = step.logits_MBK, step.labels_MB, step.task.hyper
+        logits_MBK, labels_MB, hyperparameters = step.logits_MBK, step.labels_MB, step.task.hyperparameters
         if self.classification == "ce":
             terms = {"ce": cross_entropy(logits_MBK, labels_MB)}
         else:
             scale_M = cast(CosineHead, step.head).scale_M
-            terms = {"nca": nca(logits_MBK, labels_MB, scale_M * hyper_M["margin"])}
+            terms = {"nca": nca(logits_MBK, labels_MB, scale_M * hyperparameters["margin"])}
         if step.out.teacher is not None:
             growth = math.sqrt(step.task.seen / step.task.new)
             old, now = step.out.teacher, step.out
-            terms["flat"] = hyper_M["flat"] * growth * cosine_distance(now.features_MBD, old.features_MBD)
-            apart_M = pooled_distance(now.maps.taps, old.maps.taps, step.task.members)
-            terms["spatial"] = hyper_M["spatial"] * growth * apart_M
+            terms["flat"] = hyperparameters["flat"] * growth * cosine_distance(now.features_MBD, old.features_MBD)
+            apart_M = pooled_distance(now.maps.stage_outputs, old.maps.stage_outputs, step.task.members)
+            terms["spatial"] = hyperparameters["spatial"] * growth * apart_M
         return terms

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from trainer.data.samplers import duplicated, oversampled
 from trainer.losses.cross_entropy import cross_entropy
-from trainer.methods.base import Method, hyper
+from trainer.methods.base import Method, hyperparameter
 from trainer.stages.stage import Stage, Step, TaskContext, Terms
 
 
@@ -22,14 +22,14 @@ class RandomOverSampling(Method):
         "al., A systematic study of the class imbalance problem, 2018"
     )
 
-    repeat: Literal["drawn", "duplicated"] = hyper(
+    repeat: Literal["drawn", "duplicated"] = hyperparameter(
         "drawn",
         "drawn: as many images an epoch as there are, with replacement; duplicated: each class again and again, until "
         "it has as many as the largest, which takes more steps",
     )
-    power: float = hyper(1.0, "drawn: an image of class k comes with probability ~ 1 / n_k**power", ge=0, le=4)
+    power: float = hyperparameter(1.0, "drawn: an image of class k comes with probability ~ 1 / n_k**power", ge=0, le=4)
 
-    def plan(self, task: TaskContext, carried: dict[str, Tensor]) -> tuple[Stage, ...]:
+    def plan(self, task: TaskContext, method_state: dict[str, Tensor]) -> tuple[Stage, ...]:
         sampler = duplicated if self.repeat == "duplicated" else partial(oversampled, power=self.power)
         return (Stage("train", task.optim, self.loss, sampler=sampler),)
 

@@ -15,7 +15,7 @@ from trainer.data.samplers import mixed
 from trainer.distill.taskwise import taskwise_kl
 from trainer.losses.cross_entropy import cross_entropy
 from trainer.losses.separated import separated_cross_entropy
-from trainer.methods.base import Method, hyper
+from trainer.methods.base import Method, hyperparameter
 from trainer.stages.stage import Stage, Step, TaskContext, Terms
 
 
@@ -23,33 +23,33 @@ class SsIl(Method):
     paper: ClassVar[str] = "Ahn et al., SS-IL: Separated Softmax for Incremental Learning, ICCV 2021"
     needs_teacher: ClassVar[bool] = True
 
-    lambda_: float = hyper(
-        1.0, "weight of the distillation, a sum over tasks", alias="lambda", fusable=True, acts_from=1, ge=0, le=100
+    lambda_: float = hyperparameter(
+        1.0, "weight of the distillation, a sum over tasks", alias="lambda", per_member=True, first_task=1, ge=0, le=100
     )
-    temperature: float = hyper(2.0, "softens teacher and student", fusable=True, acts_from=1, gt=0, le=100)
-    new_per_exemplar: float = hyper(
+    temperature: float = hyperparameter(2.0, "softens teacher and student", per_member=True, first_task=1, gt=0, le=100)
+    new_per_exemplar: float = hyperparameter(
         4.0,
         "new images in a batch for each exemplar; a batch has optim.batch_size new images",
-        acts_from=1,
+        first_task=1,
         gt=0,
         le=1000,
     )
-    ce_mean: Literal["images", "groups"] = hyper(
+    ce_mean: Literal["images", "groups"] = hyperparameter(
         "images",
         "cross-entropy is a mean over all images, or, as Long-Tailed CIL's code does, a mean over new images plus one "
         "over exemplars",
-        acts_from=1,
+        first_task=1,
     )
-    kd_t2: bool = hyper(
-        True, "multiply the distillation by the temperature squared; Long-Tailed CIL's code does not", acts_from=1
+    kd_t2: bool = hyperparameter(
+        True, "multiply the distillation by the temperature squared; Long-Tailed CIL's code does not", first_task=1
     )
-    drop_last: bool = hyper(
+    drop_last: bool = hyperparameter(
         False,
         "leave out a batch with fewer new images, as Long-Tailed CIL's code does: small tasks train nothing",
-        acts_from=1,
+        first_task=1,
     )
 
-    def plan(self, task: TaskContext, carried: dict[str, Tensor]) -> tuple[Stage, ...]:
+    def plan(self, task: TaskContext, method_state: dict[str, Tensor]) -> tuple[Stage, ...]:
         if not bool(task.kept_K[: task.old].sum() > 0):
             return (Stage("train", task.optim, self.loss),)
         new = task.optim.batch_size
@@ -63,6 +63,6 @@ class SsIl(Method):
         if step.teacher_MBK is None:
             return {"ce": cross_entropy(step.logits_MBK, step.labels_MB)}
         ce_M = separated_cross_entropy(step.logits_MBK, step.labels_MB, step.task.old, self.ce_mean)
-        T_M = step.task.hyper["temperature"]
+        T_M = step.task.hyperparameters["temperature"]
         kd_M = taskwise_kl(step.logits_MBK[..., : step.task.old], step.teacher_MBK, step.task.sizes[:-1], T_M)
-        return {"ce": ce_M, "kd": step.task.hyper["lambda"] * (T_M**2 if self.kd_t2 else 1) * kd_M}
+        return {"ce": ce_M, "kd": step.task.hyperparameters["lambda"] * (T_M**2 if self.kd_t2 else 1) * kd_M}

@@ -11,7 +11,7 @@ from torch import Tensor
 from trainer.distill.base import KnowledgeDistillation, OldClasses, Pair
 from trainer.distill.choice import Choice, prepare
 from trainer.losses.cross_entropy import cross_entropy
-from trainer.methods.base import Method, hyper
+from trainer.methods.base import Method, hyperparameter
 from trainer.nets.correction import align_new_rows
 from trainer.nets.network import Network
 from trainer.stages.stage import Stage, Step, TaskContext, TaskImages, Terms
@@ -26,16 +26,16 @@ class Wa(Method):
     )
     needs_teacher: ClassVar[bool] = True
 
-    lambda_: float = hyper(
-        1.0, "weight of the distillation, beside its m / K", alias="lambda", fusable=True, acts_from=1, ge=0, le=100
+    lambda_: float = hyperparameter(
+        1.0, "weight of the distillation, beside its m / K", alias="lambda", per_member=True, first_task=1, ge=0, le=100
     )
-    temperature: float = hyper(2.0, "softens teacher and student", fusable=True, acts_from=1, gt=0, le=100)
-    kd: Choice = hyper("kd", "the distillation", acts_from=1)
-    clip_weights: bool = hyper(
+    temperature: float = hyperparameter(2.0, "softens teacher and student", per_member=True, first_task=1, gt=0, le=100)
+    kd: Choice = hyperparameter("kd", "the distillation", first_task=1)
+    clip_weights: bool = hyperparameter(
         False, "keep the classifier's weights at 0 or more, as the paper does, so that norms are sizes of logits"
     )
 
-    def plan(self, task: TaskContext, carried: dict[str, Tensor]) -> tuple[Stage, ...]:
+    def plan(self, task: TaskContext, method_state: dict[str, Tensor]) -> tuple[Stage, ...]:
         loss = partial(self.terms, distillation=prepare(self.kd, OldClasses.of(task)))
         return (Stage("train", task.optim, loss, after_step=_clip if self.clip_weights else None),)
 
@@ -45,8 +45,8 @@ class Wa(Method):
         if distillation is None:
             return {"ce": ce_M}
         share = step.task.old / step.task.seen
-        kd_M = distillation.loss(Pair.of(step.out, step.labels_MB, step.task.hyper["temperature"]))
-        return {"ce": (1 - share) * ce_M, "kd": step.task.hyper["lambda"] * share * kd_M}
+        kd_M = distillation.loss(Pair.of(step.out, step.labels_MB, step.task.hyperparameters["temperature"]))
+        return {"ce": (1 - share) * ce_M, "kd": step.task.hyperparameters["lambda"] * share * kd_M}
 
     def after_stage(self, stage: Stage, state: State, images: TaskImages) -> None:
         if stage.name == "train" and images.old:

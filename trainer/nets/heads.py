@@ -26,7 +26,7 @@ class Head(Growing):
     """M classifiers with a row a class. ``[M, B, D] -> logits [M, B, K]``."""
 
     weight_MKD: nn.Parameter
-    draws = "head"
+    stream_name = "head"
     """the name of what new rows are drawn from"""
 
     @property
@@ -37,7 +37,7 @@ class Head(Growing):
     def _append_rows(self, width: int, classes: int, seeds: Sequence[int], task: int, bound: float) -> Tensor:
         """``[M, c, width]``, uniform in +-bound."""
         rows = [
-            torch.empty(classes, width).uniform_(-bound, bound, generator=stream(seed, "init", self.draws, task))
+            torch.empty(classes, width).uniform_(-bound, bound, generator=stream(seed, "init", self.stream_name, task))
             for seed in seeds
         ]
         return torch.stack(rows).to(self.weight_MKD)
@@ -58,11 +58,11 @@ class LinearHead(Head):
         classes: int = 0,
         bias_init: Callable[[int], float] | None = None,
         deviation: float | None = None,
-        draws: str = "head",
+        stream_name: str = "head",
     ) -> None:
         """``bias_init``: new biases, from the number of all classes then seen; ``deviation``: of new rows."""
         super().__init__()
-        self.draws = draws
+        self.stream_name = stream_name
         self._bias_init = bias_init
         self._bound = 1 / math.sqrt(features) if deviation is None else math.sqrt(3) * deviation
         self.weight_MKD = nn.Parameter(torch.empty(members, classes, features))

@@ -27,7 +27,7 @@ class Maps(NamedTuple):
     """the last map, pooled"""
     last: Tensor
     """``[B, M*D, h, w]``"""
-    taps: tuple[Tensor, ...]
+    stage_outputs: tuple[Tensor, ...]
     """outputs of the stages before their last ReLU, ``[B, M*C_s, h_s, w_s]``"""
 
 
@@ -36,7 +36,9 @@ def side_by_side(alone: Sequence[Maps]) -> Maps:
     return Maps(
         torch.cat([maps.features_MBD for maps in alone]),
         torch.cat([maps.last for maps in alone], 1),
-        tuple(torch.cat(taps, 1) for taps in zip(*(maps.taps for maps in alone), strict=True)),
+        tuple(
+            torch.cat(stage_outputs, 1) for stage_outputs in zip(*(maps.stage_outputs for maps in alone), strict=True)
+        ),
     )
 
 
@@ -110,13 +112,13 @@ class ResNet(nn.Module):
         x = F.relu(self.bn(self.stem(x)))
         if self.large_stem:
             x = F.max_pool2d(x, 3, 2, 1)
-        taps = []
+        stage_outputs = []
         for number, block in enumerate(self.blocks, 1):
             y = block(x)
             if number % self.blocks_a_stage == 0:
-                taps.append(y)
+                stage_outputs.append(y)
             x = F.relu(y) if self.last_relu or number < len(self.blocks) else y
-        return Maps(member_pool(x, members), x, tuple(taps))
+        return Maps(member_pool(x, members), x, tuple(stage_outputs))
 
 
 def build(

@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 
 from trainer.config.run_config import RunConfig
-from trainer.data.tasks import Benchmark
+from trainer.data.tasks import TaskStream
 from trainer.results import metrics
 from trainer.results.columns import config_values
 from trainer.results.provenance import device_name, git_commit, versions
@@ -31,7 +31,7 @@ class History(Row):
 
 
 def class_rows(
-    benchmark: Benchmark,
+    task_stream: TaskStream,
     config: RunConfig,
     task: int,
     correct_K: Sequence[int],
@@ -39,17 +39,17 @@ def class_rows(
     grad_norm_K: Sequence[float],
 ) -> list[ClassRow]:
     """A row for each class seen after ``task``."""
-    totals_C = benchmark.eval_counts_C
+    totals_C = task_stream.eval_counts_C
     rows = []
-    for learnt in benchmark.tasks[: task + 1]:
+    for learnt in task_stream.tasks[: task + 1]:
         for position in range(learnt.first, learnt.first + learnt.classes):
-            images = int(benchmark.counts_C[position])
+            images = int(task_stream.counts_C[position])
             total = totals_C[position]
             rows.append(
                 ClassRow(
                     task=task,
-                    class_id=benchmark.class_ids_C[position],
-                    class_name=benchmark.class_names_C[position],
+                    class_id=task_stream.class_ids_C[position],
+                    class_name=task_stream.class_names_C[position],
                     position=position,
                     first_task=learnt.index,
                     images=images,
@@ -64,7 +64,7 @@ def class_rows(
 
 
 def task_row(
-    benchmark: Benchmark,
+    task_stream: TaskStream,
     task: int,
     history: History,
     correct_K: Mapping[str, Sequence[int]],
@@ -77,9 +77,9 @@ def task_row(
 
     ``correct_K``: evaluation images classified right, by the method's own classifier under the empty name.
     """
-    by_task, *others = (_by_task(benchmark, task, found_K) for found_K in correct_K.values())
+    by_task, *others = (_by_task(task_stream, task, found_K) for found_K in correct_K.values())
     history.accuracy_pct.append(by_task)
-    sizes = [part.classes for part in benchmark.tasks]
+    sizes = [part.classes for part in task_stream.tasks]
     matrix = history.accuracy_pct
     by_shot = metrics.mean_by_shot([row.acc_pct for row in classes], [row.images for row in classes])
     norms = [row.head_norm for row in classes]
@@ -88,7 +88,7 @@ def task_row(
         task=task,
         classes_new=sizes[task],
         classes_seen=len(classes),
-        images_new=len(benchmark.tasks[task].train_N),
+        images_new=len(task_stream.tasks[task].train_N),
         images_memory=exemplars_before,
         acc_task_mean_pct=metrics.average_task_mean(matrix),
         acc_class_weighted_pct=metrics.average_class_weighted(matrix, sizes),
@@ -109,18 +109,18 @@ def task_row(
     )
 
 
-def _by_task(benchmark: Benchmark, task: int, correct_K: Sequence[int]) -> list[float]:
+def _by_task(task_stream: TaskStream, task: int, correct_K: Sequence[int]) -> list[float]:
     """Accuracy on each task seen after ``task``, in %."""
     found = []
-    for part in benchmark.tasks[: task + 1]:
+    for part in task_stream.tasks[: task + 1]:
         positions = range(part.first, part.first + part.classes)
-        total = sum(benchmark.eval_counts_C[p] for p in positions)
+        total = sum(task_stream.eval_counts_C[p] for p in positions)
         found.append(100 * sum(correct_K[p] for p in positions) / total)
     return found
 
 
 def run_result(
-    config: RunConfig, history: History, benchmark: Benchmark, device: torch.device, precision: str, members: int
+    config: RunConfig, history: History, task_stream: TaskStream, device: torch.device, precision: str, members: int
 ) -> RunResult:
     """The result of one run that has ended. ``members``: runs trained together with it, itself counted."""
     last = history.tasks[-1] if history.tasks else None
@@ -151,7 +151,7 @@ def run_result(
         precision=precision,
         versions=versions(),
         git_commit=git_commit(),
-        data_fingerprint=benchmark.fingerprint,
+        data_fingerprint=task_stream.fingerprint,
         config=config_values(config),
         tasks=history.tasks,
         epochs=history.epochs,

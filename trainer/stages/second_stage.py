@@ -30,7 +30,7 @@ def stage(config: Stage2, task: TaskContext, method: Method) -> Stage:
         task.optim.model_copy(update=schedule),
         _loss,
         forward=partial(_forward, method),
-        sampler=partial(class_aware, run=config.run),
+        sampler=partial(class_aware, images_per_visit=config.images_per_visit),
         trains=("head.", f"{PART}."),
         evaluates=("net", *(part for part in method.parts(1, 1) if part != "head")),
         frozen_rows=task.old,

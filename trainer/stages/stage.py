@@ -13,7 +13,7 @@ from trainer.data.mix import BoxMix
 from trainer.data.samplers import Sampler, shuffled
 from trainer.nets.heads import Head
 from trainer.nets.network import Network, Outputs
-from trainer.rng import Draws
+from trainer.rng import MemberStreams
 
 if TYPE_CHECKING:
     from trainer.config.run_config import OptimConfig
@@ -42,8 +42,8 @@ class TaskContext:
     """training images of each class when it was first seen, float64, on the device"""
     kept_K: Tensor
     """images of each class at hand in this task: exemplars of old classes, all of new ones; float64"""
-    hyper: Mapping[str, Tensor]
-    """the method's fusable hyper-parameters by field name, each ``[M]``, on the device"""
+    hyperparameters: Mapping[str, Tensor]
+    """the method's per-member hyperparameters by field name, each ``[M]``, on the device"""
     optim: OptimConfig
     dtype: torch.dtype
     """of features, logits and buffers"""
@@ -58,7 +58,7 @@ class TaskContext:
         return torch.zeros(self.members, self.seen, device=self.counts_K.device, dtype=self.dtype)
 
 
-class Seen(NamedTuple):
+class Embedding(NamedTuple):
     """What a network makes of N images."""
 
     features_MND: Tensor
@@ -79,9 +79,9 @@ class TaskImages:
     """classes of earlier tasks"""
     per_class: int
     """images of a class that may be kept"""
-    draws: Draws
+    streams: MemberStreams
     """of this task"""
-    see: Callable[[Tensor], Seen]
+    embed: Callable[[Tensor], Embedding]
     """what the network, as it is, makes of images ``[N]``, or each member's own ``[M, N]``; evaluation transforms"""
 
     def rank_A(self) -> Tensor:
@@ -91,7 +91,7 @@ class TaskImages:
         return torch.arange(len(self.labels_A), device=self.labels_A.device) - starts_C[self.labels_A]
 
 
-def replay(images: TaskImages) -> Tensor:
+def new_and_exemplars(images: TaskImages) -> Tensor:
     """The pool of a stage: new images and exemplars, ``[M, N]``."""
     return torch.cat([images.new_N.expand(len(images.exemplars_ME), -1), images.exemplars_ME], dim=1)
 
@@ -160,7 +160,7 @@ class Stage:
     """what the stage's buffers start as, each ``[M, ...]``; when it ends they are among what the method carries"""
     forward: Forward | None = None
     """None: the method's ``outputs`` of student and teacher"""
-    pool: Callable[[TaskImages], Tensor] = replay
+    pool: Callable[[TaskImages], Tensor] = new_and_exemplars
     """the images that are trained on, ``[M, N]``"""
     sampler: Sampler = shuffled
     mix: BoxMix | None = None

@@ -22,7 +22,7 @@ from trainer.training.state import Cursor, State
 FORMAT = 3
 
 
-class Slot(Protocol):
+class CheckpointSlot(Protocol):
     def read(self) -> bytes | None:
         """The content, or None if there is none yet."""
 
@@ -50,7 +50,7 @@ class FileSlot:
         return str(self.path)
 
 
-def pack(state: State, run_ids: list[str]) -> bytes:
+def to_bytes(state: State, run_ids: list[str]) -> bytes:
     """The state as bytes. ``run_ids``: of all configurations of the run, by position."""
     content = {
         "format": FORMAT,
@@ -66,8 +66,8 @@ def pack(state: State, run_ids: list[str]) -> bytes:
     return buffer.getvalue()
 
 
-def unpack(content: bytes, where: object) -> dict[str, Any]:
-    """What ``pack`` put in. Raises CheckpointError if it is not a checkpoint of this format."""
+def from_bytes(content: bytes, where: object) -> dict[str, Any]:
+    """What ``to_bytes`` put in. Raises CheckpointError if it is not a checkpoint of this format."""
     try:
         found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         version = found["format"]

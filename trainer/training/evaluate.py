@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from trainer.data.augment import centre
-from trainer.data.tasks import Benchmark
+from trainer.data.tasks import TaskStream
 from trainer.nets.member import repeat_images, side_by_side
 from trainer.nets.network import Outputs
 from trainer.stages import second_stage as stage2
-from trainer.stages.stage import Seen
+from trainer.stages.stage import Embedding
 from trainer.training.state import State
 
 _ON_GPU, _ON_CPU = 4096, 256
@@ -34,24 +34,24 @@ def forward(state: State, pixels_NCHW: Tensor, index: Tensor) -> Iterator[tuple[
         yield part, stage2.scaled(state.network, out)
 
 
-def see(state: State, pixels_NCHW: Tensor, index: Tensor) -> Seen:
+def embed(state: State, pixels_NCHW: Tensor, index: Tensor) -> Embedding:
     """Features and logits of all of the images together, with evaluation transforms."""
     parts = [out for _, out in forward(state, pixels_NCHW, index)]
-    return Seen(torch.cat([out.features_MBD for out in parts], 1), torch.cat([out.logits_MBK for out in parts], 1))
+    return Embedding(torch.cat([out.features_MBD for out in parts], 1), torch.cat([out.logits_MBK for out in parts], 1))
 
 
-def correct_by_class(state: State, benchmark: Benchmark, classes: int) -> dict[str, Tensor]:
+def correct_by_class(state: State, task_stream: TaskStream, classes: int) -> dict[str, Tensor]:
     """How many evaluation images of each of the first ``classes`` classes are classified right, ``[M, K]``.
 
     By the method's own classifier under the empty name, and by its others under theirs.
     """
     method = state.configs[0].method
-    labels_N = benchmark.eval_labels_N
+    labels_N = task_stream.eval_labels_N
     index_N = torch.nonzero(labels_N < classes).squeeze(1)
     correct: dict[str, Tensor] = {}
-    for part, out in forward(state, benchmark.eval_pixels_NCHW, index_N):
+    for part, out in forward(state, task_stream.eval_pixels_NCHW, index_N):
         labels_B = labels_N[index_N[part]]
-        scores = {"": method.classify(out, state.carried), **method.others(out, state.carried)}
+        scores = {"": method.classify(out, state.method_state), **method.auxiliary_scores(out, state.method_state)}
         for name, scores_MBK in scores.items():
             hits_MB = (scores_MBK.argmax(2) == labels_B).to(torch.int64)
             empty_MK = torch.zeros(state.members, classes, dtype=torch.int64, device=state.device)

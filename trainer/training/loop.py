@@ -13,14 +13,13 @@ import torch
 from torch import Tensor
 
 from trainer.config.run_config import OptimConfig
-from trainer.data.augment import augment, crops
-from trainer.data.augment import draws as augmentation_draws
-from trainer.data.tasks import Benchmark
+from trainer.data.augment import augment, crops, uniforms_per_image
+from trainer.data.tasks import TaskStream
 from trainer.methods.base import Method
 from trainer.nets.heads import LinearHead
 from trainer.nets.network import Outputs
 from trainer.results.rows import EpochRow
-from trainer.rng import Draws
+from trainer.rng import MemberStreams
 from trainer.stages.stage import TEACHER, Networks, Stage, Step, TaskContext, TaskImages, Terms
 from trainer.training.state import State
 
@@ -81,7 +80,7 @@ def train_stage(
     stage: Stage,
     task: TaskContext,
     images: TaskImages,
-    benchmark: Benchmark,
+    task_stream: TaskStream,
     after_epoch: Callable[[EpochReport], bool],
 ) -> None:
     """Train one stage from where the cursor stands. ``after_epoch`` returns False to stop."""
@@ -94,7 +93,7 @@ def train_stage(
         state.buffers = {**stage.buffers, HEAD_GRAD: grads_MK}
     else:
         state.restore_momenta()
-    epoch_loop = _EpochLoop(state, stage, task, images, benchmark)
+    epoch_loop = _EpochLoop(state, stage, task, images, task_stream)
     epochs = stage.optim.epochs if epoch_loop.pool_MN.shape[1] else 0
     for epoch in range(state.cursor.epoch, epochs):
         report = epoch_loop.run(epoch)
@@ -118,12 +117,14 @@ class _Batch(NamedTuple):
 
 
 class _EpochLoop:
-    """The images and draws of a stage's epochs."""
+    """The images and random streams of a stage's epochs."""
 
-    def __init__(self, state: State, stage: Stage, task: TaskContext, images: TaskImages, benchmark: Benchmark) -> None:
-        self.state, self.stage, self.task, self.benchmark = state, stage, task, benchmark
+    def __init__(
+        self, state: State, stage: Stage, task: TaskContext, images: TaskImages, task_stream: TaskStream
+    ) -> None:
+        self.state, self.stage, self.task, self.task_stream = state, stage, task, task_stream
         self.pool_MN = stage.pool(images)
-        self.labels_MN = benchmark.train_labels_N[self.pool_MN].cpu()
+        self.labels_MN = task_stream.train_labels_N[self.pool_MN].cpu()
         self.forward = stage.forward or partial(_with_teacher, state.configs[0].method)
         self.head = state.network.classifier
         self.kept_MRD = self.head.weight_MKD.detach()[:, : stage.frozen_rows].clone()
@@ -140,9 +141,9 @@ class _EpochLoop:
         state.network.train()
         for part in self.stage.evaluates:
             getattr(state.network, part).eval()
-        draws = Draws(tuple(state.seeds), (self.task.index, self.stage.name, epoch))
-        epoch_images = self._draw(self.stage.sampler(self.labels_MN, draws), draws, "augment")
-        mixed = self._mixed(draws, epoch)
+        streams = MemberStreams(tuple(state.seeds), (self.task.index, self.stage.name, epoch))
+        epoch_images = self._draw(self.stage.sampler(self.labels_MN, streams), streams, "augment")
+        mixed = self._mixed(streams, epoch)
         sums: Terms = {}
         hits_M = torch.zeros(state.members, dtype=torch.int64, device=state.device)
         images = epoch_images.index_MB.shape[1]
@@ -168,28 +169,28 @@ class _EpochLoop:
             wall_s=time.perf_counter() - started,
         )
 
-    def _draw(self, order_MN: Tensor, draws: Draws, use: str) -> _Batch:
+    def _draw(self, order_MN: Tensor, streams: MemberStreams, use: str) -> _Batch:
         """The images of a whole epoch, in their order, and what is cut from each."""
         data, device = self.state.configs[0].data, self.state.device
-        uniforms_MNU = draws.uniform(use, order_MN.shape[1], augmentation_draws(data)).to(device)
-        height, width = self.benchmark.train_pixels_NCHW.shape[2:]
+        uniforms_MNU = streams.uniform(use, order_MN.shape[1], uniforms_per_image(data)).to(device)
+        height, width = self.task_stream.train_pixels_NCHW.shape[2:]
         index_MN = self.pool_MN.gather(1, order_MN.to(device))
-        labels_MN = self.benchmark.train_labels_N[index_MN]
+        labels_MN = self.task_stream.train_labels_N[index_MN]
         return _Batch(index_MN, labels_MN, crops(uniforms_MNU, height, width, data))
 
-    def _mixed(self, draws: Draws, epoch: int) -> Callable[[slice, int], tuple[_Batch, Tensor]] | None:
+    def _mixed(self, streams: MemberStreams, epoch: int) -> Callable[[slice, int], tuple[_Batch, Tensor]] | None:
         """Partners and boxes by batch, where the stage mixes images in this epoch."""
         mix = self.stage.mix
         if mix is None or not mix.active(epoch):
             return None
-        partners = self._draw(mix.partners(self.labels_MN, draws), draws, "augment-partner")
+        partners = self._draw(mix.partners(self.labels_MN, streams), streams, "augment-partner")
         batches = math.ceil(self.labels_MN.shape[1] / self.stage.optim.batch_size)
-        boxes_MS4 = mix.uniforms(draws, batches).to(self.state.device)
+        boxes_MS4 = mix.uniforms(streams, batches).to(self.state.device)
         return lambda span, number: (partners.cut(span), boxes_MS4[:, number])
 
     def _images(self, batch: _Batch) -> Tensor:
         state = self.state
-        pixels, data = self.benchmark.train_pixels_NCHW, state.configs[0].data
+        pixels, data = self.task_stream.train_pixels_NCHW, state.configs[0].data
         return augment(pixels, batch.index_MB, batch.crops_MB5, data, state.dtype)
 
     def _step(self, batch: _Batch, epoch: int, mixed: tuple[_Batch, Tensor] | None) -> tuple[Terms, Tensor]:

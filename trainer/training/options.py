@@ -14,7 +14,7 @@ PRECISIONS = ("auto", "bfloat16", "float32", "float64")
 
 
 @dataclass(frozen=True)
-class Options:
+class DeviceOptions:
     """How a run is computed."""
 
     device: str = "auto"

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from trainer.config.run_config import RunConfig
-from trainer.data.tasks import Benchmark, Task
+from trainer.data.tasks import Task, TaskStream
 from trainer.errors import UserError
 from trainer.training.loop import EpochReport
 from trainer.training.observer import Observer
-from trainer.training.options import Options
-from trainer.training.session import run
+from trainer.training.options import DeviceOptions
+from trainer.training.session import train
 
 _EPOCHS = 5
 _LR = 1e-9
@@ -25,12 +25,12 @@ _ENOUGH_S = 0.5
 """of timed epochs; one is timed in any case"""
 
 
-class RehearsalError(UserError):
+class ProfileError(UserError):
     """Runs of which no step could be timed."""
 
 
 @dataclass(frozen=True)
-class Needs:
+class StepCost:
     """Of runs that are trained together."""
 
     members: int
@@ -40,20 +40,20 @@ class Needs:
     """at the most: what is reserved on the GPU, or what the process holds; None on a system that does not say"""
 
 
-def rehearse(configs: Sequence[RunConfig], benchmark: Benchmark, options: Options) -> Needs:
+def profile_steps(configs: Sequence[RunConfig], task_stream: TaskStream, options: DeviceOptions) -> StepCost:
     """Train the configurations together on few images: all old classes as one task, then the last task.
 
-    ``benchmark``: what they describe, built once for rehearsals of more and more of them. Raises RehearsalError
-    where their losses are not finite from the start, what ``session.run`` raises, and torch.OutOfMemoryError.
+    ``task_stream``: what they describe, built once to profile more and more of them. Raises ProfileError
+    where their losses are not finite from the start, what ``session.train`` raises, and torch.OutOfMemoryError.
     """
-    few = _few_images(benchmark, configs[0].optim.batch_size)
+    few = _few_images(task_stream, configs[0].optim.batch_size)
     watch = _Watch(len(few.tasks))
     peak_bytes = _watched_peak(options.resolve_device())
     with contextlib.suppress(_Enough):
-        run([_shortened(config) for config in configs], options, benchmark=few, observer=watch)
+        train([_shortened(config) for config in configs], options, task_stream=few, observer=watch)
     if not watch.step_s:
-        raise RehearsalError("no step of their last task could be timed: their losses are not finite")
-    return Needs(len(configs), statistics.median(watch.step_s), peak_bytes())
+        raise ProfileError("no step of their last task could be timed: their losses are not finite")
+    return StepCost(len(configs), statistics.median(watch.step_s), peak_bytes())
 
 
 def _shortened(config: RunConfig) -> RunConfig:
@@ -61,22 +61,22 @@ def _shortened(config: RunConfig) -> RunConfig:
     return config.model_copy(update={"optim": optim, "stage2": None})
 
 
-def _few_images(benchmark: Benchmark, batch: int) -> Benchmark:
+def _few_images(task_stream: TaskStream, batch: int) -> TaskStream:
     """Two tasks of about a batch, with images of every class; one image of each class to measure on."""
-    *old, last = benchmark.tasks
+    *old, last = task_stream.tasks
     spans = [(0, last.first), (last.first, last.classes)] if old else [(0, last.classes)]
     nothing = torch.empty(0, dtype=torch.int64)
     tasks = [
-        Task(index, first, classes, _spread(benchmark.counts_C, first, classes, batch), eval_N=nothing)
+        Task(index, first, classes, _spread(task_stream.counts_C, first, classes, batch), eval_N=nothing)
         for index, (first, classes) in enumerate(spans)
     ]
-    eval_counts_C = torch.tensor(benchmark.eval_counts_C)
+    eval_counts_C = torch.tensor(task_stream.eval_counts_C)
     shown_N = (eval_counts_C.cumsum(0) - eval_counts_C)[eval_counts_C > 0]
     return replace(
-        benchmark,
+        task_stream,
         tasks=tuple(tasks),
-        eval_pixels_NCHW=benchmark.eval_pixels_NCHW[shown_N],
-        eval_labels_N=benchmark.eval_labels_N[shown_N],
+        eval_pixels_NCHW=task_stream.eval_pixels_NCHW[shown_N],
+        eval_labels_N=task_stream.eval_labels_N[shown_N],
         eval_counts_C=tuple(eval_counts_C.clamp_max(1).tolist()),
     )
 

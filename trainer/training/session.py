@@ -1,6 +1,6 @@
-"""Train runs: ``run(configs)`` from Python, ``python -m trainer.run RUN.yaml`` from a shell.
+"""Train runs: ``train(configs)`` from Python, ``python -m trainer.run RUN.yaml`` from a shell.
 
-Several configurations that differ only in their seed and in fusable hyper-parameters are members of one pass.
+Several configurations that differ only in their seed and in per-member hyperparameters are members of one pass.
 """
 
 from __future__ import annotations
@@ -13,52 +13,59 @@ from datetime import UTC, datetime
 import torch
 
 from trainer.config.run_config import RunConfig
-from trainer.data.tasks import Benchmark, build
+from trainer.data.tasks import TaskStream, build
 from trainer.errors import ConfigError
 from trainer.results.history import History, class_rows, run_result, task_row
 from trainer.results.rows import RunResult
-from trainer.rng import Draws
+from trainer.rng import MemberStreams
 from trainer.stages import second_stage as stage2
 from trainer.stages.exemplars import Candidates, herding, kept_only, random
 from trainer.stages.stage import Stage, TaskContext, TaskImages
 from trainer.training import checkpoint as ckpt
-from trainer.training.evaluate import correct_by_class, see
+from trainer.training.evaluate import correct_by_class, embed
 from trainer.training.loop import HEAD_GRAD, EpochReport, train_stage
 from trainer.training.observer import MemberReport, Observer, TaskReport
-from trainer.training.options import Options, deterministic
+from trainer.training.options import DeviceOptions, deterministic
 from trainer.training.state import Cursor, State
 
-BaseSlots = Callable[[str], ckpt.Slot]
-"""where the training of a first task is kept, by ``RunConfig.base_id``"""
+FirstTaskCheckpoint = Callable[[str], ckpt.CheckpointSlot]
+"""where the training of a first task is kept, by ``RunConfig.first_task_id``"""
 
 
-def run(
+def train(
     configs: Sequence[RunConfig],
-    options: Options | None = None,
+    options: DeviceOptions | None = None,
     *,
-    checkpoint: ckpt.Slot | None = None,
-    base: BaseSlots | None = None,
+    checkpoint: ckpt.CheckpointSlot | None = None,
+    first_task_checkpoint: FirstTaskCheckpoint | None = None,
     observer: Observer | None = None,
-    benchmark: Benchmark | None = None,
+    task_stream: TaskStream | None = None,
 ) -> list[RunResult]:
     """Train all configurations together and return their results in the same order.
 
     ``checkpoint``: resumed from if it holds these runs, kept up to date after every task, and every few epochs
-    if the options say so. ``base``: the first task is trained once for all that agree on it, and looked up here.
-    ``benchmark``: trained and measured on instead of what the configurations describe.
+    if the options say so. ``first_task_checkpoint``: where the first task, trained once for all that agree on it, is
+    looked up.
+    ``task_stream``: trained and measured on instead of what the configurations describe.
 
     Raises ConfigError if the configurations cannot be members of one pass, DataError if the images do not
     hold what they ask for, CheckpointError if the checkpoint belongs to other runs.
     """
-    options = options or Options()
+    options = options or DeviceOptions()
     with deterministic(options.deterministic):
-        return _Session(list(configs), options, checkpoint, observer or Observer(), benchmark).run(base)
+        return _Session(list(configs), options, checkpoint, observer or Observer(), task_stream).run(
+            first_task_checkpoint
+        )
 
 
-def train_base(configs: Sequence[RunConfig], options: Options, base: BaseSlots) -> float:
-    """Train the first task of these configurations where ``base`` does not hold it yet. Returns device seconds."""
-    first = {config.base_id: config for config in reversed(configs)}
-    missing = [config for base_id, config in sorted(first.items()) if base(base_id).read() is None]
+def train_first_task(
+    configs: Sequence[RunConfig], options: DeviceOptions, first_task_checkpoint: FirstTaskCheckpoint
+) -> float:
+    """Train the first task of these configurations unless ``first_task_checkpoint`` has it. Returns device seconds."""
+    first = {config.first_task_id: config for config in reversed(configs)}
+    missing = [
+        config for first_task_id, config in sorted(first.items()) if first_task_checkpoint(first_task_id).read() is None
+    ]
     if not missing:
         return 0.0
     session = _Session(missing, options, None, Observer())
@@ -67,41 +74,41 @@ def train_base(configs: Sequence[RunConfig], options: Options, base: BaseSlots) 
     for member, config in enumerate(missing):
         single = session.state.subset([member])
         single.positions, single.histories = [0], [session.state.histories[member]]
-        base(config.base_id).write(ckpt.pack(single, [config.run_id]))
+        first_task_checkpoint(config.first_task_id).write(ckpt.to_bytes(single, [config.run_id]))
         spent_s += sum(row.device_s for row in session.state.histories[member].tasks)
     return spent_s
 
 
 class _Session:
-    """One call of ``run``: a state and what belongs to it."""
+    """One call of ``train``: a state and what belongs to it."""
 
     def __init__(
         self,
         configs: list[RunConfig],
-        options: Options,
-        checkpoint: ckpt.Slot | None,
+        options: DeviceOptions,
+        checkpoint: ckpt.CheckpointSlot | None,
         observer: Observer,
-        benchmark: Benchmark | None = None,
+        task_stream: TaskStream | None = None,
     ) -> None:
-        _check_fusable(configs)
+        _check_together(configs)
         self.configs, self.options, self.checkpoint, self.observer = configs, options, checkpoint, observer
         self.run_ids = [config.run_id for config in configs]
         device = options.resolve_device()
         precision = options.resolve_precision()
-        self.benchmark = (benchmark or build(configs[0].data, configs[0].protocol)).to(device)
-        self.tasks = len(self.benchmark.tasks)
+        self.task_stream = (task_stream or build(configs[0].data, configs[0].protocol)).to(device)
+        self.tasks = len(self.task_stream.tasks)
         self.compiled = options.compile
         self.results: dict[int, RunResult] = {}
         """of runs that have ended, by position"""
-        channels = self.benchmark.train_pixels_NCHW.shape[1]
+        channels = self.task_stream.train_pixels_NCHW.shape[1]
         self.state = State(configs, channels, device, precision)
         now = datetime.now(UTC)
         for history in self.state.histories:
             history.started_at = now
 
-    def run(self, base: BaseSlots | None) -> list[RunResult]:
-        if not self._resume() and base is not None and self.tasks > 1:
-            self._start_from_base(base)
+    def run(self, first_task_checkpoint: FirstTaskCheckpoint | None) -> list[RunResult]:
+        if not self._resume() and first_task_checkpoint is not None and self.tasks > 1:
+            self._start_from_first_task(first_task_checkpoint)
         while self.state.cursor.task < self.tasks and self.state.members and not self._all_diverged():
             self.train_task()
             self._drop(self.observer.on_task(self._report()))
@@ -112,8 +119,8 @@ class _Session:
 
     def train_task(self) -> None:
         """Train the task under the cursor, choose exemplars, measure, and move the cursor on."""
-        state, benchmark = self.state, self.benchmark
-        task = benchmark.tasks[state.cursor.task]
+        state, task_stream = self.state, self.task_stream
+        task = task_stream.tasks[state.cursor.task]
         started, before_s = time.perf_counter(), state.elapsed_s
 
         def clock() -> float:
@@ -128,10 +135,10 @@ class _Session:
         method = state.configs[0].method
         for index, stage in enumerate(self._plan(context)):
             if index >= state.cursor.stage:
-                train_stage(state, stage, context, images, benchmark, lambda report: self._after_epoch(report, clock))
+                train_stage(state, stage, context, images, task_stream, lambda report: self._after_epoch(report, clock))
                 method.after_stage(stage, state, images)
                 state.cursor.stage, state.cursor.epoch = index + 1, 0
-        state.carried |= {name: buffer for name, buffer in state.buffers.items() if name != HEAD_GRAD}
+        state.method_state |= {name: buffer for name, buffer in state.buffers.items() if name != HEAD_GRAD}
         exemplars_before = state.exemplars_ME.shape[1]
         self._remember(task.index, images)
         if method.needs_teacher and task.index + 1 < self.tasks:
@@ -145,38 +152,40 @@ class _Session:
 
     def _plan(self, context: TaskContext) -> tuple[Stage, ...]:
         config = self.state.configs[0]
-        stages = config.method.plan(context, self.state.carried)
+        stages = config.method.plan(context, self.state.method_state)
         return stages if config.stage2 is None else (*stages, stage2.stage(config.stage2, context, config.method))
 
     def _images(self, index: int) -> TaskImages:
-        state, benchmark = self.state, self.benchmark
+        state, task_stream = self.state, self.task_stream
         return TaskImages(
-            new_N=benchmark.tasks[index].train_N,
+            new_N=task_stream.tasks[index].train_N,
             exemplars_ME=state.exemplars_ME,
-            labels_A=benchmark.train_labels_N,
-            old=benchmark.tasks[index].first,
+            labels_A=task_stream.train_labels_N,
+            old=task_stream.tasks[index].first,
             per_class=state.configs[0].memory.per_class,
-            draws=Draws(tuple(state.seeds), (index,)),
-            see=lambda index: see(state, benchmark.train_pixels_NCHW, index),
+            streams=MemberStreams(tuple(state.seeds), (index,)),
+            embed=lambda index: embed(state, task_stream.train_pixels_NCHW, index),
         )
 
     def _context(self, index: int) -> TaskContext:
-        state, task = self.state, self.benchmark.tasks[index]
-        counts_K = self.benchmark.counts_C[: task.first + task.classes].double()
+        state, task = self.state, self.task_stream.tasks[index]
+        counts_K = self.task_stream.counts_C[: task.first + task.classes].double()
         kept_K = counts_K.clone()
         kept_K[: task.first].clamp_(max=state.configs[0].memory.per_class)
-        fusable = state.configs[0].method.fusable_fields()
+        per_member = state.configs[0].method.per_member_fields()
         values = [config.method.model_dump(by_alias=True) for config in state.configs]
-        hyper = {f: torch.tensor([v[f] for v in values], device=state.device, dtype=state.dtype) for f in fusable}
+        hyperparameters = {
+            f: torch.tensor([v[f] for v in values], device=state.device, dtype=state.dtype) for f in per_member
+        }
         return TaskContext(
             index=index,
             old=task.first,
             new=task.classes,
-            sizes=tuple(t.classes for t in self.benchmark.tasks[: index + 1]),
+            sizes=tuple(t.classes for t in self.task_stream.tasks[: index + 1]),
             members=state.members,
             counts_K=counts_K,
             kept_K=kept_K,
-            hyper=hyper,
+            hyperparameters=hyperparameters,
             optim=state.configs[0].optim,
             dtype=state.dtype,
         )
@@ -200,23 +209,23 @@ class _Session:
 
     def _remember(self, index: int, images: TaskImages) -> None:
         """Choose exemplars of the task's classes and put them behind those of the old ones."""
-        state, task, config = self.state, self.benchmark.tasks[index], self.state.configs[0]
-        keep = config.method.exemplars(config.memory.per_class) if config.memory.per_class else 0
+        state, task, config = self.state, self.task_stream.tasks[index], self.state.configs[0]
+        keep = config.method.exemplars_per_class(config.memory.per_class) if config.memory.per_class else 0
         if keep <= 0:
             return
-        index_n = config.method.memorable(images)
-        candidates = Candidates.of(self.benchmark.train_labels_N[index_n], task.first, task.classes)
+        index_n = config.method.exemplar_candidates(images)
+        candidates = Candidates.of(self.task_stream.train_labels_N[index_n], task.first, task.classes)
         if config.memory.selection == "random":
             picks = random(candidates, keep, state.seeds, index)
         else:
-            picks = herding(images.see(index_n).features_MND, candidates, keep)
+            picks = herding(images.embed(index_n).features_MND, candidates, keep)
         chosen_ME = index_n[kept_only(picks, candidates)]
         state.exemplars_ME = torch.cat([state.exemplars_ME, chosen_ME], dim=1)
 
     def _measure(self, index: int, exemplars_before: int, clock: Callable[[], float]) -> None:
-        state, benchmark = self.state, self.benchmark
-        seen = benchmark.tasks[index].first + benchmark.tasks[index].classes
-        correct = {name: found_MK.tolist() for name, found_MK in correct_by_class(state, benchmark, seen).items()}
+        state, task_stream = self.state, self.task_stream
+        seen = task_stream.tasks[index].first + task_stream.tasks[index].classes
+        correct = {name: found_MK.tolist() for name, found_MK in correct_by_class(state, task_stream, seen).items()}
         head_norm_MK = state.network.classifier.weight_MKD.detach().norm(dim=2).tolist()
         steps = max(1, sum(row.steps for row in state.histories[state.positions[0]].epochs if row.task == index))
         grad_norm_MK = (state.buffers[HEAD_GRAD] / steps).tolist()
@@ -224,10 +233,10 @@ class _Session:
         for member, position in enumerate(state.positions):
             history, config = state.histories[position], self.configs[position]
             correct_K = {name: found_MK[member] for name, found_MK in correct.items()}
-            rows = class_rows(benchmark, config, index, correct_K[""], head_norm_MK[member], grad_norm_MK[member])
+            rows = class_rows(task_stream, config, index, correct_K[""], head_norm_MK[member], grad_norm_MK[member])
             history.classes += rows
             history.tasks.append(
-                task_row(benchmark, index, history, correct_K, rows, exemplars_before, wall_s, wall_s / state.members)
+                task_row(task_stream, index, history, correct_K, rows, exemplars_before, wall_s, wall_s / state.members)
             )
 
     # -- between tasks ------------------------------------------------------------------------------
@@ -261,7 +270,7 @@ class _Session:
         """All but ``others`` have ended."""
         ended = {
             position: run_result(
-                config, history, self.benchmark, self.state.device, self.state.precision, len(self.configs)
+                config, history, self.task_stream, self.state.device, self.state.precision, len(self.configs)
             )
             for position, (config, history) in enumerate(zip(self.configs, self.state.histories, strict=True))
             if position not in others
@@ -275,24 +284,24 @@ class _Session:
 
     def _save(self) -> None:
         if self.checkpoint is not None and self.state.members:
-            self.checkpoint.write(ckpt.pack(self.state, self.run_ids))
+            self.checkpoint.write(ckpt.to_bytes(self.state, self.run_ids))
 
     def _resume(self) -> bool:
         content = None if self.checkpoint is None else self.checkpoint.read()
         if content is None:
             return False
-        self.state = ckpt.restore(self.state, ckpt.unpack(content, self.checkpoint), self.run_ids, self.checkpoint)
+        self.state = ckpt.restore(self.state, ckpt.from_bytes(content, self.checkpoint), self.run_ids, self.checkpoint)
         return True
 
-    def _start_from_base(self, base: BaseSlots) -> None:
+    def _start_from_first_task(self, first_task_checkpoint: FirstTaskCheckpoint) -> None:
         """Begin behind the first task, which is trained here only if nobody has yet."""
-        train_base(self.configs, self.options, base)
+        train_first_task(self.configs, self.options, first_task_checkpoint)
         parts = []
         for position, config in enumerate(self.configs):
-            slot = base(config.base_id)
+            slot = first_task_checkpoint(config.first_task_id)
             content = slot.read()
             assert content is not None
-            part = ckpt.unpack(content, slot)
+            part = ckpt.from_bytes(content, slot)
             parts.append(part["tensors"])
             history = History.model_validate_json(part["histories"][0])
             if part["run_ids"] != [config.run_id]:
@@ -306,13 +315,13 @@ class _Session:
         self._drop(())
 
 
-def _check_fusable(configs: Sequence[RunConfig]) -> None:
+def _check_together(configs: Sequence[RunConfig]) -> None:
     if not configs:
         raise ConfigError("no configuration given")
     for config in configs[1:]:
-        if not configs[0].fuses_with(config):
-            fusable = ", ".join(sorted(config.method.fusable_fields())) or "none"
+        if not configs[0].trains_together_with(config):
+            per_member = ", ".join(sorted(config.method.per_member_fields())) or "none"
             raise ConfigError(
                 f"runs {configs[0].run_id} and {config.run_id} cannot be trained together: they differ in more than "
-                f"the seed and fusable fields ({fusable})"
+                f"the seed and per-member fields ({per_member})"
             )

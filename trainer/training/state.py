@@ -47,7 +47,7 @@ class State:
         self._waiting: dict[str, Tensor] = {}
         self.buffers: dict[str, Tensor] = {}
         """of the stage under way"""
-        self.carried: dict[str, Tensor] = {}
+        self.method_state: dict[str, Tensor] = {}
         """what the method keeps from task to task"""
         self.cursor = Cursor()
         self.elapsed_s = 0.0
@@ -105,7 +105,7 @@ class State:
         for name, network in self.frozen.items():
             found |= {f"frozen/{name}/{k}": v for k, v in network.state_dict().items()}
         found |= {f"buffer/{k}": v for k, v in self.buffers.items()}
-        found |= {f"carried/{k}": v for k, v in self.carried.items()}
+        found |= {f"method_state/{k}": v for k, v in self.method_state.items()}
         found["exemplars_ME"] = self.exemplars_ME
         return found | {f"momentum/{k}": v for k, v in self._momenta().items()}
 
@@ -122,7 +122,7 @@ class State:
             network = self._new_network()
             assign(network, _under(of_frozen, f"{name}/"))
             self.frozen[name] = network.eval().requires_grad_(False)
-        self.buffers, self.carried = _under(tensors, "buffer/"), _under(tensors, "carried/")
+        self.buffers, self.method_state = _under(tensors, "buffer/"), _under(tensors, "method_state/")
         self.exemplars_ME = tensors["exemplars_ME"]
         self.optimiser, self._waiting = None, _under(tensors, "momentum/")
 

@@ -1,4 +1,4 @@
-"""What a rehearsal finds of runs: real steps of every method, on few images."""
+"""The cost of a step, measured on real steps of every method with few images."""
 
 from __future__ import annotations
 
@@ -10,46 +10,44 @@ from trainer.config.run_config import RunConfig
 from trainer.data.tasks import build
 from trainer.methods.base import names
 from trainer.training.loop import EpochReport
-from trainer.training.options import Options
-from trainer.training.profile import Needs, RehearsalError, _few_images, _Watch, rehearse
+from trainer.training.options import DeviceOptions
+from trainer.training.profile import ProfileError, StepCost, _few_images, _Watch, profile_steps
 
-CPU = Options(device="cpu")
+CPU = DeviceOptions(device="cpu")
 
 
-def rehearsed(configs: list[RunConfig]) -> Needs:
-    return rehearse(configs, build(configs[0].data, configs[0].protocol), CPU)
+def profiled(configs: list[RunConfig]) -> StepCost:
+    return profile_steps(configs, build(configs[0].data, configs[0].protocol), CPU)
 
 
 @pytest.mark.parametrize("name", names())
-def test_every_method_can_be_rehearsed(name: str) -> None:
-    found = rehearsed([tiny_run(name, seed=seed, data=FEW_IMAGES) for seed in range(3)])
+def test_every_method_can_be_profiled(name: str) -> None:
+    found = profiled([tiny_run(name, seed=seed, data=FEW_IMAGES) for seed in range(3)])
     assert found.members == 3
     assert found.step_s > 0
 
 
 def test_more_runs_take_more_memory_and_longer_steps() -> None:
-    few, many = (rehearsed([tiny_run("finetune", seed=seed) for seed in range(m)]) for m in (1, 64))
+    few, many = (profiled([tiny_run("finetune", seed=seed) for seed in range(m)]) for m in (1, 64))
     assert many.step_s > few.step_s
     if few.peak_bytes is not None and many.peak_bytes is not None:
         assert many.peak_bytes > few.peak_bytes
 
 
 def test_a_learning_rate_that_makes_runs_diverge_does_not_matter() -> None:
-    assert rehearsed([tiny_run("finetune", optim={"lr": 100.0, "weight_decay": 1.0})]).step_s > 0
+    assert profiled([tiny_run("finetune", optim={"lr": 100.0, "weight_decay": 1.0})]).step_s > 0
 
 
 def test_runs_that_no_learning_rate_keeps_finite_are_refused_in_one_line() -> None:
     config = tiny_run("distillation")
     endless = config.method.model_copy(update={"lambda_": 1e300})  # no run file may have it
-    with pytest.raises(
-        RehearsalError, match=r"^no step of their last task could be timed: their losses are not finite$"
-    ):
-        rehearsed([config.model_copy(update={"method": endless})])
+    with pytest.raises(ProfileError, match=r"^no step of their last task could be timed: their losses are not finite$"):
+        profiled([config.model_copy(update={"method": endless})])
 
 
 def test_the_random_state_is_left_alone() -> None:
     before = torch.get_rng_state()
-    rehearsed([tiny_run("finetune", data=FEW_IMAGES)])
+    profiled([tiny_run("finetune", data=FEW_IMAGES)])
     assert torch.equal(torch.get_rng_state(), before)
 
 
