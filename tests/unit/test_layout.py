@@ -16,6 +16,7 @@ import pytest
 from trainer.methods import base
 
 REPO = Path(__file__).parents[2]
+OURS = ("trainer", "sweeper")
 
 
 class Import(NamedTuple):
@@ -29,6 +30,11 @@ def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(), str(path))
 
 
+@cache
+def nodes(path: Path) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(tree(path)))
+
+
 def sources(*folders: str) -> list[Path]:
     return sorted(path for folder in folders for path in (REPO / folder).rglob("*.py"))
 
@@ -38,24 +44,17 @@ def module_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+@cache
 def is_module(name: str) -> bool:
     path = REPO.joinpath(*name.split("."))
     return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
 
 
-def runtime_nodes(node: ast.AST) -> Iterator[ast.AST]:
-    """All nodes but those that only a type checker or `python -m` reads."""
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.If) and ast.unparse(child.test) in {"TYPE_CHECKING", "__name__ == '__main__'"}:
-            continue
-        yield child
-        yield from runtime_nodes(child)
-
-
-def imports(path: Path) -> list[Import]:
-    """What a file imports when it is imported or its functions run."""
+@cache
+def imports(path: Path) -> tuple[Import, ...]:
+    """What a file imports when it is imported, when its functions run, or for a type checker alone."""
     found = []
-    for node in runtime_nodes(tree(path)):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             found += [Import(alias.name, (), node.lineno) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -65,11 +64,15 @@ def imports(path: Path) -> list[Import]:
             found += [Import(f"{module}.{name}", (), node.lineno) for name in modules]
             rest = tuple(name for name in names if name not in modules)
             found += [Import(module, rest, node.lineno)] if rest else []
-    return found
+    return tuple(found)
 
 
 def within(module: str, *packages: str) -> bool:
     return any(module == package or module.startswith(package + ".") for package in packages)
+
+
+def where(path: Path, node: ast.AST) -> str:
+    return f"{path.relative_to(REPO)}:{getattr(node, 'lineno', 0)}"
 
 
 def imported_outside(paths: list[Path], *allowed: str) -> list[str]:
@@ -84,6 +87,74 @@ def imported_outside(paths: list[Path], *allowed: str) -> list[str]:
 
 # -- who imports whom -------------------------------------------------------------------------------
 
+# From the ground up. A file may import its own floor and those below it; "" are the commands at the top of a package.
+FLOORS = {
+    "trainer": (
+        ("errors", "rng", "section", "files", "registry"),
+        ("losses", "distill"),
+        ("data", "nets"),
+        ("stages",),
+        ("methods",),
+        ("config",),
+        ("results",),
+        ("training",),
+        ("",),
+    ),
+    "sweeper": (("search", "store"), ("execution",), ("promotion", "reporting"), ("",)),
+}
+
+
+def floor(module: str) -> int:
+    package, _, rest = module.partition(".")
+    rows = FLOORS[package]
+    return next((i for i, names in enumerate(rows) if within(rest, *names)), len(rows) - 1)
+
+
+@pytest.mark.parametrize("package", OURS)
+@pytest.mark.xfail(reason="being built")
+def test_imports_point_down(package: str) -> None:
+    up = [
+        f"{path.relative_to(REPO)}:{found.line}: {found.module}"
+        for path in sources(package)
+        for found in imports(path)
+        if within(found.module, package) and floor(found.module) > floor(module_of(path))
+    ]
+    assert not up
+
+
+@pytest.mark.xfail(reason="being built")
+def test_every_floor_is_a_part_of_its_package() -> None:
+    missing = [
+        name
+        for package, rows in FLOORS.items()
+        for names in rows
+        for name in names
+        if name and not is_module(f"{package}.{name}")
+    ]
+    assert not missing
+
+
+@pytest.mark.parametrize("package", OURS)
+@pytest.mark.xfail(reason="being built")
+def test_imports_form_no_circle(package: str) -> None:
+    graph = {
+        module_of(path): {i.module for i in imports(path) if within(i.module, package)} - {module_of(path)}
+        for path in sources(package)
+    }
+    tuple(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError, which shows the circle
+
+
+@pytest.mark.xfail(reason="being built")
+def test_no_import_is_for_a_type_checker_alone() -> None:
+    """Such an import is an arrow too; a type that needs one lives on the wrong floor."""
+    found = [
+        where(path, node)
+        for path in sources(*OURS, "benchmarks", "tests")
+        for node in nodes(path)
+        if isinstance(node, ast.Name) and node.id == "TYPE_CHECKING"
+    ]
+    assert not found
+
 
 def test_the_trainer_knows_nothing_of_the_sweeper() -> None:
     distant = ("sweeper", "ray", "optuna", "duckdb", "benchmarks")
@@ -91,15 +162,25 @@ def test_the_trainer_knows_nothing_of_the_sweeper() -> None:
     assert not found
 
 
+@pytest.mark.parametrize(("library", "folder"), [("ray", "execution"), ("optuna", "search")])
+@pytest.mark.xfail(reason="being built")
+def test_a_library_has_its_folder(library: str, folder: str) -> None:
+    users = {path for path in sources(*OURS) for found in imports(path) if within(found.module, library)}
+    assert users
+    assert not users - set(sources(f"sweeper/{folder}"))
+
+
 @pytest.mark.parametrize("package", ["losses", "distill"])
+@pytest.mark.xfail(reason="being built")
 def test_losses_are_functions_of_tensors(package: str) -> None:
-    assert not imported_outside(sources(f"trainer/{package}"), "torch", f"trainer.{package}")
+    assert not imported_outside(sources(f"trainer/{package}"), "torch", f"trainer.{package}", "trainer.registry")
 
 
 def methods() -> list[Path]:
     return [path for path in sources("trainer/methods") if path.stem not in {"base", "__init__"}]
 
 
+@pytest.mark.xfail(reason="being built")
 def test_a_method_imports_its_tools_and_no_other_method() -> None:
     own = ("methods.base", "stages", "losses", "distill", "nets", "data.samplers", "data.mix", "errors", "rng")
     tools = [f"trainer.{module}" for module in own]
@@ -107,55 +188,28 @@ def test_a_method_imports_its_tools_and_no_other_method() -> None:
     assert not imported_outside(methods(), "torch", "pydantic", *tools)
 
 
-# From the bottom up. A file may import its own row and the rows before it.
-ROWS = [
-    ("errors", "rng"),
-    ("stages.exemplars", "data", "nets"),
-    ("stages.stage", "training.state", "results.metrics"),
-    ("methods.base",),
-    ("methods",),
-    ("training.loop",),
-    ("training.observer",),
-    ("training.session",),
-    ("run",),
-]
+def private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
 
 
-def row(module: str) -> int | None:
-    fits = [(len(name), i) for i, names in enumerate(ROWS) for name in names if within(module, f"trainer.{name}")]
-    return max(fits)[1] if fits else None
-
-
-def test_imports_point_down() -> None:
-    up = []
-    for path in sources("trainer"):
-        here = row(module_of(path))
-        for found in imports(path):
-            there = row(found.module)
-            # The package `trainer.methods` itself is only the list of its files.
-            if here is not None and there is not None and there > here and found.module != "trainer.methods":
-                up.append(f"{module_of(path)} imports {found.module}")
-    assert not up
-
-
-@pytest.mark.parametrize("package", ["trainer", "sweeper"])
-def test_imports_form_no_circle(package: str) -> None:
-    graph = {
-        module_of(path): {i.module for i in imports(path) if within(i.module, package)} - {module_of(path), package}
-        for path in sources(package)
-    }
-    tuple(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError, which shows the circle
-
-
-def test_the_sweeper_uses_what_the_trainer_shows() -> None:
-    private = [
-        f"{path.relative_to(REPO)}:{found.line}: {found.module} {found.names}"
-        for path in sources("sweeper", "benchmarks")
-        for found in imports(path)
-        if within(found.module, "trainer")
-        and any(part.startswith("_") for part in [*found.module.split("."), *found.names])
+def private_names_of_others(path: Path) -> list[str]:
+    """Underscored names of this project that a file imports, or reads off a module of it."""
+    mine = [found for found in imports(path) if within(found.module, *OURS, "benchmarks")]
+    found = [
+        f"{path.relative_to(REPO)}:{i.line}: {i.module} {i.names}"
+        for i in mine
+        if any(map(private, [*i.module.split("."), *i.names]))
     ]
-    assert not private
+    known = {i.module.rpartition(".")[2] for i in mine if not i.names} | {name for i in mine for name in i.names}
+    return found + [
+        f"{where(path, node)}: {ast.unparse(node)}"
+        for node in nodes(path)
+        if isinstance(node, ast.Attribute) and private(node.attr) and ast.unparse(node.value) in known
+    ]
+
+
+def test_no_file_uses_an_underscored_name_of_another() -> None:
+    assert not [name for path in sources(*OURS, "benchmarks") for name in private_names_of_others(path)]
 
 
 # -- what no file does --------------------------------------------------------------------------------
@@ -164,8 +218,56 @@ def test_the_sweeper_uses_what_the_trainer_shows() -> None:
 def places(*folders: str) -> Iterator[tuple[str, ast.AST]]:
     """Every node of the sources, with where it stands."""
     for path in sources(*folders):
-        for node in ast.walk(tree(path)):
-            yield f"{path.relative_to(REPO)}:{getattr(node, 'lineno', 0)}", node
+        for node in nodes(path):
+            yield where(path, node), node
+
+
+def packages() -> list[Path]:
+    return [path for path in sources(*OURS) if path.name == "__init__.py"]
+
+
+@pytest.mark.parametrize("path", packages(), ids=module_of)
+@pytest.mark.xfail(reason="being built")
+def test_a_package_says_in_a_sentence_what_idea_lives_there(path: Path) -> None:
+    said = (ast.get_docstring(tree(path)) or "").partition("\n\n")[0]
+    assert said.endswith(".")
+    assert said.count(". ") <= 1
+
+
+def test_every_folder_of_code_is_a_package() -> None:
+    folders = {path.parent for path in sources(*OURS)}
+    assert folders == {path.parent for path in packages()}
+
+
+DECLARATIONS = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign)
+"""What a module may consist of, besides texts and what ``python -m`` runs."""
+
+AT_IMPORT = {REPO / "sweeper" / "execution" / "__init__.py"}
+"""sets Ray's authentication mode, which Ray reads once, while it is imported"""
+
+
+def declares(node: ast.stmt) -> bool:
+    if isinstance(node, ast.Expr):
+        return isinstance(node.value, ast.Constant)
+    if isinstance(node, ast.If):
+        return ast.unparse(node.test) == "__name__ == '__main__'"
+    return isinstance(node, DECLARATIONS)
+
+
+@pytest.mark.xfail(reason="being built")
+def test_importing_does_no_work() -> None:
+    found = [
+        where(path, node)
+        for path in sources(*OURS)
+        if path not in AT_IMPORT
+        for node in tree(path).body
+        if not declares(node)
+    ]
+    assert not found
+
+
+def test_no_module_has_a_state() -> None:
+    assert not [place for place, node in places(*OURS) if isinstance(node, ast.Global)]
 
 
 def strings(node: ast.AST) -> set[str]:
@@ -175,8 +277,8 @@ def strings(node: ast.AST) -> set[str]:
 def test_no_methods_name_is_compared() -> None:
     names = set(base.names())
     compared = [
-        where
-        for where, node in places("trainer", "sweeper", "benchmarks")
+        place
+        for place, node in places(*OURS, "benchmarks")
         if isinstance(node, ast.Compare | ast.MatchValue) and strings(node) & names
     ]
     assert not compared
@@ -184,18 +286,67 @@ def test_no_methods_name_is_compared() -> None:
 
 def test_no_star_imports() -> None:
     stars = [
-        where
-        for where, node in places("trainer", "sweeper", "benchmarks", "tests")
+        place
+        for place, node in places(*OURS, "benchmarks", "tests")
         if isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names)
     ]
     assert not stars
 
 
+# -- what tests do not hold -----------------------------------------------------------------------------
+
+PATCHES = {"setattr", "delattr", "patch", "object"}
+"""of pytest's monkeypatch and unittest.mock"""
+
+
+def patched(call: ast.Call) -> list[str]:
+    """The underscored names that a call patches, if it patches any: in its texts and in what it is given."""
+    if not (isinstance(call.func, ast.Attribute | ast.Name) and ast.unparse(call.func).rpartition(".")[2] in PATCHES):
+        return []
+    names = [a.value if isinstance(a, ast.Constant) else ast.unparse(a) for a in call.args[:2]]
+    return [part for name in names for part in str(name).split(".") if private(part)]
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ("monkeypatch.setattr(loop._EpochLoop, 'step', f)", ["_EpochLoop"]),
+        ("monkeypatch.setattr(launch, '_say', f)", ["_say"]),
+        ("monkeypatch.setattr('sweeper.launch._say', f)", ["_say"]),
+        ("patch('sweeper.launch._say')", ["_say"]),
+        ("mock.patch.object(launch, '_say')", ["_say"]),
+        ("monkeypatch.setattr(os, 'replace', f)", []),
+        ("monkeypatch.setenv('_X', '1')", []),
+        ("patch.object(fs, '__call__')", []),
+        ("patch.object(fs, 'put', _f)", []),
+    ],
+)
+def test_patches_are_recognised(code: str, found: list[str]) -> None:
+    call = ast.parse(code, mode="eval").body
+    assert isinstance(call, ast.Call)
+    assert sorted(set(patched(call))) == found
+
+
+@pytest.mark.xfail(reason="being built")
+def test_no_test_patches_an_underscored_name() -> None:
+    found = [
+        f"{place}: {ast.unparse(node)}"
+        for place, node in places("tests")
+        if isinstance(node, ast.Call) and node.args and patched(node)
+    ]
+    assert not found
+
+
+@pytest.mark.xfail(reason="being built")
+def test_no_test_uses_an_underscored_name() -> None:
+    assert not [name for path in sources("tests") for name in private_names_of_others(path)]
+
+
 def calls_of_method(name: str, *paths: Path) -> list[str]:
     return [
-        f"{path.relative_to(REPO)}:{node.lineno}"
+        where(path, node)
         for path in paths
-        for node in ast.walk(tree(path))
+        for node in nodes(path)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == name
     ]
 
@@ -246,7 +397,7 @@ def test_shared_generators_are_recognised(code: str, shared: bool) -> None:
 
 
 def test_no_random_draw_is_global() -> None:
-    found = [where for where, node in places("trainer") if isinstance(node, ast.Call) and draws_from_global_state(node)]
+    found = [place for place, node in places("trainer") if isinstance(node, ast.Call) and draws_from_global_state(node)]
     assert not found
 
 
