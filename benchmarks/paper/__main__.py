@@ -8,7 +8,6 @@ What the results folder holds is not trained again, so a table that was stopped 
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -20,10 +19,13 @@ from benchmarks.paper.cells import Cell, Choice, cells, departures
 from benchmarks.paper.measure import Measured, fingerprints, measure, unstored
 from benchmarks.paper.report import Report, Section
 from benchmarks.paper.tables import TABLES, Table
+from sweeper.reporting.arguments import add_address, add_results
 from sweeper.search.space import Resources
 from sweeper.store.folder import Folder
 from sweeper.store.store import Store
-from trainer.errors import ConfigError, exit_code
+from trainer.config.files import dump_run
+from trainer.errors import ConfigError, UserError, exit_code
+from trainer.files import atomic_write
 
 T = TypeVar("T")
 
@@ -53,6 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         report, measured = search.report(name, command)
     else:
         found = cells(table, choice)
+        if arguments.write_run_files:
+            return _write_run_files(found, Path(arguments.write_run_files))
         if arguments.dry_run:
             return _plan(table, found, store, choice)
         measured = measure(found, store, resources, arguments.address, _say)
@@ -61,6 +65,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     for file in report.write(out, measured):
         print(file)
     return 0 if all(one.runs for one in measured) else 1
+
+
+def _write_run_files(found: Sequence[Cell], folder: Path) -> int:
+    """Write a run file for each cell, with the first of its seeds, and print their paths."""
+    for cell in found:
+        file = folder / f"{cell.slug}.yaml"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            atomic_write(file, f"# {cell.label}\n{dump_run(cell.configs[0])}".encode())
+        except OSError as error:
+            raise UserError(f"{file}: cannot be written: {error.strerror}") from None
+        print(file)
+    return 0
 
 
 def _report(name: str, key: str, table: Table, choice: Choice, measured: Sequence[Measured], command: str) -> Report:
@@ -120,27 +137,36 @@ def _seeds(text: str) -> tuple[int, ...]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.paper", description="A table or figure of the paper, beside the paper's numbers."
+        prog="python -m benchmarks.paper", description="Reproduce a table or figure of the paper."
     )
     parser.add_argument("table", choices=TABLES)
     names: dict[str, Any] = {"default": (), "type": _listed(str)}
     parser.add_argument(
-        "--data", metavar="SET,...", help="such as imagenet32_lt,digits (default: the paper's)", **names
+        "--data", metavar="SET,...", help="data sets, such as imagenet32_lt,digits (default: the paper's)", **names
     )
-    parser.add_argument("--columns", metavar="COLUMN,...", help="such as lfs10 (default: all)", **names)
-    parser.add_argument("--only", metavar="ROW,...", help="rows by their label (default: all)", **names)
+    parser.add_argument("--columns", metavar="COLUMN,...", help="columns, such as lfs10 (default: all)", **names)
+    parser.add_argument("--only", metavar="ROW,...", help="rows, by label (default: all)", **names)
     parser.add_argument("--seeds", default=(0, 1, 2), type=_seeds, help="default: 0,1,2")
-    parser.add_argument("--epochs-scale", default=1.0, type=_positive, metavar="X", help="of every stage's epochs")
-    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="a field of every run")
+    parser.add_argument(
+        "--epochs-scale", default=1.0, type=_positive, metavar="X", help="factor on all epochs"
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="FIELD=VALUE", help="override a field"
+    )
     parser.add_argument("--tuned", action="store_true", help="search each system's own space first")
-    parser.add_argument("--trials", type=int, help="of each search (default: as in search_spaces/methods)")
-    parser.add_argument("--cpu", type=float, default=1, help="of one training (default: 1)")
-    parser.add_argument("--gpu", type=float, default=0, help="of one training, 0.25 puts four on one (default: 0)")
-    parser.add_argument("--results", default=os.environ.get("CIL_RESULTS", "results"), help="default: results")
-    parser.add_argument("--out", default="out/paper", metavar="DIR", help="for the files (default: out/paper)")
-    parser.add_argument("--name", help="of the files (default: the table's)")
-    parser.add_argument("--address", help="of a Ray cluster (default: $RAY_ADDRESS, else one is started here)")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be run, and start nothing")
+    parser.add_argument(
+        "--trials", type=int, help="configurations per search (default: the file's)"
+    )
+    parser.add_argument("--cpu", type=float, default=1, help="CPUs of one training (default: 1)")
+    parser.add_argument("--gpu", type=float, default=0, help="GPUs of one training; 0.25 puts four on one (default: 0)")
+    add_results(parser)
+    parser.add_argument("--out", default="out/paper", metavar="DIR", help="folder of the files (default: out/paper)")
+    parser.add_argument("--name", help="name of the files (default: the table's)")
+    add_address(parser)
+    parser.add_argument("--dry-run", action="store_true", help="print what would be trained and start nothing")
+    parser.add_argument(
+        "--write-run-files", metavar="DIR", help="write a run file for each cell of the table and start nothing"
+    )
     return parser
 
 

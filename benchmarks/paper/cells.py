@@ -53,6 +53,11 @@ class Cell:
     def label(self) -> str:
         return f"{self.data} {self.column.label}: {self.row.label}"
 
+    @property
+    def slug(self) -> str:
+        """The label as the name of a file: ``cifar100_lt_lfs10_bic``."""
+        return f"{self.data}_{self.column.label}_{self.row.slug}".replace(" ", "_")
+
 
 def cells(table: Table, choice: Choice) -> list[Cell]:
     """Every cell of the table that is asked for, by data set, column and row. Raises ConfigError."""

@@ -113,7 +113,7 @@ class Search:
         """Write the search of a cell, and the run file that it starts from. Raises ConfigError."""
         content = load_yaml(space_of(cell.row))
         base = cell.configs[0]
-        name = f"paper-tuned-{cell.data}-{cell.column.label.replace(' ', '_')}-{cell.row.slug}-{base.config_id[:6]}"
+        name = f"paper-tuned-{cell.slug}-{base.config_id[:6]}"
         run_file, file = self.spaces / "bases" / f"{name}.yaml", self.spaces / f"{name}.yaml"
         content |= {
             "base": str(run_file.absolute()),

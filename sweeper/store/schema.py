@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -164,26 +164,3 @@ def run_result(record: Mapping[str, Any]) -> RunResult:
     own = {name: record[name] for name in RunResult.model_fields if name != "config"}
     config = {name: value for name, value in record.items() if name in configuration and value is not None}
     return RunResult(**own, config=config)
-
-
-_ABOUT: dict[str, str] = {
-    "runs": "One row a run: a configuration and a seed.",
-    "tasks": "One row a run and task.",
-    "epochs": "One row a run and epoch.",
-    "classes": "One row a run, task and class seen.",
-    "promotions": "One row a decision about a run file.",
-    "seeds": "One row a configuration: its seeds together.",
-    "best": "One row a sweep: the best configuration by its objective, of those whose seeds all finished.",
-    "ledger": "One row a sweep: what it has cost and what it was spared, in device seconds.",
-    "sweeps": "One row a sweep: its objective.",
-}
-
-
-def sections(of: Mapping[str, Sequence[Column]]) -> str:
-    """These tables in Markdown, each with its columns, types and meanings."""
-    found = []
-    for name, columns in of.items():
-        lines = ["| column | type | meaning |", "|---|---|---|"]
-        lines += [f"| `{c.name}` | {c.type} | {c.doc.replace('|', '/')} |" for c in columns]
-        found.append(f"## {name}\n\n{_ABOUT[name]}\n\n" + "\n".join(lines) + "\n")
-    return "\n".join(found)

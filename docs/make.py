@@ -1,0 +1,214 @@
+"""Write every generated page and JSON Schema: ``make docs``.
+
+Editors check and complete a YAML file against the schema that its first line names:
+``# yaml-language-server: $schema=schema.json``.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic.fields import FieldInfo
+
+from sweeper.search.space import SearchSpace
+from sweeper.store import schema
+from trainer.config.run_config import RunConfig, Stage2
+from trainer.files import atomic_write
+from trainer.methods.base import Method, find, names
+from trainer.results.columns import VERSION, Column
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def contents() -> dict[Path, str]:
+    """What each generated file holds."""
+    found = {"docs/methods.md": methods_page(), "docs/results_schema.md": results_page()}
+    schemas = {"runs": run_file_schema(), "search_spaces": SearchSpace.model_json_schema()}
+    found |= {f"{folder}/schema.json": json.dumps(content, indent=1) + "\n" for folder, content in schemas.items()}
+    return {ROOT / name: content for name, content in found.items()}
+
+
+# -- docs/methods.md -----------------------------------------------------------------------------------
+
+_METHODS = """# Methods
+
+Written by `make docs`; do not edit. Each method is one file of `trainer/methods/`, and what is
+said of it here stands there.
+
+Every field below is a field of a run file (`method.FIELD`) and a dimension of a search. *Together*: runs that differ in
+the field alone can be trained side by side in one pass. *From task*: the first task, from 0, that the field can change;
+runs that differ only in later ones share the training of the first.
+
+| method | published | asks the last network |
+|---|---|---|
+"""
+
+_STAGE2 = """## stage2
+
+A second stage that any method can be given, after its own in every task: `stage2: {{}}` in a run file takes these
+defaults, `stage2: null` leaves it out. {about}
+
+{fields}"""
+
+
+def methods_page() -> str:
+    """The text of docs/methods.md."""
+    methods = {name: find(name) for name in names()}
+    listed = "".join(
+        f"| [{name}](#{name}) | {_cell(method.paper)} | {'yes' if method.needs_teacher else 'no'} |\n"
+        for name, method in methods.items()
+    )
+    sections = [_section(name, method) for name, method in methods.items()]
+    stage2 = _STAGE2.format(about=inspect.getdoc(Stage2) or "", fields=_table(Stage2.model_fields, declared=False))
+    return "\n".join([_METHODS + listed, *sections, stage2])
+
+
+def _section(name: str, method: type[Method]) -> str:
+    about = inspect.cleandoc(sys.modules[method.__module__].__doc__ or "")
+    fields = _table(method.model_fields, declared=True) if method.model_fields else "No fields of its own.\n"
+    return f"## {name}\n\n{about}\n\n{fields}"
+
+
+def _table(fields: dict[str, FieldInfo], *, declared: bool) -> str:
+    head = ["field", "default", "allowed", *(["together", "from task"] if declared else []), "meaning"]
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    for key, info in fields.items():
+        extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
+        own = [f"`{info.alias or key}`", f"`{_value(info.default)}`", _allowed(info)]
+        if declared:
+            own += ["yes" if extra.get("per_member") else "no", str(extra.get("first_task", 0))]
+        lines.append(f"| {' | '.join([*own, _cell(info.description or '')])} |")
+    return "\n".join(lines) + "\n"
+
+
+def _allowed(info: FieldInfo) -> str:
+    """Choices, or the kind of number and its range."""
+    annotation, nullable = _inner(info.annotation)
+    or_null = " or null" if nullable else ""
+    if typing.get_origin(annotation) is Literal:
+        return ", ".join(f"`{_value(choice)}`" for choice in typing.get_args(annotation)) + or_null
+    if annotation is bool:
+        return "`true`, `false`" + or_null
+    kind = getattr(annotation, "__name__", str(annotation))
+    if typing.get_origin(annotation) is tuple:
+        kind = f"list of {typing.get_args(annotation)[0].__name__}"
+    bounds = {
+        name: getattr(one, name) for one in info.metadata for name in ("ge", "gt", "le", "lt") if hasattr(one, name)
+    }
+    signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+    return " ".join([kind, *(f"{signs[name]} {bound:g}" for name, bound in bounds.items())]) + or_null
+
+
+def _inner(annotation: Any) -> tuple[Any, bool]:
+    """``T`` of ``T | None``, and whether None is allowed."""
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        kinds = [a for a in typing.get_args(annotation) if a is not type(None)]
+        return kinds[0], len(kinds) < len(typing.get_args(annotation))
+    return annotation, False
+
+
+def _value(value: Any) -> str:
+    """As a run file writes it."""
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    return str(list(value)) if isinstance(value, tuple) else str(value)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "/")
+
+
+# -- docs/results_schema.md ----------------------------------------------------------------------------
+
+_RESULTS = """# Tables of results
+
+Written by `make docs`; do not edit. Schema version {version}.
+
+A sweep's results are Parquet files, one a configuration: `<results>/<sweep>/runs/000017.parquet` holds trial 17, a row
+a run (seed), with its tasks, epochs and classes as lists of structs in that row. A file is written once, whole, and
+never edited. When the trials of a block are all stored, one file with a range as its name (`000000-000031.parquet`)
+replaces theirs; `python -m sweeper.compact SWEEP` merges everything that is stored.
+
+Every file has all columns, so any Parquet reader opens them together, such as DuckDB's
+`read_parquet('results/*/runs/*.parquet')`. Files that versions of the code with other methods have written differ in
+columns; join those by name (`union_by_name = true`).
+
+The footer of a file holds its schema version and checksums of its regions, and pages have Parquet's own. A file of
+another version is refused; one that is truncated or corrupted is named on stderr and skipped. Copies of a folder and
+renamed ones count under their own name.
+
+`python -m trainer.run --out DIR` writes `DIR/runs/000000.parquet` in the same format, without the sweep's columns.
+Units are in the names: `_pct` percent, `_s` seconds.
+
+# Tables of `sweeper.query`
+
+`tasks`, `epochs` and `classes` are the lists of `runs`, a row an entry, with the run's ids in front.
+"""
+
+_VIEWS = """# Views of `sweeper.query`
+
+Derived from the tables by each query; not stored.
+"""
+
+_ABOUT: dict[str, str] = {
+    "runs": "One row a run: a configuration and a seed.",
+    "tasks": "One row a run and task.",
+    "epochs": "One row a run and epoch.",
+    "classes": "One row a run, task and class seen.",
+    "promotions": "One row a decision about a run file.",
+    "seeds": "One row a configuration: its seeds together.",
+    "best": "One row a sweep: the best configuration by its objective, of those whose seeds all finished.",
+    "ledger": "One row a sweep: what it has cost and what it was spared, in device seconds.",
+    "sweeps": "One row a sweep: its objective.",
+}
+
+
+def results_page() -> str:
+    """The text of docs/results_schema.md."""
+    tables, views = sections(schema.tables()), sections(schema.views())
+    return "\n".join([_RESULTS.format(version=VERSION), tables, _VIEWS, views])
+
+
+def sections(of: Mapping[str, Sequence[Column]]) -> str:
+    """These tables in Markdown, each with its columns, types and meanings."""
+    found = []
+    for name, columns in of.items():
+        lines = ["| column | type | meaning |", "|---|---|---|"]
+        lines += [f"| `{c.name}` | {c.type} | {c.doc.replace('|', '/')} |" for c in columns]
+        found.append(f"## {name}\n\n{_ABOUT[name]}\n\n" + "\n".join(lines) + "\n")
+    return "\n".join(found)
+
+
+# -- JSON Schemas --------------------------------------------------------------------------------------
+
+
+def run_file_schema() -> dict[str, Any]:
+    """The JSON Schema of run files, each method with its own fields."""
+    schema = RunConfig.model_json_schema()
+    methods = []
+    for name in names():
+        own = find(name).model_json_schema()
+        own["properties"] = {"name": {"const": name}, **own.get("properties", {})}
+        own["required"] = ["name", *own.get("required", [])]
+        methods.append(own)
+    schema["properties"]["method"] = {"oneOf": methods}
+    schema["properties"]["provenance"] = {
+        "type": "object",
+        "description": "promoted files: where the numbers come from",
+    }
+    schema.get("$defs", {}).pop("Method", None)
+    return schema
+
+
+if __name__ == "__main__":
+    for path, content in contents().items():
+        if not path.exists() or path.read_text() != content:
+            atomic_write(path, content.encode())
+            print(path.relative_to(ROOT))
