@@ -6,13 +6,14 @@ BIN := .venv/bin
 
 export RAY_USAGE_STATS_ENABLED = 0
 
-.PHONY: help setup demo test fuzz lint types clean
+.PHONY: help setup demo test fuzz docs lint types clean
 
 help:
 	@echo "make setup    the environment in .venv (PYTHON=... chooses the interpreter, 3.11 or newer)"
 	@echo "make demo     a sweep on digits, its leaderboard, promotion and verification (minutes, CPU)"
 	@echo "make test     all tests"
 	@echo "make fuzz     the tests of files, parsers and formulas with other random examples"
+	@echo "make docs     generated pages and JSON Schemas"
 	@echo "make lint     ruff: rules and format        make types    mypy"
 	@echo "make clean    remove the environment and what tools left behind; results stay"
 
@@ -44,6 +45,9 @@ test: setup
 
 fuzz: setup
 	@$(BIN)/python -m pytest -n 2 --hypothesis-profile=others -m hypothesis
+
+docs: setup
+	@$(BIN)/python docs/make.py
 
 lint: setup
 	@$(BIN)/ruff check .

@@ -11,6 +11,7 @@ import argparse
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -48,6 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     name = arguments.name or arguments.table + ("-tuned" if arguments.tuned else "")
     command = shlex.join(["python", "-m", "benchmarks.paper", *(sys.argv[1:] if argv is None else argv)])
     out = Path(arguments.out)
+    if arguments.write_run_files:
+        every = replace(table, rows=(*table.rows, *table.further_rows))
+        return _write_run_files(cells(every, choice), Path(arguments.write_run_files))
     if arguments.tuned:
         search = tuned.Search(table, choice, store, resources, arguments.address, arguments.trials, out / "spaces")
         if arguments.dry_run:
@@ -55,8 +59,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         report, measured = search.report(name, command)
     else:
         found = cells(table, choice)
-        if arguments.write_run_files:
-            return _write_run_files(found, Path(arguments.write_run_files))
         if arguments.dry_run:
             return _plan(table, found, store, choice)
         measured = measure(found, store, resources, arguments.address, _say)
@@ -147,16 +149,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--columns", metavar="COLUMN,...", help="columns, such as lfs10 (default: all)", **names)
     parser.add_argument("--only", metavar="ROW,...", help="rows, by label (default: all)", **names)
     parser.add_argument("--seeds", default=(0, 1, 2), type=_seeds, help="default: 0,1,2")
-    parser.add_argument(
-        "--epochs-scale", default=1.0, type=_positive, metavar="X", help="factor on all epochs"
-    )
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="FIELD=VALUE", help="override a field"
-    )
+    parser.add_argument("--epochs-scale", default=1.0, type=_positive, metavar="X", help="factor on all epochs")
+    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="override a field")
     parser.add_argument("--tuned", action="store_true", help="search each system's own space first")
-    parser.add_argument(
-        "--trials", type=int, help="configurations per search (default: the file's)"
-    )
+    parser.add_argument("--trials", type=int, help="configurations per search (default: the file's)")
     parser.add_argument("--cpu", type=float, default=1, help="CPUs of one training (default: 1)")
     parser.add_argument("--gpu", type=float, default=0, help="GPUs of one training; 0.25 puts four on one (default: 0)")
     add_results(parser)

@@ -61,7 +61,8 @@ class Cell:
 
 def cells(table: Table, choice: Choice) -> list[Cell]:
     """Every cell of the table that is asked for, by data set, column and row. Raises ConfigError."""
-    rows = _chosen(table.rows, choice.only, "--only", [row.label for row in table.rows])
+    known = (*table.rows, *table.further_rows)
+    rows = _chosen(known, choice.only, "--only", [row.label for row in known]) if choice.only else table.rows
     found = []
     for data in choice.data or tuple(table.data):
         for column in columns(table, data, choice.columns):

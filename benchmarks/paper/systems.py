@@ -84,6 +84,30 @@ ABLATION = (
 )
 """Table 3. Without reweighting there is no reweighted gradient to scale the distillation's to: beta is one."""
 
+_IN_TABLE_3 = {
+    ("dakd", "none", False),
+    ("dakd", "decoupled", True),
+    ("dakd", "joint", False),
+    ("dakd", "decoupled", False),
+}
+
+ABLATION_REST = tuple(
+    row(
+        f"{kd}, {group}{', distillation reweighted' if twice else ''}",
+        "gradient_reweighting",
+        kd=kd,
+        group=group,
+        reweight_kd=twice,
+        beta="one" if group == "none" else "norm",
+        task_ratio="none" if group == "none" else "code",
+    )
+    for kd in ("none", "kd", "dakd")
+    for group in ("none", "joint", "decoupled")
+    for twice in (False, True)
+    if (not twice or (kd != "none" and group != "none")) and (kd, group, twice) not in _IN_TABLE_3
+)
+"""the other combinations of Table 3's switches; what is left out reweights no distillation, or by no weights"""
+
 DISTILLATIONS = tuple(
     row(kd.upper(), "gradient_reweighting", kd=kd) for kd in ("kd", "bkd", "mkd", "dckd", "dpkd", "dakd")
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import reduce
 from pathlib import Path
@@ -23,6 +24,7 @@ from sweeper.search.space import load_space
 from trainer.config.files import load_run
 from trainer.errors import ConfigError
 from trainer.methods.base import find, names
+from trainer.results.rows import RunResult, TaskRow
 
 SPACES = sorted((RUNS.parent / "search_spaces" / "methods").glob("*.yaml"))
 
@@ -41,24 +43,6 @@ def test_every_cell_is_a_run(name: str, data: str) -> None:
         assert [config.seed for config in cell.configs] == [0, 1, 2]
         assert (cell.configs[0].stage2 is None) == (cell.row.changes["stage2"] is None)
         assert cell.configs[0].data.evaluation.split == "test"
-
-
-@pytest.mark.parametrize(
-    ("name", "data", "labels"),
-    [
-        ("table1", "cifar100_lt", ("lfs10",)),
-        ("table1", "imagenet32_lt", ("lfs10",)),
-        ("table2", "cifar100_lt", ()),
-        ("table3", "food101_lt", ()),
-        ("table3", "imagenet_subset_lt", ()),
-        ("table3", "imagenet32_lt", ("lfs10", "lfh5")),
-        ("fig5", "cifar100_lt", ()),
-    ],
-)
-def test_the_run_files_are_the_rows(name: str, data: str, labels: tuple[str, ...]) -> None:
-    files = [*RUNS.glob(f"{name}/*.yaml"), *RUNS.glob(f"{data}_*.yaml")]
-    known = {load_run(file).config.config_id for file in files}
-    assert {cell.configs[0].config_id for cell in cells(TABLES[name], Choice(data=(data,), columns=labels))} <= known
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -213,10 +197,15 @@ def test_fewer_is_better_where_it_is() -> None:
     assert not any(row[1].endswith("*") for row in rows)
 
 
+def finished(accuracy_pct: float, seed: int = 0, tasks: Sequence[TaskRow] = ()) -> RunResult:
+    ids = {"run_id": f"run{seed}", "config_id": "config", "seed": seed}
+    return RunResult(**ids, status="finished", split="test", acc_task_mean_pct=accuracy_pct, tasks=list(tasks))
+
+
 def test_numbers_of_another_set_stand_beside_but_are_never_marked() -> None:
     column = columns(TABLES["table1"], "imagenet32_lt")[0]
     cell = Cell("imagenet32_lt", column, OURS, (configure("imagenet32_lt", column, OURS, Choice()),))
-    runs = tuple({"row": {"acc_task_mean_pct": 35.66 + d, "seed": d}, "tasks": [], "classes": []} for d in (-1, 0, 1))
+    runs = tuple(finished(35.66 + d, seed=d) for d in (-1, 0, 1))
     (one,) = layout.entries(TABLES["table1"], "table1", [Measured(cell, runs)], reduced=False)
     assert (one.paper, one.paper_of, one.inside) == (35.66, "cifar100_lt", False)
     own = Measured(replace(cell, data="cifar100_lt"), runs)
@@ -228,10 +217,10 @@ def test_other_classifiers_have_their_row() -> None:
     column = columns(TABLES["table1"], "digits")[0]
     cell = Cell("digits", column, OURS, (configure("digits", column, OURS, Choice()),))
     tasks = [
-        {"phase_acc_task_mean_pct": 90.0, "phase_acc_others_pct": {}},
-        {"phase_acc_task_mean_pct": 50.0, "phase_acc_others_pct": {"boosted": 60.0}},
+        TaskRow.model_construct(phase_acc_task_mean_pct=90.0, phase_acc_others_pct={}),
+        TaskRow.model_construct(phase_acc_task_mean_pct=50.0, phase_acc_others_pct={"boosted": 60.0}),
     ]
-    run = {"row": {"acc_task_mean_pct": 70.0, "seed": 0}, "tasks": tasks, "classes": []}
+    run = finished(70.0, tasks=tasks)
     own, other = layout.entries(TABLES["table1"], "table1", [Measured(cell, (run,))], reduced=False)
     assert (own.row, own.values) == ("gradient reweighting", (70.0,))
     assert (other.row, other.values, other.paper) == ("gradient reweighting, boosted", (75.0,), None)

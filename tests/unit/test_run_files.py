@@ -9,7 +9,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from benchmarks.paper.__main__ import main
+from benchmarks.paper.cells import Choice, cells
+from benchmarks.paper.tables import TABLES
 from trainer.config.files import dump_run, load_run
+from trainer.config.run_config import RunConfig
 from trainer.data.long_tail import tail_counts
 from trainer.data.splits import holdout_count
 from trainer.data.tasks import class_order, task_sizes
@@ -86,9 +90,10 @@ TABLE_2 = {
 def test_table_2(ratio: int) -> None:
     """Every system has the same images and schedule, but for its own fields."""
     total, head, tail, shots, steps = TABLE_2[ratio]
-    files = sorted((RUNS / "table2").glob(f"ratio{ratio}_*.yaml"))
-    configs = [load_run(file).config for file in files]
-    assert len({config.run_id for config in configs}) == len(files) == 13
+    column = f"ratio {ratio}"
+    found = [cell for cell in cells(TABLES["table2"], Choice(seeds=(0,))) if cell.column.label == column]
+    configs = [cell.configs[0] for cell in found]
+    assert len({config.run_id for config in configs}) == len(found) == 13
     config = configs[0]
     assert all(c.model_copy(update={"method": config.method}) == config for c in configs)
     order = class_order(100, config.protocol.class_order)
@@ -111,15 +116,22 @@ def test_table_2(ratio: int) -> None:
     assert config.data.evaluation.split == "test"
 
 
-def test_table_3() -> None:
+def written(table: str, folder: Path, *arguments: str) -> dict[str, RunConfig]:
+    """The run files that the command writes for a table, by the name of the file."""
+    assert main([table, "--write-run-files", str(folder), *arguments]) == 0
+    return {file.stem: load_run(file).config for file in sorted(folder.glob("*.yaml"))}
+
+
+def test_table_3(tmp_path: Path) -> None:
     """Every combination of its switches, all else equal; one that is the method is the canonical file."""
     switches = ("kd", "group", "reweight_kd")
+    found = written("table3", tmp_path) | written("table3", tmp_path / "small", "--data", "imagenet32_lt")
     for prefix in (
         *("food101_lt_lfs10", "food101_lt_lfs20", "imagenet_subset_lt_lfh5", "imagenet_subset_lt_lfh10"),
         *("imagenet32_lt_lfs10", "imagenet32_lt_lfh5"),
     ):
         base = load_run(RUNS / f"{prefix}.yaml").config
-        configs = [load_run(file).config for file in sorted((RUNS / "table3").glob(f"{prefix}_*.yaml"))]
+        configs = [config for name, config in found.items() if name.startswith(f"{prefix}_")]
         assert len({config.run_id for config in configs}) == 13
         assert base.run_id in {config.run_id for config in configs}
         seen = set()
@@ -134,12 +146,20 @@ def test_table_3() -> None:
         assert {(kd, group, twice and "none" not in (kd, group)) for kd, group, twice in everything} == seen
 
 
-def test_fig_5() -> None:
+def test_fig_5(tmp_path: Path) -> None:
     """Each distillation in the place of the method's own."""
+    found = written("fig5", tmp_path, "--data", "cifar100_lt,imagenet32_lt", "--columns", "lfs10")
     for stem in ("cifar100_lt_lfs10", "imagenet32_lt_lfs10"):
         base = load_run(RUNS / f"{stem}.yaml").config
-        files = sorted((RUNS / "fig5").glob(f"{stem}_*.yaml"))
-        assert [file.stem.removeprefix(f"{stem}_") for file in files] == ["bkd", "dakd", "dckd", "dpkd", "kd", "mkd"]
-        for file in files:
-            own = base.method.model_copy(update={"kd": file.stem.removeprefix(f"{stem}_")})
-            assert load_run(file).config == base.model_copy(update={"method": own})
+        own = {name.removeprefix(f"{stem}_"): config for name, config in found.items() if name.startswith(stem)}
+        assert sorted(own) == ["bkd", "dakd", "dckd", "dpkd", "kd", "mkd"]
+        for kd, config in own.items():
+            assert config == base.model_copy(update={"method": base.method.model_copy(update={"kd": kd})})
+
+
+def test_table_1(tmp_path: Path) -> None:
+    """Every system, on what the canonical file has."""
+    found = written("table1", tmp_path, "--data", "cifar100_lt", "--columns", "lfs10")
+    base = load_run(RUNS / "cifar100_lt_lfs10.yaml").config
+    assert len({config.run_id for config in found.values()}) == len(found) == 13
+    assert all(config.data == base.data and config.protocol == base.protocol for config in found.values())
