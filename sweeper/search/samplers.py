@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import inspect
 import math
 import warnings
@@ -23,7 +24,7 @@ _DESIGNS = frozenset({"QMCSampler", "GridSampler", "BruteForceSampler"})
 class SamplerConfig(Section):
     """How the next configuration is suggested."""
 
-    sampler: str = Field("TPESampler", description="name of any sampler of Optuna")
+    sampler: str = Field("TPESampler", description="name of a sampler of Optuna, or import path of a class")
     seed: int = Field(0, ge=0, description="seed of the sampler")
     options: dict[str, Any] = Field({}, description="keyword arguments of the sampler")
 
@@ -31,7 +32,10 @@ class SamplerConfig(Section):
 class PrunerConfig(Section):
     """How configurations that do badly are stopped early."""
 
-    pruner: str = Field("SuccessiveHalvingPruner", description="name of any pruner of Optuna; its steps are tasks")
+    pruner: str = Field(
+        "SuccessiveHalvingPruner",
+        description="a pruner of Optuna, or an import path; its steps are tasks",
+    )
     options: dict[str, Any] = Field({}, description="keyword arguments of the pruner")
 
 
@@ -56,7 +60,7 @@ def sampler(search: SamplerConfig, number: int) -> BaseSampler:
     A fresh one each time, seeded by the trial's number: a suggestion depends on the study alone, so that a sweep that
     was killed suggests what it would have suggested.
     """
-    cls = getattr(optuna.samplers, search.sampler)
+    cls = _class(optuna.samplers, search.sampler)
     options = dict(search.options)
     if "seed" in inspect.signature(cls).parameters:
         options.setdefault("seed", search.seed if search.sampler in _DESIGNS else _derived(search.seed, number))
@@ -75,13 +79,13 @@ def pruner(pruning: PrunerConfig) -> BasePruner:
     """The pruner of a study."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        made: BasePruner = getattr(optuna.pruners, pruning.pruner)(**pruning.options)
+        made: BasePruner = _class(optuna.pruners, pruning.pruner)(**pruning.options)
     return made
 
 
 def check(search: SamplerConfig, pruning: PrunerConfig | None, trials: int, file: str) -> None:
     """Raises ConfigError if Optuna has no such sampler or pruner, or it does not take the options or the trials."""
-    _check_name("search.sampler", search.sampler, _names(optuna.samplers, BaseSampler), file)
+    _check_name("search.sampler", search.sampler, optuna.samplers, BaseSampler, file)
     try:
         sampler(search, 0)
     except Exception as error:
@@ -96,18 +100,29 @@ def check(search: SamplerConfig, pruning: PrunerConfig | None, trials: int, file
 
 def check_pruning(pruning: PrunerConfig, file: str) -> None:
     """Raises ConfigError if Optuna has no such pruner, or it does not take the options."""
-    _check_name("pruning.pruner", pruning.pruner, _names(optuna.pruners, BasePruner), file)
+    _check_name("pruning.pruner", pruning.pruner, optuna.pruners, BasePruner, file)
     try:
         pruner(pruning)
     except Exception as error:
         raise ConfigError(f"{pruning.pruner}: {error}", file=file, field="pruning.options") from None
 
 
-def _check_name(field: str, name: str, known: list[str], file: str) -> None:
-    if name not in known:
-        raise ConfigError(
-            f"Optuna has no {name!r}", file=file, field=field, allowed=", ".join(known), nearest=nearest(name, known)
-        )
+def _check_name(field: str, name: str, module: Any, base: type, file: str) -> None:
+    known = _names(module, base)
+    try:
+        found = _class(module, name)
+    except (ImportError, AttributeError, ValueError) as error:
+        problem = f"{name!r} cannot be imported: {error}" if "." in name else f"Optuna has no {name!r}"
+        allowed = f"{', '.join(known)}, or the import path of a class"
+        raise ConfigError(problem, file=file, field=field, allowed=allowed, nearest=nearest(name, known)) from None
+    if not (inspect.isclass(found) and issubclass(found, base)) or found is base:
+        raise ConfigError(f"{name!r} is not a subclass of Optuna's {base.__name__}", file=file, field=field)
+
+
+def _class(module: Any, name: str) -> Any:
+    """Optuna's own class of that name, or the class at an import path such as ``package.module.Class``."""
+    path, _, last = name.rpartition(".")
+    return getattr(importlib.import_module(path) if path else module, last)
 
 
 def _names(module: Any, base: type) -> list[str]:

@@ -1,0 +1,38 @@
+"""Samplers that Optuna does not have, named by their import path."""
+
+from __future__ import annotations
+
+import sys
+import types
+
+import optuna
+import pytest
+
+from sweeper.search.samplers import SamplerConfig, check, sampler
+from trainer.errors import ConfigError
+
+
+class Corner(optuna.samplers.RandomSampler):
+    """A sampler that is kept outside Optuna."""
+
+
+def test_a_sampler_is_found_by_its_import_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType("my_samplers")
+    module.Corner = Corner  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "my_samplers", module)
+    config = SamplerConfig(sampler="my_samplers.Corner")
+    check(config, None, 4, "s.yaml")
+    assert isinstance(sampler(config, 0), Corner)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("no_such_module.Sampler", "cannot be imported"),
+        ("optuna.samplers.Nothing", "cannot be imported"),
+        ("os.path", "is not a subclass of Optuna's BaseSampler"),
+    ],
+)
+def test_an_import_path_that_leads_nowhere_is_one_line(name: str, why: str) -> None:
+    with pytest.raises(ConfigError, match=rf"s\.yaml: search\.sampler: .*{why}"):
+        check(SamplerConfig(sampler=name), None, 4, "s.yaml")
