@@ -9,6 +9,7 @@ import warnings
 from typing import Any
 
 import optuna
+import yaml
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from pydantic import Field
@@ -101,6 +102,23 @@ def check_pruning(pruning: PrunerConfig, file: str) -> None:
         pruner(pruning)
     except Exception as error:
         raise ConfigError(f"{pruning.pruner}: {error}", file=file, field="pruning.options") from None
+
+
+def parse_pruning(text: str, option: str) -> PrunerConfig:
+    """Parse ``NAME`` or ``NAME:{option: value}``, given to ``option`` of a command.
+
+    Raises ConfigError if Optuna has no such pruner, or it does not take the options.
+    """
+    name, _, options = text.partition(":")
+    try:
+        parsed = yaml.safe_load(options) if options.strip() else {}
+    except yaml.YAMLError:
+        parsed = None
+    if not isinstance(parsed, dict):
+        raise ConfigError(f"{options.strip()!r} are not options like {{min_resource: 2}}", field=f"{option} {name}")
+    pruning = PrunerConfig(pruner=name, options=parsed)
+    check_pruning(pruning, option)
+    return pruning
 
 
 def _check_name(field: str, name: str, known: list[str], file: str) -> None:
