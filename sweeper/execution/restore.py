@@ -1,13 +1,18 @@
-"""What a store says of earlier launches, as a study and a status line need it."""
+"""Stored trials, in the form that a study is restored from and a pruner is simulated on."""
 
 from __future__ import annotations
 
 import json
 import math
 from statistics import fmean
+from typing import Any
 
+from sweeper.search.simulation import CompletedTrial
+from sweeper.search.space import Space
 from sweeper.search.study import Outcome, StoredTrial
+from sweeper.store.results import open_results
 from sweeper.store.store import Store
+from trainer.errors import StoreError
 
 
 def stored_trials(store: Store, metric: str) -> dict[int, StoredTrial]:
@@ -29,3 +34,22 @@ def stored_trials(store: Store, metric: str) -> dict[int, StoredTrial]:
         )
         for number, own in runs.items()
     }
+
+
+def completed_trials(results: str, space: Space) -> list[CompletedTrial]:
+    """The trials of a stored sweep that ran to their end, in their order. Raises StoreError if none did."""
+    rows = (
+        open_results(results, space.name)
+        .sql(
+            f"SELECT trial, task, avg({space.spec.objective.metric}) AS value, sum(device_s + saved_s) AS device_s "
+            "FROM tasks WHERE trial IN (SELECT trial FROM seeds WHERE status = 'finished') GROUP BY ALL "
+            "ORDER BY trial, task"
+        )
+        .rows()
+    )
+    by_trial: dict[int, list[dict[str, Any]]] = {}
+    for row in rows:
+        by_trial.setdefault(row["trial"], []).append(row)
+    if not by_trial:
+        raise StoreError(f"{space.file}: nothing to simulate: no configuration has finished")
+    return [CompletedTrial(t, [r["value"] for r in own], [r["device_s"] for r in own]) for t, own in by_trial.items()]

@@ -10,6 +10,7 @@ import warnings
 from typing import Any
 
 import optuna
+import yaml
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from pydantic import Field
@@ -107,6 +108,7 @@ def check_pruning(pruning: PrunerConfig, file: str) -> None:
         raise ConfigError(f"{pruning.pruner}: {error}", file=file, field="pruning.options") from None
 
 
+<<<<<<< HEAD
 def _check_name(field: str, name: str, module: Any, base: type, file: str) -> None:
     known = _names(module, base)
     try:
@@ -123,6 +125,30 @@ def _class(module: Any, name: str) -> Any:
     """Optuna's own class of that name, or the class at an import path such as ``package.module.Class``."""
     path, _, last = name.rpartition(".")
     return getattr(importlib.import_module(path) if path else module, last)
+=======
+def parse_pruning(text: str, option: str) -> PrunerConfig:
+    """Parse ``NAME`` or ``NAME:{option: value}``, given to ``option`` of a command.
+
+    Raises ConfigError if Optuna has no such pruner, or it does not take the options.
+    """
+    name, _, options = text.partition(":")
+    try:
+        parsed = yaml.safe_load(options) if options.strip() else {}
+    except yaml.YAMLError:
+        parsed = None
+    if not isinstance(parsed, dict):
+        raise ConfigError(f"{options.strip()!r} are not options like {{min_resource: 2}}", field=f"{option} {name}")
+    pruning = PrunerConfig(pruner=name, options=parsed)
+    check_pruning(pruning, option)
+    return pruning
+
+
+def _check_name(field: str, name: str, known: list[str], file: str) -> None:
+    if name not in known:
+        raise ConfigError(
+            f"Optuna has no {name!r}", file=file, field=field, allowed=", ".join(known), nearest=nearest(name, known)
+        )
+>>>>>>> main
 
 
 def _names(module: Any, base: type) -> list[str]:

@@ -1,4 +1,4 @@
-"""What the images do not allow is refused before anything starts, as the command prints it."""
+"""A search that the images do not allow is refused before anything starts, in one line."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import yaml
-from sweeper.execution.preflight import benchmark_of
 
 from sweeper import launch
+from sweeper.execution.plan import load_benchmark
 from sweeper.search.space import load_space
 from trainer.errors import exit_code
 
@@ -36,7 +36,7 @@ def space_file(folder: Path, vary: dict[str, Any], **changes: Any) -> Path:
         ),
     ],
 )
-def test_both_ends_fit_the_images(
+def test_both_bounds_must_fit_the_images(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], vary: dict[str, Any], said: str
 ) -> None:
     file = space_file(tmp_path, vary)
@@ -47,12 +47,12 @@ def test_both_ends_fit_the_images(
     assert not (tmp_path / "results").exists()
 
 
-def test_what_fits_gives_the_bases_benchmark(tmp_path: Path) -> None:
+def test_a_dimension_that_fits_gives_the_benchmark_of_the_base(tmp_path: Path) -> None:
     vary = {"protocol.tasks": {"type": "int", "low": 2, "high": 10}}
-    assert len(benchmark_of(load_space(space_file(tmp_path, vary))).tasks) == 5
+    assert len(load_benchmark(load_space(space_file(tmp_path, vary))).tasks) == 5
 
 
-def test_no_trials_are_not_taken_for_the_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_zero_trials_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = space_file(tmp_path, {"method.alpha": {"type": "float", "low": 0.1, "high": 1.0}})
     assert exit_code(lambda: launch.main([str(file), "--trials", "0"])) == 2
     assert "trials: 0 is not allowed" in capsys.readouterr().err

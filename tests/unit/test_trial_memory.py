@@ -1,15 +1,16 @@
-"""A pack that is too large for the device: it is halved until it fits, and what ended before stays ended."""
+"""A pack that is too large for the device is halved until it fits, and what ended before stays ended."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from support.methods import method_folder
 from support.sweeps import space_file
-from sweeper.execution.trial import Job, TrialError, train_pack
+from sweeper.execution.job import Job
+from sweeper.execution.messages import Message, PackSplit, TaskDone, TrialsEnded
+from sweeper.execution.trial import TrialError, train_pack
 from sweeper.search.space import load_space
 
 # Raises what CUDA raises where more members than a file beside it allows are trained together.
@@ -33,8 +34,8 @@ class Greedy(Method):
 SMALL = {"optim.epochs": 1, "optim.milestones": [], "data.imbalance.max_per_class": 20}
 
 
-def trained(tmp_path: Path, room: int, weights: list[float]) -> list[dict[str, Any]]:
-    """What the driver hears of one pack with two seeds."""
+def trained(tmp_path: Path, room: int, weights: list[float]) -> list[Message]:
+    """The messages that the driver gets of one pack with two seeds."""
     folder = tmp_path / "methods"
     folder.mkdir(parents=True)
     (folder / "greedy.py").write_text(GREEDY)
@@ -45,37 +46,45 @@ def trained(tmp_path: Path, room: int, weights: list[float]) -> list[dict[str, A
             set=SMALL | {"method": {"name": "greedy"}},
             vary={"method.weight": {"type": "float", "low": 0.1, "high": 2.0}},
         )
-        job = Job(load_space(file), str(tmp_path / "sweep"), None)
-        pack = {number: job.space.configs({"method.weight": w}) for number, w in enumerate(weights)}
-        heard: list[dict[str, Any]] = []
-        train_pack(job, pack, heard.append)
-    return heard
+        space = load_space(file)
+        job = Job(str(tmp_path / "sweep"), space.spec.resources, space.spec.objective.metric)
+        pack = {number: space.configs({"method.weight": w}) for number, w in enumerate(weights)}
+        messages: list[Message] = []
+        train_pack(job, pack, messages.append)
+    return messages
 
 
-def ended(heard: list[dict[str, Any]]) -> dict[int, list[float]]:
-    found: dict[int, list[float]] = {}
-    for report in heard:
-        for one in report.get("ended", ()):
-            assert one["number"] not in found, "a configuration ended twice"
-            found[one["number"]] = [result["row"]["acc_task_mean_pct"] for result in one["results"]]
+def accuracies(messages: list[Message]) -> dict[int, list[float | None]]:
+    """By number, a value a seed."""
+    found: dict[int, list[float | None]] = {}
+    for message in messages:
+        if isinstance(message, TrialsEnded):
+            for one in message.ended:
+                assert one.number not in found, "a configuration ended twice"
+                found[one.number] = [result.acc_task_mean_pct for result in one.results]
     return found
+
+
+def packs_of(messages: list[Message]) -> set[str]:
+    """Packs that were trained."""
+    return {message.pack for message in messages if isinstance(message, TaskDone | TrialsEnded)}
 
 
 def test_halves_give_what_the_whole_gives(tmp_path: Path) -> None:
     weights = [0.5, 1.0, 1.5]
-    whole = ended(trained(tmp_path / "large", 6, weights))
+    whole = accuracies(trained(tmp_path / "large", 6, weights))
     halved = trained(tmp_path / "small", 4, weights)
-    assert ended(halved) == whole
-    assert len({report["pack"] for report in halved if "split" in report}) == 1
-    assert len({report["pack"] for report in halved if "split" not in report}) == 2
+    assert accuracies(halved) == whole
+    assert len([message for message in halved if isinstance(message, PackSplit)]) == 1
+    assert len(packs_of(halved)) == 2
 
 
 def test_down_to_single_configurations(tmp_path: Path) -> None:
-    heard = trained(tmp_path, 2, [0.5, 1.0, 1.5, 2.0])
-    assert sorted(ended(heard)) == [0, 1, 2, 3]
-    assert len({report["pack"] for report in heard if "split" not in report}) == 4
+    messages = trained(tmp_path, 2, [0.5, 1.0, 1.5, 2.0])
+    assert sorted(accuracies(messages)) == [0, 1, 2, 3]
+    assert len(packs_of(messages)) == 4
 
 
-def test_what_does_not_fit_alone_is_said(tmp_path: Path) -> None:
+def test_a_configuration_that_does_not_fit_alone_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TrialError, match="out of memory: a configuration with 2 seeds"):
         trained(tmp_path, 1, [0.5, 1.0])

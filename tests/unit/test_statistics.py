@@ -1,4 +1,4 @@
-"""Intervals by hand, and what they allow to decide."""
+"""Intervals computed by hand, and the decisions that they allow."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_pairing_takes_what_seeds_share_out() -> None:
 
 
 def test_one_value_proves_nothing() -> None:
-    assert not decide(Interval.of([5.0]), maximize=True, rival="x").promoted
+    assert not decide(Interval.of([5.0]), maximize=True, incumbent="x").promoted
 
 
 @pytest.mark.parametrize(
@@ -39,6 +39,6 @@ def test_one_value_proves_nothing() -> None:
     ],
 )
 def test_only_an_interval_on_the_right_side_promotes(interval: Interval, maximize: bool, promoted: bool) -> None:
-    decision = decide(interval, maximize=maximize, rival="the incumbent")
+    decision = decide(interval, maximize=maximize, incumbent="the incumbent")
     assert decision.promoted is promoted
     assert "the incumbent" in decision.reason
