@@ -108,24 +108,6 @@ def check_pruning(pruning: PrunerConfig, file: str) -> None:
         raise ConfigError(f"{pruning.pruner}: {error}", file=file, field="pruning.options") from None
 
 
-<<<<<<< HEAD
-def _check_name(field: str, name: str, module: Any, base: type, file: str) -> None:
-    known = _names(module, base)
-    try:
-        found = _class(module, name)
-    except (ImportError, AttributeError, ValueError) as error:
-        problem = f"{name!r} cannot be imported: {error}" if "." in name else f"Optuna has no {name!r}"
-        allowed = f"{', '.join(known)}, or the import path of a class"
-        raise ConfigError(problem, file=file, field=field, allowed=allowed, nearest=nearest(name, known)) from None
-    if not (inspect.isclass(found) and issubclass(found, base)) or found is base:
-        raise ConfigError(f"{name!r} is not a subclass of Optuna's {base.__name__}", file=file, field=field)
-
-
-def _class(module: Any, name: str) -> Any:
-    """Optuna's own class of that name, or the class at an import path such as ``package.module.Class``."""
-    path, _, last = name.rpartition(".")
-    return getattr(importlib.import_module(path) if path else module, last)
-=======
 def parse_pruning(text: str, option: str) -> PrunerConfig:
     """Parse ``NAME`` or ``NAME:{option: value}``, given to ``option`` of a command.
 
@@ -143,12 +125,22 @@ def parse_pruning(text: str, option: str) -> PrunerConfig:
     return pruning
 
 
-def _check_name(field: str, name: str, known: list[str], file: str) -> None:
-    if name not in known:
-        raise ConfigError(
-            f"Optuna has no {name!r}", file=file, field=field, allowed=", ".join(known), nearest=nearest(name, known)
-        )
->>>>>>> main
+def _check_name(field: str, name: str, module: Any, base: type, file: str) -> None:
+    known = _names(module, base)
+    try:
+        found = _class(module, name)
+    except (ImportError, AttributeError, ValueError) as error:
+        problem = f"{name!r} cannot be imported: {error}" if "." in name else f"Optuna has no {name!r}"
+        allowed = f"{', '.join(known)}, or the import path of a class"
+        raise ConfigError(problem, file=file, field=field, allowed=allowed, nearest=nearest(name, known)) from None
+    if not (inspect.isclass(found) and issubclass(found, base)) or found is base:
+        raise ConfigError(f"{name!r} is not a subclass of Optuna's {base.__name__}", file=file, field=field)
+
+
+def _class(module: Any, name: str) -> Any:
+    """Optuna's own class of that name, or the class at an import path such as ``package.module.Class``."""
+    path, _, last = name.rpartition(".")
+    return getattr(importlib.import_module(path) if path else module, last)
 
 
 def _names(module: Any, base: type) -> list[str]:
