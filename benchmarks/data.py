@@ -20,9 +20,9 @@ from PIL import Image
 
 from benchmarks import timing
 from trainer.config.files import load_run
-from trainer.config.run_config import DataConfig
 from trainer.data import decode
 from trainer.data.augment import STATISTICS, augment, crops, uniforms_per_image
+from trainer.data.config import DataConfig
 from trainer.data.images import ImageSet
 from trainer.data.sources import load
 from trainer.data.torchvision_datasets import datasets

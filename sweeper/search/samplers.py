@@ -15,8 +15,8 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from pydantic import Field
 
-from trainer.config.run_config import Section
 from trainer.errors import ConfigError, nearest
+from trainer.section import Section
 
 _DESIGNS = frozenset({"QMCSampler", "GridSampler", "BruteForceSampler"})
 """their seed fixes one design that all trials are points of: it must be the same in every ask"""

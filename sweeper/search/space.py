@@ -13,9 +13,10 @@ from sweeper.search import samplers
 from sweeper.search.samplers import PrunerConfig, SamplerConfig
 from trainer.config.explain import explain
 from trainer.config.files import load_run, load_yaml, parse_run, parse_set, set_field
-from trainer.config.run_config import RunConfig, Section
+from trainer.config.run_config import RunConfig
 from trainer.errors import ConfigError, nearest, shown
 from trainer.results.columns import metrics
+from trainer.section import Section
 
 Params = dict[str, Any]
 """values of the dimensions that are active, by dotted field name"""

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
-from trainer.config.run_config import DataConfig
 from trainer.data.augment import augment, centre, crops, uniforms_per_image
+from trainer.data.config import DataConfig
 from trainer.rng import stream
 
 PLAIN = {"normalise": "half", "flip": False}

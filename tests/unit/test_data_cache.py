@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trainer.config.run_config import DataConfig
 from trainer.data import cache
+from trainer.data.config import DataConfig
 from trainer.data.sources import load
 from trainer.errors import DataError
 
 LOAD = (
-    "import sys; from trainer.config.run_config import DataConfig; from trainer.data.sources import load;"
+    "import sys; from trainer.data.config import DataConfig; from trainer.data.sources import load;"
     "print(load(DataConfig(source='image_folder', path=sys.argv[1], crop=8)).fingerprint)"
 )
 HANG = (

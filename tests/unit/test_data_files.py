@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trainer.config.run_config import DataConfig
+from trainer.data.config import DataConfig
 from trainer.data.images import Source
 from trainer.data.sources import load
 from trainer.data.sources.imagenet_subset import choose, drawn

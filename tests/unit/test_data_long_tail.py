@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.config.run_config import ClassOrder, Evaluation, Imbalance, Protocol
 from trainer.data import long_tail, splits
+from trainer.data.config import ClassOrder, Evaluation, Imbalance, Protocol
 from trainer.data.sources.imagenet_subset import drawn
 from trainer.data.tasks import class_order, task_sizes
 from trainer.errors import ConfigError

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from trainer.config.run_config import DataConfig, Imbalance, Protocol
+from trainer.data.config import DataConfig, Imbalance, Protocol
 from trainer.data.sources import load
 from trainer.data.tasks import build
 from trainer.errors import ConfigError, DataError, UserError

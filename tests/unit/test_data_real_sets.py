@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainer.config.run_config import DataConfig, Imbalance, Protocol
 from trainer.data.augment import augment, crops, uniforms_per_image
+from trainer.data.config import DataConfig, Imbalance, Protocol
 from trainer.data.tasks import build
 
 

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.config.run_config import ClassOrder, DataConfig, Evaluation, Imbalance, Protocol
+from trainer.data.config import ClassOrder, DataConfig, Evaluation, Imbalance, Protocol
 from trainer.data.sources import load
 from trainer.data.tasks import TaskStream, build, class_order, task_sizes
 from trainer.errors import ConfigError

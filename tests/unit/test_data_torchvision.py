@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trainer.config.run_config import DataConfig, Protocol
+from trainer.data.config import DataConfig, Protocol
 from trainer.data.sources import load
 from trainer.data.tasks import build
 from trainer.data.torchvision_datasets import datasets
@@ -95,7 +95,7 @@ def test_without_network_a_line_says_which_file_goes_where(source: Any, file: st
 
 def test_torchvision_is_imported_only_where_it_is_needed() -> None:
     program = (
-        "import sys; from trainer.config.run_config import DataConfig, Protocol; from trainer.data.tasks import build;"
+        "import sys; from trainer.data.config import DataConfig, Protocol; from trainer.data.tasks import build;"
         "build(DataConfig(crop=8, pad=1), Protocol(tasks=2)); assert 'torchvision' not in sys.modules;"
         "from trainer.data.torchvision_datasets import datasets; datasets().Food101;"
         "assert datasets() is sys.modules['torchvision.datasets']"

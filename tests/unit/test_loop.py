@@ -9,8 +9,8 @@ import torch
 
 from support.methods import method_folder
 from support.runs import FEW_IMAGES, accuracies, losses, tiny_run
-from trainer.config.run_config import OptimConfig
-from trainer.training.loop import clip_by_member, learning_rate
+from trainer.stages.optim import OptimConfig, learning_rate
+from trainer.training.loop import clip_by_member
 from trainer.training.options import DeviceOptions
 from trainer.training.session import train
 

@@ -7,7 +7,7 @@ gradients come from autograd, and every coefficient is computed class by class.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from trainer.config.run_config import OptimConfig
 from trainer.distill.choice import names
 from trainer.distill.dakd import DistributionAwareKD
 from trainer.methods.gradient_reweighting import GradientReweighting
@@ -25,6 +24,7 @@ from trainer.nets import resnet
 from trainer.nets.heads import LinearHead
 from trainer.nets.network import Network, Outputs
 from trainer.nets.resnet import Maps
+from trainer.stages.optim import OptimConfig
 from trainer.stages.stage import Step, TaskContext
 
 B, D = 6, 4
@@ -106,7 +106,7 @@ class Training:
     buffers: dict[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        (self.stage,) = self.method.plan(self.task, self.buffers)
+        (self.stage,) = self.method.plan(replace(self.task, method_state=self.buffers))
         self.buffers = dict(self.stage.buffers)
 
     def step(self, batch: Batch, adjusted: bool = True) -> Trained:

@@ -18,8 +18,9 @@ from trainer.nets.heads import LinearHead
 from trainer.nets.network import Outputs
 from trainer.nets.resnet import Maps
 from trainer.rng import MemberStreams
+from trainer.stages.learner import Learner
 from trainer.stages.stage import Embedding, Stage, TaskImages
-from trainer.training.state import State
+from trainer.training.state import new_learner
 
 M, D, K, OLD = 2, 6, 5, 3
 
@@ -91,9 +92,10 @@ def literal_il2m(
     return max(range(len(scores)), key=lambda k: rectified[k])
 
 
-def after_tasks(logits_by_task: list[Tensor], labels: list[int], old: int, exemplars: Tensor) -> State:
+def after_tasks(logits_by_task: list[Tensor], labels: list[int], old: int, exemplars: Tensor) -> Learner:
     """What IL2M carries after two tasks, whose networks give the training images these logits ``[M, N, K]``."""
-    state = State([tiny_run("il2m", seed=seed) for seed in range(M)], 1, torch.device("cpu"), "float64")
+    runs = [tiny_run("il2m", seed=seed) for seed in range(M)]
+    learner = new_learner(runs, 1, torch.device("cpu"), "float64")
     for start, kept, logits_MNK in zip((0, old), (exemplars[:, :0], exemplars), logits_by_task, strict=True):
         known = [k for k in labels if k < (old if start == 0 else K)]
 
@@ -102,20 +104,18 @@ def after_tasks(logits_by_task: list[Tensor], labels: list[int], old: int, exemp
             picked = logits_MNK.gather(1, index_MN.unsqueeze(2).expand(-1, -1, logits_MNK.shape[2]))
             return Embedding(picked, picked)
 
-        method = state.configs[0].method
-        method.after_stage(
-            Stage("train", state.configs[0].optim, method.loss), state, images(known, start, kept, embed)
-        )
-    return state
+        stage = Stage("train", runs[0].optim, runs[0].method.loss)
+        runs[0].method.after_stage(stage, learner, images(known, start, kept, embed))
+    return learner
 
 
 def test_rectified_predictions_are_those_of_the_paper() -> None:
     labels = [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
     exemplars = torch.tensor([[0, 2, 4], [1, 3, 5]])
     first_MNK, second_MNK = draw(M, 6, OLD) + 2, draw(M, 10, K, seed=1) + 1
-    state = after_tasks([first_MNK, second_MNK], labels, OLD, exemplars)
+    learner = after_tasks([first_MNK, second_MNK], labels, OLD, exemplars)
     tests_MBK = draw(M, 40, K, seed=2) + 1
-    found_MB = Il2m().classify(outputs(tests_MBK), state.method_state).argmax(2)
+    found_MB = Il2m().classify(outputs(tests_MBK), learner.method_state).argmax(2)
     changed = 0
     for m in range(M):
         learnt = [float(first_MNK[m, 2 * k : 2 * k + 2, k].mean()) for k in range(OLD)]
@@ -135,8 +135,8 @@ def test_without_exemplars_or_with_scores_as_they_were_nothing_is_rectified() ->
     without = after_tasks([draw(M, 6, OLD), draw(M, 10, K)], labels, OLD, torch.empty(M, 0, dtype=torch.int64))
     same_MNK = torch.full((M, 10, K), 0.7, dtype=torch.float64)
     unchanged = after_tasks([same_MNK[:, :6, :OLD], same_MNK], labels, OLD, torch.tensor([[0, 2, 4]] * M))
-    for state in (without, unchanged):
-        found_MBK = Il2m().classify(outputs(tests_MBK), state.method_state)
+    for learner in (without, unchanged):
+        found_MBK = Il2m().classify(outputs(tests_MBK), learner.method_state)
         torch.testing.assert_close(found_MBK.argmax(2), tests_MBK.argmax(2))
 
 

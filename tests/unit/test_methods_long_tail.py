@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from support.runs import tiny_run
 from trainer.config.files import load_run
-from trainer.config.run_config import OptimConfig, RunConfig
+from trainer.config.run_config import RunConfig
 from trainer.data.long_tail import profile
 from trainer.data.samplers import duplicated, oversampled
 from trainer.losses.class_weights import effective_number_weights, weighted_mean
@@ -22,11 +23,11 @@ from trainer.methods.base import Method, find
 from trainer.nets.network import Network, Outputs
 from trainer.nets.resnet import Maps
 from trainer.rng import MemberStreams
+from trainer.stages.optim import OptimConfig
 from trainer.stages.stage import Stage, Step, TaskContext, Terms
-from trainer.training.loop import stage_learning_rate
 from trainer.training.options import DeviceOptions
 from trainer.training.session import train
-from trainer.training.state import State
+from trainer.training.state import new_learner, sgd
 
 RUNS = Path(__file__).parents[2] / "runs"
 B, D = 8, 6
@@ -60,7 +61,7 @@ def context(
 def planned(config: RunConfig) -> tuple[Stage, TaskContext]:
     """The only stage of a run of Table 2."""
     task = context(config.method, profile(100, 500, 100), optim=config.optim)
-    (stage,) = config.method.plan(task, {})
+    (stage,) = config.method.plan(task)
     return stage, task
 
 
@@ -88,7 +89,7 @@ def test_learning_rates(file: Path) -> None:
     stage, _ = planned(config)
     assert stage.optim == config.optim
     wanted = EARLY if file.stem.endswith("_ib") else ORDINARY
-    assert {e: stage_learning_rate(stage, e) for e in wanted} == pytest.approx(wanted)
+    assert {e: stage.learning_rate(e) for e in wanted} == pytest.approx(wanted)
 
 
 def test_influence_balancing_starts_at_half_time_with_its_rate() -> None:
@@ -97,7 +98,7 @@ def test_influence_balancing_starts_at_half_time_with_its_rate() -> None:
     assert torch.equal(terms(stage, task, 99)["ce"], cross_entropy(out.logits_MBK, labels_MB))
     assert list(terms(stage, task, 100)) == list(terms(stage, task, 199)) == ["ib"]
     method = find("ib")(ib_start=7)
-    (moved,) = method.plan(context(method, [5, 5]), {})
+    (moved,) = method.plan(context(method, [5, 5]))
     assert moved.drops == {7: 0.01}
 
 
@@ -123,7 +124,7 @@ def test_batches_are_mixed_between_the_first_and_the_last_epochs() -> None:
     assert [stage.mix.active(e) for e in epochs] == [False, False, True, True, True, True, False, False]
     assert float(torch.as_tensor(stage.mix.probability)) == 0.5
     method = find("cmo")(unmixed_first=1, unmixed_last=0)
-    (short,) = method.plan(context(method, [5, 5], optim=OptimConfig(epochs=3, milestones=())), {})
+    (short,) = method.plan(context(method, [5, 5], optim=OptimConfig(epochs=3, milestones=())))
     assert short.mix is not None
     assert [short.mix.active(e) for e in range(3)] == [False, True, True]
 
@@ -135,7 +136,7 @@ def test_the_mixed_loss_of_every_base() -> None:
     for base in ("ce", "drw", "balanced"):
         method = find("cmo")(base_loss=base)
         task = context(method, counts, optim=OptimConfig(milestones=(80,)))
-        (stage,) = method.plan(task, {})
+        (stage,) = method.plan(task)
         z = out.logits_MBK.clone().requires_grad_()
         if base == "balanced":
             q = (z.detach().exp() * task.kept_K).double()
@@ -161,7 +162,7 @@ def test_old_classes_count_as_what_is_kept_of_them(name: str) -> None:
 
     def loss(counts: list[int], old: int) -> Tensor:
         task = context(method, counts, old, exemplars=3)
-        (stage,) = method.plan(task, {})
+        (stage,) = method.plan(task)
         return sum(terms(stage, task).values(), torch.zeros(1))
 
     torch.testing.assert_close(loss([40, 9, 30, 2], 2), loss([3, 3, 30, 2], 0), rtol=0, atol=0)
@@ -174,7 +175,7 @@ def test_balanced_softmax_is_the_regularised_softmax_without_reweighting() -> No
     found = []
     for method in (ours, theirs):
         task = context(method, [40, 9, 30, 2], 2)
-        (stage,) = method.plan(task, {})
+        (stage,) = method.plan(task)
         found.append(terms(stage, task))
     assert torch.equal(found[0]["ce"], found[1]["ce"])
 
@@ -182,7 +183,7 @@ def test_balanced_softmax_is_the_regularised_softmax_without_reweighting() -> No
 def test_class_balanced_softmax_divides_by_images() -> None:
     method = find("class_balanced")(form="softmax", cb_beta=0.9999)
     task = context(method, [40, 9, 30, 2])
-    (stage,) = method.plan(task, {})
+    (stage,) = method.plan(task)
     out, labels_MB = images(4)
     weights_K = effective_number_weights(task.kept_K, torch.tensor([0.9999], dtype=torch.float64))[0]
     ce_MB = image_cross_entropy(out.logits_MBK, labels_MB)
@@ -195,7 +196,7 @@ def test_class_balanced_softmax_divides_by_images() -> None:
 def test_gradients_are_accumulated_over_steps_and_tasks() -> None:
     method = find("eql_v2")()
     first = context(method, [9, 4])
-    (stage,) = method.plan(first, {})
+    (stage,) = method.plan(first)
     assert stage.buffers["ratio_MK"].tolist() == [[100, 100]]
     buffers = dict(stage.buffers)
     out, _ = images(2)
@@ -209,7 +210,7 @@ def test_gradients_are_accumulated_over_steps_and_tasks() -> None:
     pulled = 2 * torch.sigmoid(-out.logits_MBK[0, :, 0]).sum()
     assert float(buffers["positive_MK"][0, 0]) >= float(pulled) * (1 - 1e-9)
     assert buffers["ratio_MK"][0, 1] == 0
-    (later,) = method.plan(context(method, [9, 4, 7], old=2), buffers)
+    (later,) = method.plan(replace(context(method, [9, 4, 7], old=2), method_state=buffers))
     for name, unseen in (("positive_MK", 0), ("negative_MK", 0), ("ratio_MK", 100)):
         assert torch.equal(later.buffers[name][:, :2], buffers[name])
         assert later.buffers[name][:, 2].tolist() == [unseen]
@@ -223,28 +224,26 @@ def test_gradients_are_accumulated_over_steps_and_tasks() -> None:
 )
 def test_networks_of_table_2(name: str, parameters: int) -> None:
     config = table2(name)
-    state = State([config], 3, torch.device("cpu"), "float32")
-    state.network.grow(100, [0], 0)
-    assert sum(p.numel() for p in state.network.parameters()) == parameters
-    assert sum(p.numel() for p in state.network.net.parameters()) == 463_504
+    network = new_learner([config], 3, torch.device("cpu"), "float32").network
+    network.grow(100, [0], 0)
+    assert sum(p.numel() for p in network.parameters()) == parameters
+    assert sum(p.numel() for p in network.net.parameters()) == 463_504
     stage, _ = planned(config)
-    state.start_optimiser(stage)
-    assert state.optimiser is not None
-    decays = {id(p): group["weight_decay"] for group in state.optimiser.param_groups for p in group["params"]}
-    undecayed = {n for n, p in state.network.named_parameters() if decays[id(p)] == 0}
+    decays = {id(p): group["weight_decay"] for group in sgd(network, stage).param_groups for p in group["params"]}
+    undecayed = {n for n, p in network.named_parameters() if decays[id(p)] == 0}
     assert undecayed == ({"head.bias_MK"} if name in ("cb", "eql_v2") else set())
     assert set(decays.values()) <= {0.0, 2e-4}
     if undecayed:
-        bias_MK = dict(state.network.named_parameters())["head.bias_MK"]
+        bias_MK = dict(network.named_parameters())["head.bias_MK"]
         assert bias_MK.unique().tolist() == pytest.approx([-4.59512])
-    spread = float(state.network.classifier.weight_MKD.detach().std())
+    spread = float(network.classifier.weight_MKD.detach().std())
     assert spread == pytest.approx(0.01 if name == "eql_v2" else 1 / 8 / 3**0.5, rel=0.03)
 
 
 def test_logits_of_the_margin_method_are_cosines() -> None:
-    state = State([table2("ldam")], 3, torch.device("cpu"), "float32")
-    state.network.grow(100, [0], 0)
-    logits = state.network.classifier(5 * torch.randn(1, 40, 64, generator=torch.Generator().manual_seed(0)))
+    network = new_learner([table2("ldam")], 3, torch.device("cpu"), "float32").network
+    network.grow(100, [0], 0)
+    logits = network.classifier(5 * torch.randn(1, 40, 64, generator=torch.Generator().manual_seed(0)))
     assert 0.3 < float(logits.detach().abs().max()) <= 1
 
 
@@ -274,7 +273,7 @@ def test_duplication_fills_every_class_up() -> None:
     assert sorted(copies_N[5:7].tolist()) == [2, 3]
     assert order_N.tolist() != sorted(order_N.tolist())
     method = find("ros")(repeat="duplicated")
-    (stage,) = method.plan(context(method, [5, 2]), {})
+    (stage,) = method.plan(context(method, [5, 2]))
     assert stage.sampler is duplicated
 
 

@@ -24,7 +24,7 @@ from trainer.stages.stage import Embedding, Stage, Step, TaskContext, TaskImages
 from trainer.training import loop
 from trainer.training.options import DeviceOptions
 from trainer.training.session import train
-from trainer.training.state import State
+from trainer.training.state import State, new_learner
 
 EXACT = DeviceOptions(device="cpu", precision="float64")
 
@@ -63,10 +63,8 @@ def watch(
 
 
 def means_of(features_AD: Tensor, exemplars_ME: Tensor, labels_A: Tensor) -> dict[str, Tensor]:
-    state = State(
-        [tiny_run("icarl", seed=s) for s in (0, 1)], channels=1, device=torch.device("cpu"), precision="float64"
-    )
-    state.network.grow(3, [0, 1], 0)
+    learner = new_learner([tiny_run("icarl", seed=s) for s in (0, 1)], 1, torch.device("cpu"), "float64")
+    learner.network.grow(3, [0, 1], 0)
 
     def embed(index: Tensor) -> Embedding:
         return Embedding(features_AD[index], torch.zeros(*index.shape, 3))
@@ -80,8 +78,8 @@ def means_of(features_AD: Tensor, exemplars_ME: Tensor, labels_A: Tensor) -> dic
         streams=MemberStreams((0, 1), ()),
         embed=embed,
     )
-    Icarl().after_task(state, images)
-    return state.method_state
+    Icarl().after_task(learner, images)
+    return learner.method_state
 
 
 def test_the_nearest_mean_of_exemplars_in_loops() -> None:

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from support.runs import tiny_run
 from support.states import checkpoints, trained
-from trainer.config.run_config import OptimConfig
 from trainer.data.samplers import mixed
 from trainer.distill.kd import kd
 from trainer.distill.taskwise import taskwise_kl
@@ -26,8 +25,10 @@ from trainer.nets.network import Network, Outputs
 from trainer.nets.resnet import Maps
 from trainer.results.history import History
 from trainer.rng import MemberStreams
+from trainer.stages.learner import Learner
+from trainer.stages.optim import OptimConfig
 from trainer.stages.stage import Step, TaskContext, new_only
-from trainer.training.state import State
+from trainer.training.state import new_learner
 
 M, B, K, OLD = 2, 6, 5, 3
 LABELS = torch.tensor([[0, 3, 1, 4, 4, 2], [3, 3, 4, 4, 3, 4]])  # the second member's batch has no exemplar
@@ -135,18 +136,18 @@ def test_tasks_smaller_than_a_batch_train_nothing_if_batches_must_be_full() -> N
 # -- FOSTER ------------------------------------------------------------------------------------------------
 
 
-def taught(name: str) -> State:
-    """A state at the beginning of its second task, whose network has moved away from its teacher."""
-    state = State([tiny_run(name, seed=seed) for seed in range(M)], 1, torch.device("cpu"), "float64")
-    state.network.grow(OLD, state.seeds, 0)
-    state.freeze_teacher()
-    state.network.grow(K - OLD, state.seeds, 1)
-    moved(state)
-    return state
+def taught(name: str) -> Learner:
+    """A learner at the beginning of its second task, whose network has moved away from its teacher."""
+    learner = new_learner([tiny_run(name, seed=seed) for seed in range(M)], 1, torch.device("cpu"), "float64")
+    learner.network.grow(OLD, learner.seeds, 0)
+    learner.freeze_teacher()
+    learner.network.grow(K - OLD, learner.seeds, 1)
+    moved(learner)
+    return learner
 
 
-def moved(state: State) -> None:
-    for parameter in state.network.parameters():
+def moved(learner: Learner) -> None:
+    for parameter in learner.network.parameters():
         parameter.data += 1
 
 
@@ -172,7 +173,7 @@ def test_boosting_divides_logits_by_class_weights() -> None:
     task = context(
         {"beta_boost": [0.96, 0.5], "beta_compress": [0.97, 0.9], "lambda": [1.0, 3.0], "temperature": [2, 4]}
     )
-    boost, _ = Foster().plan(task, {})
+    boost, _ = Foster().plan(task)
     logits, teacher, aux = draw(M, B, K), draw(M, B, OLD, seed=1), draw(M, B, K, seed=2)
     terms = boost.loss(step(task, logits, teacher, {"aux": aux}))
     for m, beta in enumerate([0.96, 0.5]):
@@ -192,7 +193,7 @@ def test_compression_learns_reweighted_answers_and_no_labels() -> None:
     task = context(
         {"beta_boost": [0.0, 0.0], "beta_compress": [0.97, 0.0], "lambda": [1.0, 1.0], "temperature": [2, 4]}
     )
-    _, compress = Foster().plan(task, {})
+    _, compress = Foster().plan(task)
     logits, teacher = draw(M, B, K), draw(M, B, K, seed=1)
     found_M = compress.loss(step(task, logits, teacher, {}))["kd"]
     v_MK = effective_number_weights(task.kept_K, task.hyperparameters["beta_compress"])
@@ -214,26 +215,26 @@ def test_the_old_network_stands_still_through_a_task() -> None:
 
 
 def test_boosting_starts_with_the_old_classifier_in_a_corner_and_compression_with_the_old_network() -> None:
-    state = taught("foster")
-    old = {key: tensor.clone() for key, tensor in state.frozen["teacher"].state_dict().items()}
+    learner = taught("foster")
+    old = {key: tensor.clone() for key, tensor in learner.frozen["teacher"].state_dict().items()}
     features = old["head.weight_MKD"].shape[2]
-    boost, compress = Foster().plan(context({"beta_boost": [0.9] * M, "beta_compress": [0.9] * M}), {})
+    boost, compress = Foster().plan(context({"beta_boost": [0.9] * M, "beta_compress": [0.9] * M}))
     assert boost.prepare is not None
     assert compress.prepare is not None
-    boost.prepare(state)
-    wide_MKD = state.network.classifier.weight_MKD
+    boost.prepare(learner)
+    wide_MKD = learner.network.classifier.weight_MKD
     assert wide_MKD.shape == (M, K, 2 * features)
     torch.testing.assert_close(wide_MKD[:, :OLD, :features].data, old["head.weight_MKD"], rtol=0, atol=0)
     assert wide_MKD[:, OLD:].all()
-    moved(state)
-    boosted = {key: tensor.clone() for key, tensor in state.network.state_dict().items()}
-    compress.prepare(state)
-    assert_same(dict(state.frozen["boosted"].state_dict()), boosted)
-    assert_same(dict(state.frozen["old"].state_dict()), old)
-    assert_same(under(dict(state.network.state_dict()), "net."), under(old, "net."))
-    assert state.network.classifier.weight_MKD.shape == (M, K, features)
+    moved(learner)
+    boosted = {key: tensor.clone() for key, tensor in learner.network.state_dict().items()}
+    compress.prepare(learner)
+    assert_same(dict(learner.frozen["boosted"].state_dict()), boosted)
+    assert_same(dict(learner.frozen["old"].state_dict()), old)
+    assert_same(under(dict(learner.network.state_dict()), "net."), under(old, "net."))
+    assert learner.network.classifier.weight_MKD.shape == (M, K, features)
     torch.testing.assert_close(
-        state.network.classifier.weight_MKD[:, :OLD].data, old["head.weight_MKD"], rtol=0, atol=0
+        learner.network.classifier.weight_MKD[:, :OLD].data, old["head.weight_MKD"], rtol=0, atol=0
     )
 
 
@@ -277,16 +278,16 @@ def test_the_old_branch_takes_in_the_new_one_and_does_not_learn() -> None:
 
 @pytest.mark.parametrize(("start", "source"), [("adapted", "adapted"), ("old", "teacher")])
 def test_the_fusion_starts_from_the_model_that_was_asked_for(start: Any, source: str) -> None:
-    state = taught("maf_drc")
-    _, fuse = MafDrc(start=start).plan(context({"tau": [1.0, 1.0]}), {})
+    learner = taught("maf_drc")
+    _, fuse = MafDrc(start=start).plan(context({"tau": [1.0, 1.0]}))
     assert fuse.prepare is not None
-    adapted = {key: tensor.clone() for key, tensor in state.network.state_dict().items()}
-    fuse.prepare(state)
-    assert_same(dict(state.frozen["adapted"].state_dict()), adapted)
-    assert_same(dict(state.network.net.state_dict()), dict(state.frozen[source].net.state_dict()))
-    head_MKD = state.network.classifier.weight_MKD
+    adapted = {key: tensor.clone() for key, tensor in learner.network.state_dict().items()}
+    fuse.prepare(learner)
+    assert_same(dict(learner.frozen["adapted"].state_dict()), adapted)
+    assert_same(dict(learner.network.net.state_dict()), dict(learner.frozen[source].net.state_dict()))
+    head_MKD = learner.network.classifier.weight_MKD
     assert head_MKD.shape[1] == K
-    torch.testing.assert_close(head_MKD[:, :OLD], state.frozen[source].classifier.weight_MKD[:, :OLD], rtol=0, atol=0)
+    torch.testing.assert_close(head_MKD[:, :OLD], learner.frozen[source].classifier.weight_MKD[:, :OLD], rtol=0, atol=0)
 
 
 def test_adaptation_sees_new_images_alone_and_fusion_a_prior_from_true_counts() -> None:
@@ -298,7 +299,7 @@ def test_adaptation_sees_new_images_alone_and_fusion_a_prior_from_true_counts() 
         "tau": [1.2, 0.0],
     }
     task = context(hyperparameters)
-    adapt, fuse = MafDrc().plan(task, {})
+    adapt, fuse = MafDrc().plan(task)
     assert adapt.pool is new_only
     logits, teacher, adapted = draw(M, B, K), draw(M, B, OLD, seed=1), draw(M, B, K, seed=2)
     old, new = draw(M, B, K, seed=3), draw(M, B, K, seed=4)

@@ -15,13 +15,14 @@ from support.runs import FEW_IMAGES, timeless, tiny_run
 from trainer.config.run_config import RunConfig
 from trainer.methods.base import find, names
 from trainer.stages import second_stage as stage2
-from trainer.stages.stage import TEACHER, Stage, Step, TaskContext
+from trainer.stages.learner import TEACHER
+from trainer.stages.stage import Stage, Step, TaskContext
 from trainer.training import loop
 from trainer.training.loop import EpochReport
 from trainer.training.observer import Observer
 from trainer.training.options import DeviceOptions
 from trainer.training.session import train
-from trainer.training.state import State
+from trainer.training.state import State, new_learner, sgd
 
 EXACT = DeviceOptions(device="cpu", precision="float64")
 EPOCHS = 3
@@ -64,12 +65,12 @@ def stretches(name: str) -> tuple[Stretch, ...]:
 
         def loss(step: Step) -> dict[str, Tensor]:
             assert state.optimiser is not None
-            names_by_id = {id(p): n for n, p in state.network.named_parameters()}
+            names_by_id = {id(p): n for n, p in state.learner.network.named_parameters()}
             seen.rates = {names_by_id[id(p)]: g["lr"] for g in state.optimiser.param_groups for p in g["params"]}
-            seen.evaluates = not any(module.training for module in state.network.net.modules())
+            seen.evaluates = not any(module.training for module in state.learner.network.net.modules())
             if step.out.teacher is not None and stage.forward is None:  # the last task's network, nothing beside it
-                plain_MBm = state.frozen[TEACHER].classifier(step.out.teacher.features_MBD)
-                factors_MK = state.frozen[TEACHER].get_parameter(FACTORS.removeprefix("network/"))
+                plain_MBm = state.learner.frozen[TEACHER].classifier(step.out.teacher.features_MBD)
+                factors_MK = state.learner.frozen[TEACHER].get_parameter(FACTORS.removeprefix("network/"))
                 seen.teacher = (step.out.teacher.logits_MBK, plain_MBm, plain_MBm * factors_MK.unsqueeze(1))
             return stage.loss(step)
 
@@ -113,10 +114,10 @@ def test_factors_begin_as_the_identity(name: str) -> None:
         factors_MK = stretch.before[FACTORS]
         assert factors_MK.shape == (2, stretch.seen)
         assert bool((factors_MK[:, stretch.old :] == 1).all())
-    state = State([config(name)], channels=1, device=torch.device("cpu"), precision="float64")
-    state.network.grow(3, [0], 0)
-    out = state.network.eval()(torch.rand(4, 1, 8, 8, dtype=torch.float64))
-    assert torch.equal(stage2.scaled(state.network, out).logits_MBK, out.logits_MBK)
+    network = new_learner([config(name)], 1, torch.device("cpu"), "float64").network
+    network.grow(3, [0], 0)
+    out = network.eval()(torch.rand(4, 1, 8, 8, dtype=torch.float64))
+    assert torch.equal(stage2.scaled(network, out).logits_MBK, out.logits_MBK)
 
 
 @every_method
@@ -260,9 +261,10 @@ def test_stopped_within_it_and_resumed_equals_uninterrupted(name: str) -> None:
 
 def test_clipping_sees_no_gradient_of_the_stage_before() -> None:
     """With the backbone's last gradients in the norm, the head would learn less."""
-    state = State([config("finetune")], channels=1, device=torch.device("cpu"), precision="float64")
-    state.network.grow(3, [0], 0)
-    for parameter in state.network.parameters():
+    run = config("finetune")
+    network = new_learner([run], 1, torch.device("cpu"), "float64").network
+    network.grow(3, [0], 0)
+    for parameter in network.parameters():
         parameter.grad = torch.ones_like(parameter)
-    state.start_optimiser(Stage("any", state.configs[0].optim, lambda step: {}, trains=("head.",)))
-    assert all(parameter.grad is None for parameter in state.network.parameters())
+    sgd(network, Stage("any", run.optim, lambda step: {}, trains=("head.",)))
+    assert all(parameter.grad is None for parameter in network.parameters())

@@ -14,7 +14,7 @@ import math
 import torch
 from torch import Tensor
 
-from trainer.config.run_config import DataConfig
+from trainer.data.config import DataConfig
 
 _ATTEMPTS = 10
 _SCALE = (0.08, 1.0)

@@ -18,8 +18,8 @@ import PIL
 from numpy.typing import NDArray
 from PIL import Image
 
-from trainer.config.run_config import DataConfig
 from trainer.data import cache
+from trainer.data.config import DataConfig
 from trainer.data.images import Digest, ImageSet
 from trainer.errors import ConfigError, DataError
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from trainer.config.run_config import DataConfig
 from trainer.data import location
+from trainer.data.config import DataConfig
 from trainer.data.decode import Listing, cores, decoded
 from trainer.data.images import Source
 from trainer.data.labels import Labels, numbered

@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from trainer.config.run_config import DataConfig
+from trainer.data.config import DataConfig
 from trainer.errors import ConfigError, DataError
 
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.config.run_config import Imbalance
+from trainer.data.config import Imbalance
 from trainer.errors import ConfigError
 
 Indices = NDArray[np.int64]

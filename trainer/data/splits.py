@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from trainer.config.run_config import Evaluation
+from trainer.data.config import Evaluation
 from trainer.data.long_tail import Indices
 from trainer.errors import ConfigError
 from trainer.rng import stream

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainer.config.run_config import ClassOrder, DataConfig, Protocol
 from trainer.data import long_tail, splits
+from trainer.data.config import ClassOrder, DataConfig, Protocol
 from trainer.data.images import ImageSet
 from trainer.data.long_tail import Indices
 from trainer.data.sources import load

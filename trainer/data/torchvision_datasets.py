@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 import torch
 
-from trainer.config.run_config import DataConfig
 from trainer.data import cache, location
+from trainer.data.config import DataConfig
 from trainer.errors import DataError
 
 T = TypeVar("T")

@@ -12,13 +12,9 @@ cross-entropies: the teacher's entropy, which has no gradient, is part of the va
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Literal, NamedTuple, Self
+from typing import Literal, NamedTuple, Self
 
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from trainer.nets.network import Outputs
-    from trainer.stages.stage import TaskContext
 
 
 class Pair(NamedTuple):
@@ -35,22 +31,6 @@ class Pair(NamedTuple):
     """the student's rows of the old classes; None where its logits are not linear in its features"""
     teacher_weight_MmD: Tensor | None = None
 
-    @classmethod
-    def of(cls, out: Outputs, labels_MB: Tensor, temperature_M: Tensor) -> Self:
-        """Of a student's outputs that hold its teacher's."""
-        assert out.teacher is not None
-        old = out.teacher.logits_MBK.shape[2]
-        return cls(
-            out.logits_MBK[..., :old],
-            out.teacher.logits_MBK,
-            temperature_M,
-            labels_MB,
-            out.features_MBD,
-            out.teacher.features_MBD,
-            None if out.weight_MKD is None else out.weight_MKD[:, :old],
-            out.teacher.weight_MKD,
-        )
-
 
 class OldClasses(NamedTuple):
     """What is known of the m old classes before a task begins, and how the data that they lost is measured."""
@@ -63,10 +43,6 @@ class OldClasses(NamedTuple):
     """norm of the classes' shares of the lost data"""
     entropy_smoothing: float = 0.001
     """images added to each class's loss inside the entropy of the lost data"""
-
-    @classmethod
-    def of(cls, task: TaskContext) -> Self:
-        return cls(task.counts_K[: task.old], task.kept_K[: task.old])
 
 
 class HeadGrad(NamedTuple):

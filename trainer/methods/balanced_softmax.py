@@ -24,7 +24,7 @@ class BalancedSoftmax(Method):
 
     tau: float = hyperparameter(1.0, "strength of the log prior", per_member=True, gt=0, le=10)
 
-    def plan(self, task: TaskContext, method_state: dict[str, Tensor]) -> tuple[Stage, ...]:
+    def plan(self, task: TaskContext) -> tuple[Stage, ...]:
         prior_MK = task.hyperparameters["tau"][:, None] * log_prior(task.kept_K).to(task.dtype)
         return (Stage("train", task.optim, partial(self.with_prior, prior_MK=prior_MK)),)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import Any, ClassVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
@@ -18,10 +18,8 @@ import trainer.methods
 from trainer.errors import ConfigError, nearest, shown
 from trainer.nets.heads import LinearHead
 from trainer.nets.network import Network, Outputs
-from trainer.stages.stage import Networks, Stage, Step, TaskContext, TaskImages, Terms
-
-if TYPE_CHECKING:
-    from trainer.training.state import State
+from trainer.stages.learner import Learner
+from trainer.stages.stage import Stage, Step, TaskContext, TaskImages, Terms
 
 
 def hyperparameter(
@@ -78,8 +76,8 @@ class Method(BaseModel):
 
     # -- hooks: training ----------------------------------------------------------------------------
 
-    def plan(self, task: TaskContext, method_state: dict[str, Tensor]) -> tuple[Stage, ...]:
-        """The stages of one task, in order. ``method_state``: what earlier tasks have left."""
+    def plan(self, task: TaskContext) -> tuple[Stage, ...]:
+        """The stages of one task, in order."""
         return (Stage("train", task.optim, self.loss, self.adjust_grads),)
 
     def loss(self, step: Step) -> Terms:
@@ -89,8 +87,8 @@ class Method(BaseModel):
     def adjust_grads(self, step: Step) -> None:
         """Change ``.grad`` of the head after the backward pass."""
 
-    def after_stage(self, stage: Stage, state: State, images: TaskImages) -> None:
-        """Called when a stage has been trained. What later tasks need goes into ``state.method_state``."""
+    def after_stage(self, stage: Stage, learner: Learner, images: TaskImages) -> None:
+        """Called when a stage has been trained. What later tasks need goes into ``learner.method_state``."""
 
     # -- hooks: memory ------------------------------------------------------------------------------
 
@@ -102,14 +100,14 @@ class Method(BaseModel):
         """How many exemplars a class has, of the ``per_class`` images of it that may be kept."""
         return per_class
 
-    def after_task(self, state: State, images: TaskImages) -> None:
+    def after_task(self, learner: Learner, images: TaskImages) -> None:
         """Called when exemplars are chosen, before the accuracies are measured."""
 
     # -- hooks: inference ---------------------------------------------------------------------------
 
-    def evaluate(self, networks: Networks, images: Tensor) -> Outputs:
+    def evaluate(self, learner: Learner, images: Tensor) -> Outputs:
         """Like ``outputs``, of the student, with whatever ``classify`` and ``auxiliary_scores`` need."""
-        return self.outputs(networks.student, images)
+        return self.outputs(learner.network, images)
 
     def classify(self, out: Outputs, method_state: Mapping[str, Tensor]) -> Tensor:
         """Scores ``[M, N, K]`` whose largest is the predicted class."""

@@ -15,13 +15,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from trainer.distill.base import KnowledgeDistillation, OldClasses, Pair
+from trainer.distill.base import KnowledgeDistillation
 from trainer.distill.choice import Choice, prepare
 from trainer.losses.cross_entropy import cross_entropy
 from trainer.methods.base import Method, hyperparameter
 from trainer.nets.correction import TaskAffine
 from trainer.nets.network import Network, Outputs
-from trainer.stages.stage import Stage, Step, TaskContext, TaskImages, Terms, new_and_exemplars, rescheduled
+from trainer.stages.optim import rescheduled
+from trainer.stages.stage import Stage, Step, TaskContext, TaskImages, Terms, new_and_exemplars
 
 
 class Bic(Method):
@@ -57,8 +58,8 @@ class Bic(Method):
         rows_MKD = None if out.weight_MKD is None else correction.rows(out.weight_MKD)
         return out._replace(logits_MBK=correction(out.logits_MBK), weight_MKD=rows_MKD)
 
-    def plan(self, task: TaskContext, method_state: dict[str, Tensor]) -> tuple[Stage, ...]:
-        loss = partial(self.terms, distillation=prepare(self.kd, OldClasses.of(task)))
+    def plan(self, task: TaskContext) -> tuple[Stage, ...]:
+        loss = partial(self.terms, distillation=prepare(self.kd, task.old_classes()))
         train = Stage("train", task.optim, loss, pool=self._to_train_on, trains=("net.", "head."))
         if task.old == 0:
             return (train,)
@@ -67,7 +68,7 @@ class Bic(Method):
             "correct",
             optim,
             self.correction_loss,
-            forward=lambda networks, images: self.outputs(networks.student, images),
+            forward=lambda learner, images: self.outputs(learner.network, images),
             pool=self._set_aside,
             trains=("correction.",),
             evaluates=("net",),
@@ -80,7 +81,7 @@ class Bic(Method):
         if distillation is None:
             return {"ce": ce_M}
         share = step.task.old / step.task.seen
-        kd_M = distillation.loss(Pair.of(step.out, step.labels_MB, step.task.hyperparameters["temperature"]))
+        kd_M = distillation.loss(step.pair())
         return {"ce": (1 - share) * ce_M, "kd": step.task.hyperparameters["lambda"] * share * kd_M}
 
     def correction_loss(self, step: Step) -> Terms:

@@ -40,7 +40,7 @@ class ClassBalanced(Method):
     def parts(self, members: int, features: int) -> dict[str, nn.Module]:
         return {"head": LinearHead(members, features, bias_init=rare_bias if self._sigmoids else None)}
 
-    def plan(self, task: TaskContext, method_state: dict[str, Tensor]) -> tuple[Stage, ...]:
+    def plan(self, task: TaskContext) -> tuple[Stage, ...]:
         weights_MK = effective_number_weights(task.kept_K, task.hyperparameters["cb_beta"]).to(task.dtype)
         loss = partial(self.weighted, weights_MK=weights_MK)
         return (Stage("train", task.optim, loss, no_decay=("head.bias_MK",) if self._sigmoids else ()),)

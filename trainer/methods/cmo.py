@@ -38,7 +38,7 @@ class ContextRichOverSampling(Method):
         None, "epochs behind the last that is mixed; null: 3 of 200, and of fewer in proportion", ge=0
     )
 
-    def plan(self, task: TaskContext, method_state: dict[str, Tensor]) -> tuple[Stage, ...]:
+    def plan(self, task: TaskContext) -> tuple[Stage, ...]:
         epochs = task.optim.epochs
         first = 4 * epochs // 200 if self.unmixed_first is None else self.unmixed_first
         last = 3 * epochs // 200 if self.unmixed_last is None else self.unmixed_last

@@ -5,9 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import ClassVar
 
-from torch import Tensor
-
-from trainer.distill.base import KnowledgeDistillation, OldClasses, Pair
+from trainer.distill.base import KnowledgeDistillation
 from trainer.distill.choice import Choice, prepare
 from trainer.losses.cross_entropy import cross_entropy
 from trainer.methods.base import Method, hyperparameter
@@ -24,14 +22,14 @@ class Distillation(Method):
     kd: Choice = hyperparameter("kd", "the distillation", first_task=1)
     temperature: float = hyperparameter(2.0, "softens teacher and student", per_member=True, first_task=1, gt=0, le=100)
 
-    def plan(self, task: TaskContext, method_state: dict[str, Tensor]) -> tuple[Stage, ...]:
-        loss = partial(self.terms, distillation=prepare(self.kd, OldClasses.of(task)))
+    def plan(self, task: TaskContext) -> tuple[Stage, ...]:
+        loss = partial(self.terms, distillation=prepare(self.kd, task.old_classes()))
         return (Stage("train", task.optim, loss),)
 
     def terms(self, step: Step, distillation: KnowledgeDistillation | None) -> Terms:
         terms = {"ce": cross_entropy(step.logits_MBK, step.labels_MB)}
         if distillation is not None:
             T = step.task.hyperparameters["temperature"]
-            distilled_M = distillation.loss(Pair.of(step.out, step.labels_MB, T))
+            distilled_M = distillation.loss(step.pair())
             terms["kd"] = step.task.hyperparameters["lambda"] * T**2 * distilled_M
         return terms

@@ -6,8 +6,9 @@ Long-Tailed CIL (Liu et al., ECCV 2022) does two things differently, each a swit
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -16,10 +17,9 @@ from trainer.distill.headwise import headwise_bce
 from trainer.losses.cross_entropy import cross_entropy
 from trainer.methods.base import Method, hyperparameter
 from trainer.stages.exemplars import Candidates, herding, kept_only
-from trainer.stages.stage import Stage, Step, TaskContext, TaskImages, Terms, rescheduled
-
-if TYPE_CHECKING:
-    from trainer.training.state import State
+from trainer.stages.learner import Learner
+from trainer.stages.optim import rescheduled
+from trainer.stages.stage import Stage, Step, TaskContext, TaskImages, Terms
 
 
 class Eeil(Method):
@@ -48,7 +48,7 @@ class Eeil(Method):
         first_task=1,
     )
 
-    def plan(self, task: TaskContext, method_state: dict[str, Tensor]) -> tuple[Stage, ...]:
+    def plan(self, task: TaskContext) -> tuple[Stage, ...]:
         taught = task.sizes[:-1]
         first = Stage("train", task.optim, partial(self.terms, sizes=taught[:-1] if self.skip_last_task else taught))
         if task.old == 0:
@@ -56,10 +56,10 @@ class Eeil(Method):
         optim = rescheduled(task.optim, self.balanced_epochs, lr=self.balanced_lr * task.optim.lr)
         return (
             first,
-            Stage("balanced", optim, partial(self.terms, sizes=taught), pool=partial(_balanced, method_state)),
+            Stage("balanced", optim, partial(self.terms, sizes=taught), pool=partial(_balanced, task.method_state)),
         )
 
-    def after_stage(self, stage: Stage, state: State, images: TaskImages) -> None:
+    def after_stage(self, stage: Stage, learner: Learner, images: TaskImages) -> None:
         """Choose the new images of the fine-tuning, by the network as the first stage leaves it."""
         if stage.name != "train" or images.old == 0:
             return
@@ -70,12 +70,12 @@ class Eeil(Method):
             chosen_Mn = new_n[order_MN[:, : images.exemplars_ME.shape[1]]]
         elif per_class:
             labels_n = images.labels_A[new_n]
-            candidates = Candidates.of(labels_n, images.old, state.network.classifier.classes - images.old)
+            candidates = Candidates.of(labels_n, images.old, learner.network.classifier.classes - images.old)
             picks = herding(images.embed(new_n).features_MND, candidates, per_class)
             chosen_Mn = new_n[kept_only(picks, candidates)]
         else:
-            chosen_Mn = new_n[:0].expand(state.members, 0)
-        state.method_state["balanced_Mn"] = chosen_Mn
+            chosen_Mn = new_n[:0].expand(learner.members, 0)
+        learner.method_state["balanced_Mn"] = chosen_Mn
 
     def terms(self, step: Step, sizes: tuple[int, ...]) -> Terms:
         """Cross-entropy, and the distillation of the first tasks, of ``sizes`` classes."""
@@ -87,6 +87,6 @@ class Eeil(Method):
         return terms
 
 
-def _balanced(method_state: dict[str, Tensor], images: TaskImages) -> Tensor:
+def _balanced(method_state: Mapping[str, Tensor], images: TaskImages) -> Tensor:
     """Exemplars, and the new images that were chosen when the first stage ended."""
     return torch.cat([images.exemplars_ME, method_state["balanced_Mn"]], dim=1)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from trainer.losses.eql_v2 import eql_v2, gates, gradient_ratio, weighted_gradients
 from trainer.methods.base import Method, hyperparameter
@@ -36,11 +36,13 @@ class EqlV2(Method):
     def parts(self, members: int, features: int) -> dict[str, nn.Module]:
         return {"head": LinearHead(members, features, bias_init=rare_bias, deviation=0.01)}
 
-    def plan(self, task: TaskContext, method_state: dict[str, Tensor]) -> tuple[Stage, ...]:
+    def plan(self, task: TaskContext) -> tuple[Stage, ...]:
         unseen_MK = torch.full_like(task.zeros_MK(), _UNSEEN)
         fresh = {"positive_MK": task.zeros_MK(), "negative_MK": task.zeros_MK(), "ratio_MK": unseen_MK}
         buffers = {
-            name: torch.cat([method_state[name], new_MK[:, task.old :]], dim=1) if name in method_state else new_MK
+            name: torch.cat([task.method_state[name], new_MK[:, task.old :]], dim=1)
+            if name in task.method_state
+            else new_MK
             for name, new_MK in fresh.items()
         }
         return (Stage("train", task.optim, self.loss, buffers=buffers, no_decay=("head.bias_MK",)),)

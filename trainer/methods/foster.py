@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from trainer.distill.base import KnowledgeDistillation, OldClasses, Pair
+from trainer.distill.base import KnowledgeDistillation
 from trainer.distill.choice import Choice, prepare
 from trainer.distill.kd import kd
 from trainer.losses.class_weights import effective_number_weights
@@ -26,10 +26,9 @@ from trainer.nets.correction import align_new_rows
 from trainer.nets.heads import LinearHead
 from trainer.nets.member import assign
 from trainer.nets.network import Network, Outputs
-from trainer.stages.stage import TEACHER, Networks, Stage, Step, TaskContext, TaskImages, Terms, rescheduled
-
-if TYPE_CHECKING:
-    from trainer.training.state import State
+from trainer.stages.learner import TEACHER, Learner
+from trainer.stages.optim import rescheduled
+from trainer.stages.stage import Stage, Step, TaskContext, TaskImages, Terms
 
 OLD, BOOSTED = "old", "boosted"
 """frozen networks: the last task's student; this task's new backbone with the classifier on both's features"""
@@ -74,7 +73,7 @@ class Foster(Method):
     def parts(self, members: int, features: int) -> dict[str, nn.Module]:
         return {**super().parts(members, features), "aux": LinearHead(members, features, stream_name="aux")}
 
-    def plan(self, task: TaskContext, method_state: dict[str, Tensor]) -> tuple[Stage, ...]:
+    def plan(self, task: TaskContext) -> tuple[Stage, ...]:
         if task.old == 0:
             return (Stage("train", task.optim, self.loss, trains=("net.", "head.")),)
         # A class of which nothing is left counts as one image: its weight divides logits.
@@ -86,7 +85,7 @@ class Foster(Method):
         boost = Stage(
             "boost",
             task.optim,
-            partial(self.boosting_loss, weights_MK=boost_MK, distillation=prepare(self.kd, OldClasses.of(task))),
+            partial(self.boosting_loss, weights_MK=boost_MK, distillation=prepare(self.kd, task.old_classes())),
             None if self.new_on_old else _only_new_features,
             forward=self._boosting,
             trains=("net.", "head.", "aux."),
@@ -102,17 +101,17 @@ class Foster(Method):
         )
         return (boost, compress)
 
-    def after_stage(self, stage: Stage, state: State, images: TaskImages) -> None:
+    def after_stage(self, stage: Stage, learner: Learner, images: TaskImages) -> None:
         if stage.name == "boost" and self.align is not None:
-            head = state.network.classifier
+            head = learner.network.classifier
             align_new_rows(head, images.old, self.align ** (images.old / (head.classes - images.old)))
 
-    def evaluate(self, networks: Networks, images: Tensor) -> Outputs:
-        out = self.outputs(networks.student, images)
+    def evaluate(self, learner: Learner, images: Tensor) -> Outputs:
+        out = self.outputs(learner.network, images)
         # Nobody asks for the boosted network's answers while a student trains.
-        if BOOSTED not in networks.frozen or networks.student.training:
+        if BOOSTED not in learner.frozen or learner.network.training:
             return out
-        boosted = self._boosted(networks.frozen, images)
+        boosted = self._boosted(learner.frozen, images)
         return out._replace(features_MBD=boosted.features_MBD, extra={BOOSTED: boosted.logits_MBK}, weight_MKD=None)
 
     def auxiliary_scores(self, out: Outputs, method_state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -129,7 +128,7 @@ class Foster(Method):
             "aux": cross_entropy(step.out.extra["aux"], step.labels_MB),
         }
         if distillation is not None:
-            kd_M = distillation.loss(Pair.of(step.out, step.labels_MB, step.task.hyperparameters["temperature"]))
+            kd_M = distillation.loss(step.pair())
             terms["kd"] = step.task.hyperparameters["lambda"] * kd_M
         return terms
 
@@ -142,13 +141,13 @@ class Foster(Method):
 
     # -- networks ---------------------------------------------------------------------------------
 
-    def _boosting(self, networks: Networks, images: Tensor) -> Outputs:
+    def _boosting(self, learner: Learner, images: Tensor) -> Outputs:
         with torch.no_grad():
-            old = self.outputs(networks.frozen[OLD], images)
-        return _side_by_side(networks.student, old, images)
+            old = self.outputs(learner.frozen[OLD], images)
+        return _side_by_side(learner.network, old, images)
 
-    def _compressing(self, networks: Networks, images: Tensor) -> Outputs:
-        return self.outputs(networks.student, images)._replace(teacher=self._boosted(networks.frozen, images))
+    def _compressing(self, learner: Learner, images: Tensor) -> Outputs:
+        return self.outputs(learner.network, images)._replace(teacher=self._boosted(learner.frozen, images))
 
     @torch.no_grad()
     def _boosted(self, frozen: Mapping[str, Network], images: Tensor) -> Outputs:
@@ -166,28 +165,28 @@ def _side_by_side(new: Network, old: Outputs, images: Tensor) -> Outputs:
 
 
 @torch.no_grad()
-def _widen(task: TaskContext, new_on_old: bool, state: State) -> None:
+def _widen(task: TaskContext, new_on_old: bool, learner: Learner) -> None:
     """Begin boosting: a fresh auxiliary classifier, and one on both backbones that has the old one in its corner."""
-    old = state.frozen[OLD] = state.frozen[TEACHER]
+    old = learner.frozen[OLD] = learner.frozen[TEACHER]
     features = old.net.features
-    head, aux = LinearHead(state.members, 2 * features), LinearHead(state.members, features, stream_name="aux")
+    head, aux = LinearHead(learner.members, 2 * features), LinearHead(learner.members, features, stream_name="aux")
     for part in (head, aux):
-        part.to(state.device, state.dtype)
-        part.grow(task.seen, state.seeds, task.index)
+        part.to(learner.device, learner.dtype)
+        part.grow(task.seen, learner.seeds, task.index)
     head.weight_MKD[:, : task.old, :features] = old.classifier.weight_MKD
     head.bias_MK[:, : task.old] = old.get_parameter("head.bias_MK")
     if not new_on_old:
         head.weight_MKD[:, task.old :, :features] = 0
     # Into the parts that are there, which will grow as wide as a single backbone again.
-    assign(state.network.classifier, head.state_dict())
-    assign(state.network.get_submodule("aux"), aux.state_dict())
+    assign(learner.network.classifier, head.state_dict())
+    assign(learner.network.get_submodule("aux"), aux.state_dict())
 
 
-def _start_from_old(task: TaskContext, state: State) -> None:
+def _start_from_old(task: TaskContext, learner: Learner) -> None:
     """Begin compression: keep the boosted network, and start from the old one, with fresh rows for new classes."""
-    state.frozen[BOOSTED] = state.network.frozen()
-    state.network.take(state.frozen[OLD])
-    state.network.grow(task.new, state.seeds, task.index)
+    learner.frozen[BOOSTED] = learner.network.frozen()
+    learner.network.take(learner.frozen[OLD])
+    learner.network.grow(task.new, learner.seeds, task.index)
 
 
 def _only_new_features(step: Step) -> None:

@@ -20,7 +20,7 @@ import torch
 from pydantic import model_validator
 from torch import Tensor
 
-from trainer.distill.base import KnowledgeDistillation, OldClasses, Pair
+from trainer.distill.base import KnowledgeDistillation
 from trainer.distill.choice import Choice, prepare
 from trainer.losses.cross_entropy import cross_entropy, cross_entropy_grad, log_prior
 from trainer.methods.base import Method, hyperparameter
@@ -112,11 +112,11 @@ class GradientReweighting(Method):
 
     # -- hooks ------------------------------------------------------------------------------------
 
-    def plan(self, task: TaskContext, method_state: dict[str, Tensor]) -> tuple[Stage, ...]:
+    def plan(self, task: TaskContext) -> tuple[Stage, ...]:
         constants = self.constants(task)
         phi_MK = task.zeros_MK()
-        if not self.phi_reset and "phi_MK" in method_state:
-            phi_MK[:, : task.old] = method_state["phi_MK"][:, : task.old]
+        if not self.phi_reset and "phi_MK" in task.method_state:
+            phi_MK[:, : task.old] = task.method_state["phi_MK"][:, : task.old]
         loss: Callable[[Step], Terms] = partial(self.terms, constants=constants)
         reweights = self.group != "none" or self.prior == "grads" or constants.distillation is not None
         adjust = partial(self.reweight, constants=constants) if reweights else None
@@ -140,7 +140,7 @@ class GradientReweighting(Method):
         by_images = self.attenuate_by == "images"
         old_share = images_old / (images_old + images_new) if by_images else m / task.seen
         growth = math.sqrt(images_old / images_new) if self.kd_weight == "images" else m / task.new
-        old = OldClasses(counts_K[:m], kept_K[:m], self.lost_norm, self.entropy_smoothing)
+        old = task.old_classes(self.lost_norm, self.entropy_smoothing)
         T_M = task.hyperparameters["temperature"]
         return TaskConstants(
             prior_K,
@@ -153,7 +153,7 @@ class GradientReweighting(Method):
         """Eq. 9: cross-entropy with the prior, plus the weighted distillation."""
         terms = {"ce": cross_entropy(step.logits_MBK, step.labels_MB, self._prior(step, constants))}
         if constants.distillation is not None:
-            terms["kd"] = constants.kd_weight_M * constants.distillation.loss(_pair(step))
+            terms["kd"] = constants.kd_weight_M * constants.distillation.loss(step.pair())
         return terms
 
     @torch.no_grad()
@@ -202,7 +202,7 @@ class GradientReweighting(Method):
         cancel, and so they do here without rounding.
         """
         assert constants.distillation is not None
-        kd_MmD, kd_bias_Mm = constants.distillation.at_head(_pair(step))
+        kd_MmD, kd_bias_Mm = constants.distillation.at_head(step.pair())
         if self.beta == "one":
             scale_M = constants.kd_weight_M
         else:
@@ -220,10 +220,6 @@ class GradientReweighting(Method):
             share_MK = phi_MK / phi_MK.sum(1, keepdim=True).clamp_min(_TINY)
             return torch.where(phi_MK.sum(1, keepdim=True) > 0, share_MK.clamp_min(_TINY).log(), 0)
         return None if constants.prior_K is None else constants.prior_K.expand(step.task.members, -1)
-
-
-def _pair(step: Step) -> Pair:
-    return Pair.of(step.out, step.labels_MB, step.task.hyperparameters["temperature"])
 
 
 def _at_head(grad_MBC: Tensor, step: Step) -> tuple[Tensor, Tensor]:

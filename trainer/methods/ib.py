@@ -46,7 +46,7 @@ class InfluenceBalanced(Method):
         False, "keep the gradient out of the influence; the released code does not, which makes features grow"
     )
 
-    def plan(self, task: TaskContext, method_state: dict[str, Tensor]) -> tuple[Stage, ...]:
+    def plan(self, task: TaskContext) -> tuple[Stage, ...]:
         start = task.optim.epochs // 2 if self.ib_start is None else self.ib_start
         loss = partial(self.balanced_from, start=start, weights_MK=self.weights(task).to(task.dtype))
         return (Stage("train", task.optim, loss, drops={start: self.ib_lr_factor}),)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -12,10 +12,8 @@ from trainer.losses.binary_cross_entropy import sigmoid_cross_entropy
 from trainer.losses.cross_entropy import cross_entropy
 from trainer.methods.base import Method, hyperparameter
 from trainer.nets.network import Outputs
+from trainer.stages.learner import Learner
 from trainer.stages.stage import Step, TaskImages, Terms
-
-if TYPE_CHECKING:
-    from trainer.training.state import State
 
 
 class Icarl(Method):
@@ -48,13 +46,13 @@ class Icarl(Method):
             terms["kd"] = step.task.hyperparameters["lambda"] * distilled_M
         return terms
 
-    def after_task(self, state: State, images: TaskImages) -> None:
+    def after_task(self, learner: Learner, images: TaskImages) -> None:
         """Class means of the exemplars' normalised features, normalised again."""
         if images.exemplars_ME.shape[1] == 0:
             return
         features_MED = F.normalize(images.embed(images.exemplars_ME).features_MND, dim=2)
-        class_MEK = F.one_hot(images.labels_A[images.exemplars_ME], state.network.classifier.classes).to(features_MED)
-        state.method_state["means_MKD"] = F.normalize(class_MEK.transpose(1, 2) @ features_MED, dim=2)
+        class_MEK = F.one_hot(images.labels_A[images.exemplars_ME], learner.network.classifier.classes).to(features_MED)
+        learner.method_state["means_MKD"] = F.normalize(class_MEK.transpose(1, 2) @ features_MED, dim=2)
 
     def classify(self, out: Outputs, method_state: Mapping[str, Tensor]) -> Tensor:
         """Cosine to each mean: of unit vectors the nearest. Without a memory there are no means: the head decides."""

@@ -7,7 +7,7 @@ mean now, and by the network's confidence now over its confidence when the class
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -15,10 +15,8 @@ from torch import Tensor
 from trainer.losses.cross_entropy import cross_entropy
 from trainer.methods.base import Method, hyperparameter
 from trainer.nets.network import Outputs
+from trainer.stages.learner import Learner
 from trainer.stages.stage import Stage, Step, TaskImages, Terms
-
-if TYPE_CHECKING:
-    from trainer.training.state import State
 
 _TINY = 1e-6
 """a mean score nearer to 0 than this rectifies nothing"""
@@ -34,12 +32,16 @@ class Il2m(Method):
     def loss(self, step: Step) -> Terms:
         return {"ce": cross_entropy(step.logits_MBK, step.labels_MB)}
 
-    def after_stage(self, stage: Stage, state: State, images: TaskImages) -> None:
+    def after_stage(self, stage: Stage, learner: Learner, images: TaskImages) -> None:
         """Keep what new classes score now, and find what the scores of old ones are to be multiplied by."""
-        method_state, old, empty_M0 = state.method_state, images.old, torch.empty(state.members, 0, device=state.device)
+        method_state, old, empty_M0 = (
+            learner.method_state,
+            images.old,
+            torch.empty(learner.members, 0, device=learner.device),
+        )
         new_MNK = self._scores(images.embed(images.new_N).logits_MNK)
         classes = new_MNK.shape[2]
-        labels_MN = images.labels_A[images.new_N].expand(state.members, -1)
+        labels_MN = images.labels_A[images.new_N].expand(learner.members, -1)
         learnt_MK = _own_means(new_MNK, labels_MN, classes)
         confidence_M1 = new_MNK.amax(2).mean(1, keepdim=True)
         # What earlier tasks have left: of their classes alone, also where this is the second stage of the task.
@@ -53,7 +55,7 @@ class Il2m(Method):
             factor_MK[:, :old] = (_ratio(learnt_MK, now_MK) * _ratio(confidence_M1, confidence_MK))[:, :old]
         method_state["learnt_score_MK"], method_state["learnt_confidence_MK"] = learnt_MK, confidence_MK
         method_state["factor_MK"] = factor_MK
-        method_state["new_MK"] = (torch.arange(classes, device=state.device) >= old).repeat(state.members, 1)
+        method_state["new_MK"] = (torch.arange(classes, device=learner.device) >= old).repeat(learner.members, 1)
 
     def classify(self, out: Outputs, method_state: Mapping[str, Tensor]) -> Tensor:
         scores_MBK = self._scores(out.logits_MBK)

@@ -39,7 +39,7 @@ class Ldam(Method):
     def parts(self, members: int, features: int) -> dict[str, nn.Module]:
         return {"head": CosineHead(members, features, scale=1.0)}
 
-    def plan(self, task: TaskContext, method_state: dict[str, Tensor]) -> tuple[Stage, ...]:
+    def plan(self, task: TaskContext) -> tuple[Stage, ...]:
         margins_MK = margins(task.kept_K, task.hyperparameters["margin"]).to(task.dtype)
         weights_MK = (
             effective_number_weights(task.kept_K, task.hyperparameters["cb_beta"]).to(task.dtype) if self.drw else None

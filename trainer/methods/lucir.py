@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import ClassVar, cast
 
-from torch import Tensor, nn
+from torch import nn
 
 from trainer.distill.features import cosine_distance
 from trainer.losses.cross_entropy import cross_entropy
@@ -42,7 +42,7 @@ class Lucir(Method):
     def parts(self, members: int, features: int) -> dict[str, nn.Module]:
         return {"head": CosineHead(members, features)}
 
-    def plan(self, task: TaskContext, method_state: dict[str, Tensor]) -> tuple[Stage, ...]:
+    def plan(self, task: TaskContext) -> tuple[Stage, ...]:
         return (Stage("train", task.optim, self.loss, frozen_rows=task.old),)
 
     def loss(self, step: Step) -> Terms:

@@ -8,7 +8,7 @@ released code does what its paper does not ask for, or has two forms, a switch c
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,10 +19,9 @@ from trainer.losses.cross_entropy import cross_entropy, image_cross_entropy
 from trainer.methods.base import Method, hyperparameter
 from trainer.nets.member import MemberBatchNorm2d, member_pool
 from trainer.nets.network import Network, Outputs
-from trainer.stages.stage import TEACHER, Networks, Stage, Step, TaskContext, Terms, new_only, rescheduled
-
-if TYPE_CHECKING:
-    from trainer.training.state import State
+from trainer.stages.learner import TEACHER, Learner
+from trainer.stages.optim import rescheduled
+from trainer.stages.stage import Stage, Step, TaskContext, Terms, new_only
 
 ADAPTED = "adapted"
 """the frozen network that has adapted to the new classes"""
@@ -96,18 +95,18 @@ class MafDrc(Method):
             )
         return Outputs(maps.features_MBD, old_MBK + new_MBK, maps, extra={"old": old_MBK, "new": new_MBK})
 
-    def evaluate(self, networks: Networks, images: Tensor) -> Outputs:
-        out = self.outputs(networks.student, images)
-        return out if ADAPTED in networks.frozen else _new_alone(out)
+    def evaluate(self, learner: Learner, images: Tensor) -> Outputs:
+        out = self.outputs(learner.network, images)
+        return out if ADAPTED in learner.frozen else _new_alone(out)
 
-    def plan(self, task: TaskContext, method_state: dict[str, Tensor]) -> tuple[Stage, ...]:
+    def plan(self, task: TaskContext) -> tuple[Stage, ...]:
         if task.old == 0:
             return (Stage("train", task.optim, self.loss, forward=self.evaluate, trains=_LEARNS),)
         adapt = Stage(
             "adapt",
             rescheduled(task.optim, self.adapt_epochs, schedule="cosine"),
             _adaptation_loss,
-            forward=lambda networks, images: self.outputs(networks.student, images),
+            forward=lambda learner, images: self.outputs(learner.network, images),
             pool=new_only,
             trains=_LEARNS,
             prepare=partial(_merge_branches, task),
@@ -151,19 +150,19 @@ class MafDrc(Method):
 
     # -- networks ---------------------------------------------------------------------------------
 
-    def _fusing(self, task: TaskContext, networks: Networks, images: Tensor) -> Outputs:
+    def _fusing(self, task: TaskContext, learner: Learner, images: Tensor) -> Outputs:
         with torch.no_grad():
-            old, adapted = (self.outputs(networks.frozen[name], images) for name in (TEACHER, ADAPTED))
+            old, adapted = (self.outputs(learner.frozen[name], images) for name in (TEACHER, ADAPTED))
         if task.index == 1 and self.first_teacher == "new":
             old = _new_alone(old)
-        out = self.outputs(networks.student, images)
+        out = self.outputs(learner.network, images)
         return out._replace(teacher=old, extra={**out.extra, ADAPTED: adapted.logits_MBK})
 
-    def _start_fusion(self, task: TaskContext, state: State) -> None:
-        state.frozen[ADAPTED] = state.network.frozen()
+    def _start_fusion(self, task: TaskContext, learner: Learner) -> None:
+        learner.frozen[ADAPTED] = learner.network.frozen()
         if self.start == "old":
-            state.network.take(state.frozen[TEACHER], "net", "head")
-            state.network.classifier.grow(task.new, state.seeds, task.index)
+            learner.network.take(learner.frozen[TEACHER], "net", "head")
+            learner.network.classifier.grow(task.new, learner.seeds, task.index)
 
 
 def branch_cross_entropy(old_MBK: Tensor, new_MBK: Tensor, labels_MB: Tensor, old: int) -> Tensor:
@@ -179,9 +178,9 @@ def _adaptation_loss(step: Step) -> Terms:
 
 
 @torch.no_grad()
-def _merge_branches(task: TaskContext, state: State) -> None:
+def _merge_branches(task: TaskContext, learner: Learner) -> None:
     """The old branch becomes the mean of both, but for running statistics; at first the new one, as it never learnt."""
-    old, new = (state.network.get_submodule(name) for name in ("branch_old", "branch_new"))
+    old, new = (learner.network.get_submodule(name) for name in ("branch_old", "branch_new"))
     for own, other in zip(old.parameters(), new.parameters(), strict=True):
         own.copy_(other if task.index == 1 else (own + other) / 2)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import ClassVar, Literal, cast
 
-from torch import Tensor, nn
+from torch import nn
 
 from trainer.distill.features import cosine_distance, pooled_distance
 from trainer.losses.cross_entropy import cross_entropy
@@ -52,7 +52,7 @@ class Podnet(Method):
     def parts(self, members: int, features: int) -> dict[str, nn.Module]:
         return {"head": CosineHead(members, features, proxies=self.proxies)}
 
-    def plan(self, task: TaskContext, method_state: dict[str, Tensor]) -> tuple[Stage, ...]:
+    def plan(self, task: TaskContext) -> tuple[Stage, ...]:
         return (Stage("train", task.optim, self.loss, frozen_rows=task.old),)
 
     def loss(self, step: Step) -> Terms:

@@ -8,8 +8,6 @@ from __future__ import annotations
 from functools import partial
 from typing import ClassVar, Literal
 
-from torch import Tensor
-
 from trainer.data.samplers import duplicated, oversampled
 from trainer.losses.cross_entropy import cross_entropy
 from trainer.methods.base import Method, hyperparameter
@@ -29,7 +27,7 @@ class RandomOverSampling(Method):
     )
     power: float = hyperparameter(1.0, "drawn: an image of class k comes with probability ~ 1 / n_k**power", ge=0, le=4)
 
-    def plan(self, task: TaskContext, method_state: dict[str, Tensor]) -> tuple[Stage, ...]:
+    def plan(self, task: TaskContext) -> tuple[Stage, ...]:
         sampler = duplicated if self.repeat == "duplicated" else partial(oversampled, power=self.power)
         return (Stage("train", task.optim, self.loss, sampler=sampler),)
 

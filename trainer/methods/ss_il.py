@@ -9,8 +9,6 @@ from __future__ import annotations
 from functools import partial
 from typing import ClassVar, Literal
 
-from torch import Tensor
-
 from trainer.data.samplers import mixed
 from trainer.distill.taskwise import taskwise_kl
 from trainer.losses.cross_entropy import cross_entropy
@@ -49,7 +47,7 @@ class SsIl(Method):
         first_task=1,
     )
 
-    def plan(self, task: TaskContext, method_state: dict[str, Tensor]) -> tuple[Stage, ...]:
+    def plan(self, task: TaskContext) -> tuple[Stage, ...]:
         if not bool(task.kept_K[: task.old].sum() > 0):
             return (Stage("train", task.optim, self.loss),)
         new = task.optim.batch_size

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
-from torch import Tensor
 
-from trainer.distill.base import KnowledgeDistillation, OldClasses, Pair
+from trainer.distill.base import KnowledgeDistillation
 from trainer.distill.choice import Choice, prepare
 from trainer.losses.cross_entropy import cross_entropy
 from trainer.methods.base import Method, hyperparameter
 from trainer.nets.correction import align_new_rows
 from trainer.nets.network import Network
+from trainer.stages.learner import Learner
 from trainer.stages.stage import Stage, Step, TaskContext, TaskImages, Terms
-
-if TYPE_CHECKING:
-    from trainer.training.state import State
 
 
 class Wa(Method):
@@ -35,8 +32,8 @@ class Wa(Method):
         False, "keep the classifier's weights at 0 or more, as the paper does, so that norms are sizes of logits"
     )
 
-    def plan(self, task: TaskContext, method_state: dict[str, Tensor]) -> tuple[Stage, ...]:
-        loss = partial(self.terms, distillation=prepare(self.kd, OldClasses.of(task)))
+    def plan(self, task: TaskContext) -> tuple[Stage, ...]:
+        loss = partial(self.terms, distillation=prepare(self.kd, task.old_classes()))
         return (Stage("train", task.optim, loss, after_step=_clip if self.clip_weights else None),)
 
     def terms(self, step: Step, distillation: KnowledgeDistillation | None) -> Terms:
@@ -45,12 +42,12 @@ class Wa(Method):
         if distillation is None:
             return {"ce": ce_M}
         share = step.task.old / step.task.seen
-        kd_M = distillation.loss(Pair.of(step.out, step.labels_MB, step.task.hyperparameters["temperature"]))
+        kd_M = distillation.loss(step.pair())
         return {"ce": (1 - share) * ce_M, "kd": step.task.hyperparameters["lambda"] * share * kd_M}
 
-    def after_stage(self, stage: Stage, state: State, images: TaskImages) -> None:
+    def after_stage(self, stage: Stage, learner: Learner, images: TaskImages) -> None:
         if stage.name == "train" and images.old:
-            align_new_rows(state.network.classifier, images.old)
+            align_new_rows(learner.network.classifier, images.old)
 
 
 @torch.no_grad()

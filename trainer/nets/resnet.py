@@ -90,7 +90,7 @@ class ResNet(nn.Module):
         last_relu: bool = True,
     ) -> None:
         super().__init__()
-        self.members, self.features, self.large_stem, self.last_relu = members, widths[-1], large_stem, last_relu
+        self.features, self.large_stem, self.last_relu = widths[-1], large_stem, last_relu
         self.stem = MemberConv2d(members, channels, widths[0], *((7, 2) if large_stem else (3, 1)))
         self.bn = MemberBatchNorm2d(members, widths[0])
         stages: list[nn.Module] = []
@@ -101,6 +101,10 @@ class ResNet(nn.Module):
                 c_in = width
         self.blocks = nn.Sequential(*stages)
         self.widths, self.blocks_a_stage = tuple(widths), blocks
+
+    @property
+    def members(self) -> int:
+        return self.stem.weight.shape[0]
 
     def forward(self, x: Tensor) -> Maps:
         if better_alone(x, self.members):

@@ -7,17 +7,26 @@ with a fixed number a class, all that is left of them would be chosen anyway.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
 from trainer.rng import stream
+from trainer.section import Section
 
 _TIE = 1e-6
 """squared distances closer than this are equal, and the first image is taken: of two images both are as near to their
 mean, and rounding, which differs from machine to machine, must not choose"""
+
+
+class MemoryConfig(Section):
+    """Exemplars kept of each old class."""
+
+    per_class: int = Field(20, ge=0, le=100_000, description="exemplars kept of each class")
+    selection: Literal["herding", "random"] = Field("herding", description="how exemplars are chosen")
 
 
 class Candidates(NamedTuple):

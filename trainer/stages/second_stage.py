@@ -7,32 +7,46 @@ classified, but neither in the first stage nor in the teacher.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 
+from pydantic import Field
 from torch import Tensor
 
-from trainer.config.run_config import Stage2
 from trainer.data.samplers import class_aware
 from trainer.losses.cross_entropy import cross_entropy
-from trainer.methods.base import Method
 from trainer.nets.network import Network, Outputs
-from trainer.stages.stage import Networks, Stage, Step, TaskContext, Terms
+from trainer.section import Section
+from trainer.stages.learner import Learner
+from trainer.stages.stage import Forward, Stage, Step, TaskContext, Terms
 
 PART = "class_scale"
 """the name of the factors among the parts of a network"""
 
 
-def stage(config: Stage2, task: TaskContext, method: Method) -> Stage:
-    """What follows the method's own stages in every task."""
+class SecondStage(Section):
+    """A second stage that balances the classifier (Liu et al., Long-Tailed CIL, ECCV 2022), after any method's own."""
+
+    epochs: int = Field(30, ge=1, le=10_000)
+    lr: float = Field(0.1, gt=0, le=100, description="learning rate of the new rows of the head, falling as a cosine")
+    scale_lr_factor: float = Field(0.1, gt=0, le=10, description="of the learning rate of the factors on the logits")
+    images_per_visit: int = Field(4, ge=1, description="images of a class that the class-aware sampler takes in a row")
+
+
+def stage(config: SecondStage, task: TaskContext, evaluate: Forward, parts: Iterable[str]) -> Stage:
+    """What follows a method's own stages in every task.
+
+    ``evaluate``: how the method classifies; ``parts``: the names of its parts behind the backbone.
+    """
     schedule = {"epochs": config.epochs, "lr": config.lr, "schedule": "cosine", "warmup_epochs": 0}
     return Stage(
         "stage2",
         task.optim.model_copy(update=schedule),
         _loss,
-        forward=partial(_forward, method),
+        forward=partial(_forward, evaluate),
         sampler=partial(class_aware, images_per_visit=config.images_per_visit),
         trains=("head.", f"{PART}."),
-        evaluates=("net", *(part for part in method.parts(1, 1) if part != "head")),
+        evaluates=("net", *(part for part in parts if part != "head")),
         frozen_rows=task.old,
         lr_factor={f"{PART}.": config.scale_lr_factor},
     )
@@ -44,8 +58,8 @@ def scaled(network: Network, out: Outputs) -> Outputs:
     return out if factors is None else out._replace(logits_MBK=factors(out.logits_MBK))
 
 
-def _forward(method: Method, networks: Networks, images: Tensor) -> Outputs:
-    return scaled(networks.student, method.evaluate(networks, images))
+def _forward(evaluate: Forward, learner: Learner, images: Tensor) -> Outputs:
+    return scaled(learner.network, evaluate(learner, images))
 
 
 def _loss(step: Step) -> Terms:

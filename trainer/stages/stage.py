@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from trainer.data.mix import BoxMix
 from trainer.data.samplers import Sampler, shuffled
+from trainer.distill.base import OldClasses, Pair
 from trainer.nets.heads import Head
 from trainer.nets.network import Network, Outputs
 from trainer.rng import MemberStreams
-
-if TYPE_CHECKING:
-    from trainer.config.run_config import OptimConfig
-    from trainer.training.state import State
-
-TEACHER = "teacher"
-"""the frozen network that a method distils from: as it stood after the last task"""
+from trainer.stages.learner import Learner
+from trainer.stages.optim import OptimConfig, learning_rate
 
 Terms = dict[str, Tensor]
 """The named losses of a step, each ``[M]``; what is minimised is the sum of all."""
@@ -47,11 +44,17 @@ class TaskContext:
     optim: OptimConfig
     dtype: torch.dtype
     """of features, logits and buffers"""
+    method_state: Mapping[str, Tensor] = field(default_factory=dict)
+    """what the method has kept from earlier tasks, each ``[M, ...]``"""
 
     @property
     def seen(self) -> int:
         """K = m + c"""
         return self.old + self.new
+
+    def old_classes(self, lost_norm: Literal["l2", "max"] = "l2", entropy_smoothing: float = 0.001) -> OldClasses:
+        """What a distillation knows of the old classes."""
+        return OldClasses(self.counts_K[: self.old], self.kept_K[: self.old], lost_norm, entropy_smoothing)
 
     def zeros_MK(self) -> Tensor:
         """A buffer with a number a member and class seen."""
@@ -131,20 +134,29 @@ class Step:
         """Logits of the frozen network of the last task, over the old classes; None in the first task."""
         return None if self.out.teacher is None else self.out.teacher.logits_MBK
 
+    def pair(self) -> Pair:
+        """Student and teacher as a distillation compares them, at the method's ``temperature``."""
+        out, teacher = self.out, self.out.teacher
+        assert teacher is not None
+        old = teacher.logits_MBK.shape[2]
+        return Pair(
+            out.logits_MBK[..., :old],
+            teacher.logits_MBK,
+            self.task.hyperparameters["temperature"],
+            self.labels_MB,
+            out.features_MBD,
+            teacher.features_MBD,
+            None if out.weight_MKD is None else out.weight_MKD[:, :old],
+            teacher.weight_MKD,
+        )
+
     @property
     def head(self) -> Head:
         return self.network.classifier
 
 
-class Networks(NamedTuple):
-    """The networks of a run: the one that is trained, and frozen ones by name."""
-
-    student: Network
-    frozen: Mapping[str, Network]
-
-
-Forward = Callable[[Networks, Tensor], Outputs]
-"""``(networks, images [B, M*C, H, W]) -> Outputs`` of the student, with its teacher's"""
+Forward = Callable[[Learner, Tensor], Outputs]
+"""``(learner, images [B, M*C, H, W]) -> Outputs`` of its network, with its teacher's"""
 
 
 @dataclass(frozen=True)
@@ -176,13 +188,11 @@ class Stage:
     """further factors of the learning rate, by the 0-based epoch from which they hold"""
     no_decay: tuple[str, ...] = ()
     """parameters without weight decay, likewise"""
-    prepare: Callable[[State], None] | None = None
+    prepare: Callable[[Learner], None] | None = None
     """called when the stage begins, to put networks in place"""
     after_step: Callable[[Network], None] | None = None
     """called after the optimiser, with the network that it has moved"""
 
-
-def rescheduled(optim: OptimConfig, share: float, **changes: Any) -> OptimConfig:
-    """``optim`` for a stage of ``share`` times its epochs, at least one; its rate is constant but for ``changes``."""
-    constant = {"schedule": "milestones", "milestones": (), "warmup_epochs": 0}
-    return optim.model_copy(update={**constant, "epochs": max(1, round(share * optim.epochs)), **changes})
+    def learning_rate(self, epoch: int) -> float:
+        """The rate of a 0-based epoch: the schedule's, times the factors of all drops so far."""
+        return learning_rate(self.optim, epoch) * math.prod(f for start, f in self.drops.items() if start <= epoch)

@@ -23,15 +23,16 @@ CPU: the activations of more do not stay in its caches, which halves the speed""
 @torch.no_grad()
 def forward(state: State, pixels_NCHW: Tensor, index: Tensor) -> Iterator[tuple[slice, Outputs]]:
     """What every member makes of the same images ``[N]``, or each of its own ``[M, N]``, a batch at a time."""
-    state.network.eval()
+    learner = state.learner
+    learner.network.eval()
     method = state.configs[0].method
     images = index.shape[-1]
-    size = max(32, _ON_GPU // state.members) if state.device.type == "cuda" else _ON_CPU
+    size = max(32, _ON_GPU // state.members) if learner.device.type == "cuda" else _ON_CPU
     for start in range(0, images, size):
         part = slice(start, min(start + size, images))
         with state.autocast():
-            out = method.evaluate(state.networks, _images(state, pixels_NCHW, index[..., part]))
-        yield part, stage2.scaled(state.network, out)
+            out = method.evaluate(learner, _images(state, pixels_NCHW, index[..., part]))
+        yield part, stage2.scaled(learner.network, out)
 
 
 def embed(state: State, pixels_NCHW: Tensor, index: Tensor) -> Embedding:
@@ -45,21 +46,21 @@ def correct_by_class(state: State, task_stream: TaskStream, classes: int) -> dic
 
     By the method's own classifier under the empty name, and by its others under theirs.
     """
-    method = state.configs[0].method
+    method, kept = state.configs[0].method, state.learner.method_state
     labels_N = task_stream.eval_labels_N
     index_N = torch.nonzero(labels_N < classes).squeeze(1)
     correct: dict[str, Tensor] = {}
     for part, out in forward(state, task_stream.eval_pixels_NCHW, index_N):
         labels_B = labels_N[index_N[part]]
-        scores = {"": method.classify(out, state.method_state), **method.auxiliary_scores(out, state.method_state)}
+        scores = {"": method.classify(out, kept), **method.auxiliary_scores(out, kept)}
         for name, scores_MBK in scores.items():
             hits_MB = (scores_MBK.argmax(2) == labels_B).to(torch.int64)
-            empty_MK = torch.zeros(state.members, classes, dtype=torch.int64, device=state.device)
+            empty_MK = torch.zeros(state.members, classes, dtype=torch.int64, device=labels_N.device)
             correct.setdefault(name, empty_MK).index_add_(1, labels_B, hits_MB)
     return correct
 
 
 def _images(state: State, pixels_NCHW: Tensor, index: Tensor) -> Tensor:
     """``[B, M*C, H, W]``"""
-    images = centre(pixels_NCHW, index.reshape(-1), state.configs[0].data, state.dtype)
+    images = centre(pixels_NCHW, index.reshape(-1), state.configs[0].data, state.learner.dtype)
     return repeat_images(images, state.members) if index.dim() == 1 else side_by_side(images, state.members)

@@ -12,7 +12,6 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor
 
-from trainer.config.run_config import OptimConfig
 from trainer.data.augment import augment, crops, uniforms_per_image
 from trainer.data.tasks import TaskStream
 from trainer.methods.base import Method
@@ -20,8 +19,9 @@ from trainer.nets.heads import LinearHead
 from trainer.nets.network import Outputs
 from trainer.results.rows import EpochRow
 from trainer.rng import MemberStreams
-from trainer.stages.stage import TEACHER, Networks, Stage, Step, TaskContext, TaskImages, Terms
-from trainer.training.state import State
+from trainer.stages.learner import TEACHER, Learner
+from trainer.stages.stage import Stage, Step, TaskContext, TaskImages, Terms
+from trainer.training.state import State, sgd
 
 HEAD_GRAD = "head_grad_MK"
 """buffer of the sums over steps of the gradient norms of the head's rows"""
@@ -62,19 +62,6 @@ class EpochReport:
         )
 
 
-def learning_rate(optim: OptimConfig, epoch: int) -> float:
-    """Of a 0-based epoch: linear warm-up, then divided at each milestone that is past, or along half a cosine."""
-    rise = min(1.0, (epoch + 1) / optim.warmup_epochs) if optim.warmup_epochs else 1.0
-    if optim.schedule == "cosine":
-        return optim.lr * rise * (1 + math.cos(math.pi * epoch / optim.epochs)) / 2
-    return float(optim.lr * rise * optim.gamma ** sum(milestone <= epoch for milestone in optim.milestones))
-
-
-def stage_learning_rate(stage: Stage, epoch: int) -> float:
-    """The optimiser's own, with the stage's drops."""
-    return learning_rate(stage.optim, epoch) * math.prod(f for start, f in stage.drops.items() if start <= epoch)
-
-
 def train_stage(
     state: State,
     stage: Stage,
@@ -86,8 +73,8 @@ def train_stage(
     """Train one stage from where the cursor stands. ``after_epoch`` returns False to stop."""
     begins = state.cursor.epoch == 0
     if begins and stage.prepare is not None:
-        stage.prepare(state)
-    state.start_optimiser(stage)
+        stage.prepare(state.learner)
+    state.optimiser = sgd(state.learner.network, stage)
     if begins:
         grads_MK = task.zeros_MK() if state.cursor.stage == 0 else state.buffers[HEAD_GRAD]
         state.buffers = {**stage.buffers, HEAD_GRAD: grads_MK}
@@ -101,7 +88,7 @@ def train_stage(
         if not after_epoch(report):
             break
     state.optimiser = None
-    state.network.requires_grad_(True)
+    state.learner.network.requires_grad_(True)
 
 
 class _Batch(NamedTuple):
@@ -126,7 +113,7 @@ class _EpochLoop:
         self.pool_MN = stage.pool(images)
         self.labels_MN = task_stream.train_labels_N[self.pool_MN].cpu()
         self.forward = stage.forward or partial(_with_teacher, state.configs[0].method)
-        self.head = state.network.classifier
+        self.head = state.learner.network.classifier
         self.kept_MRD = self.head.weight_MKD.detach()[:, : stage.frozen_rows].clone()
         bias_MK = getattr(self.head, "bias_MK", None)
         self.kept_MR = None if bias_MK is None else bias_MK.detach()[:, : stage.frozen_rows].clone()
@@ -134,18 +121,18 @@ class _EpochLoop:
     def run(self, epoch: int) -> EpochReport:
         state, optim = self.state, self.stage.optim
         started = time.perf_counter()
-        lr = stage_learning_rate(self.stage, epoch)
+        lr = self.stage.learning_rate(epoch)
         assert state.optimiser is not None
         for group in state.optimiser.param_groups:
             group["lr"] = lr * group["lr_factor"]
-        state.network.train()
+        state.learner.network.train()
         for part in self.stage.evaluates:
-            getattr(state.network, part).eval()
-        streams = MemberStreams(tuple(state.seeds), (self.task.index, self.stage.name, epoch))
+            getattr(state.learner.network, part).eval()
+        streams = MemberStreams(state.learner.seeds, (self.task.index, self.stage.name, epoch))
         epoch_images = self._draw(self.stage.sampler(self.labels_MN, streams), streams, "augment")
         mixed = self._mixed(streams, epoch)
         sums: Terms = {}
-        hits_M = torch.zeros(state.members, dtype=torch.int64, device=state.device)
+        hits_M = torch.zeros(state.members, dtype=torch.int64, device=state.learner.device)
         images = epoch_images.index_MB.shape[1]
         steps = math.ceil(images / optim.batch_size)
         for number in range(steps):
@@ -171,7 +158,7 @@ class _EpochLoop:
 
     def _draw(self, order_MN: Tensor, streams: MemberStreams, use: str) -> _Batch:
         """The images of a whole epoch, in their order, and what is cut from each."""
-        data, device = self.state.configs[0].data, self.state.device
+        data, device = self.state.configs[0].data, self.state.learner.device
         uniforms_MNU = streams.uniform(use, order_MN.shape[1], uniforms_per_image(data)).to(device)
         height, width = self.task_stream.train_pixels_NCHW.shape[2:]
         index_MN = self.pool_MN.gather(1, order_MN.to(device))
@@ -185,13 +172,13 @@ class _EpochLoop:
             return None
         partners = self._draw(mix.partners(self.labels_MN, streams), streams, "augment-partner")
         batches = math.ceil(self.labels_MN.shape[1] / self.stage.optim.batch_size)
-        boxes_MS4 = mix.uniforms(streams, batches).to(self.state.device)
+        boxes_MS4 = mix.uniforms(streams, batches).to(self.state.learner.device)
         return lambda span, number: (partners.cut(span), boxes_MS4[:, number])
 
     def _images(self, batch: _Batch) -> Tensor:
         state = self.state
         pixels, data = self.task_stream.train_pixels_NCHW, state.configs[0].data
-        return augment(pixels, batch.index_MB, batch.crops_MB5, data, state.dtype)
+        return augment(pixels, batch.index_MB, batch.crops_MB5, data, state.learner.dtype)
 
     def _step(self, batch: _Batch, epoch: int, mixed: tuple[_Batch, Tensor] | None) -> tuple[Terms, Tensor]:
         """One optimiser step of every member. Returns the terms and the hits, each ``[M]``."""
@@ -202,10 +189,10 @@ class _EpochLoop:
         if mixed is not None and stage.mix is not None:
             partner, boxes_M4 = mixed
             images, share_M = stage.mix.paste(images, self._images(partner), boxes_M4)
-            partner_MB, share_M = partner.labels_MB, share_M.to(state.dtype)
+            partner_MB, share_M = partner.labels_MB, share_M.to(state.learner.dtype)
         with state.autocast():
-            out = self.forward(state.networks, images)
-        step = Step(out, batch.labels_MB, self.task, state.buffers, state.network, epoch, partner_MB, share_M)
+            out = self.forward(state.learner, images)
+        step = Step(out, batch.labels_MB, self.task, state.buffers, state.learner.network, epoch, partner_MB, share_M)
         terms = stage.loss(step)
         state.optimiser.zero_grad(set_to_none=True)
         # The sum over members gives each of them exactly its own gradient.
@@ -215,12 +202,12 @@ class _EpochLoop:
         if self.head.weight_MKD.grad is not None:
             state.buffers[HEAD_GRAD].add_(self.head.weight_MKD.grad.norm(dim=2))
         if stage.optim.clip_norm is not None:
-            clip_by_member(list(state.network.parameters()), stage.optim.clip_norm)
+            clip_by_member(list(state.learner.network.parameters()), stage.optim.clip_norm)
         state.optimiser.step()
         if stage.frozen_rows:
             self._restore_rows()
         if stage.after_step is not None:
-            stage.after_step(state.network)
+            stage.after_step(state.learner.network)
         return terms, (out.logits_MBK.detach().argmax(2) == batch.labels_MB).sum(1)
 
     @torch.no_grad()
@@ -232,13 +219,13 @@ class _EpochLoop:
             cast(LinearHead, self.head).bias_MK[:, :rows] = self.kept_MR
 
 
-def _with_teacher(method: Method, networks: Networks, images: Tensor) -> Outputs:
-    """The student's outputs, and its teacher's if there is one."""
+def _with_teacher(method: Method, learner: Learner, images: Tensor) -> Outputs:
+    """The network's outputs, and its teacher's if there is one."""
     teacher = None
-    if TEACHER in networks.frozen:
+    if TEACHER in learner.frozen:
         with torch.no_grad():
-            teacher = method.outputs(networks.frozen[TEACHER], images)
-    return method.outputs(networks.student, images)._replace(teacher=teacher)
+            teacher = method.outputs(learner.frozen[TEACHER], images)
+    return method.outputs(learner.network, images)._replace(teacher=teacher)
 
 
 @torch.no_grad()

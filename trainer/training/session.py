@@ -26,7 +26,7 @@ from trainer.training.evaluate import correct_by_class, embed
 from trainer.training.loop import HEAD_GRAD, EpochReport, train_stage
 from trainer.training.observer import MemberReport, Observer, TaskReport
 from trainer.training.options import DeviceOptions, deterministic
-from trainer.training.state import Cursor, State
+from trainer.training.state import Cursor, State, new_learner
 
 FirstTaskCheckpoint = Callable[[str], ckpt.CheckpointSlot]
 """where the training of a first task is kept, by ``RunConfig.first_task_id``"""
@@ -101,7 +101,7 @@ class _Session:
         self.results: dict[int, RunResult] = {}
         """of runs that have ended, by position"""
         channels = self.task_stream.train_pixels_NCHW.shape[1]
-        self.state = State(configs, channels, device, precision)
+        self.state = State(configs, new_learner(configs, channels, device, precision), precision)
         now = datetime.now(UTC)
         for history in self.state.histories:
             history.started_at = now
@@ -127,23 +127,23 @@ class _Session:
             state.elapsed_s = before_s + time.perf_counter() - started
             return state.elapsed_s
 
-        if state.network.classifier.classes == task.first:
-            state.network.grow(task.classes, state.seeds, task.index)
+        if state.learner.network.classifier.classes == task.first:
+            state.learner.network.grow(task.classes, state.learner.seeds, task.index)
         if self.compiled:
-            state.network.net.compile(dynamic=True)
+            state.learner.network.net.compile(dynamic=True)
         context, images = self._context(task.index), self._images(task.index)
         method = state.configs[0].method
         for index, stage in enumerate(self._plan(context)):
             if index >= state.cursor.stage:
                 train_stage(state, stage, context, images, task_stream, lambda report: self._after_epoch(report, clock))
-                method.after_stage(stage, state, images)
+                method.after_stage(stage, state.learner, images)
                 state.cursor.stage, state.cursor.epoch = index + 1, 0
-        state.method_state |= {name: buffer for name, buffer in state.buffers.items() if name != HEAD_GRAD}
-        exemplars_before = state.exemplars_ME.shape[1]
+        state.learner.method_state |= {name: buffer for name, buffer in state.buffers.items() if name != HEAD_GRAD}
+        exemplars_before = state.learner.exemplars_ME.shape[1]
         self._remember(task.index, images)
         if method.needs_teacher and task.index + 1 < self.tasks:
-            state.freeze_teacher()
-        method.after_task(state, self._images(task.index))
+            state.learner.freeze_teacher()
+        method.after_task(state.learner, self._images(task.index))
         self._measure(task.index, exemplars_before, clock)
         state.buffers = {}
         state.cursor, state.elapsed_s = Cursor(task=task.index + 1), 0.0
@@ -152,18 +152,22 @@ class _Session:
 
     def _plan(self, context: TaskContext) -> tuple[Stage, ...]:
         config = self.state.configs[0]
-        stages = config.method.plan(context, self.state.method_state)
-        return stages if config.stage2 is None else (*stages, stage2.stage(config.stage2, context, config.method))
+        stages = config.method.plan(context)
+        return (
+            stages
+            if config.stage2 is None
+            else (*stages, stage2.stage(config.stage2, context, config.method.evaluate, config.method.parts(1, 1)))
+        )
 
     def _images(self, index: int) -> TaskImages:
         state, task_stream = self.state, self.task_stream
         return TaskImages(
             new_N=task_stream.tasks[index].train_N,
-            exemplars_ME=state.exemplars_ME,
+            exemplars_ME=state.learner.exemplars_ME,
             labels_A=task_stream.train_labels_N,
             old=task_stream.tasks[index].first,
             per_class=state.configs[0].memory.per_class,
-            streams=MemberStreams(tuple(state.seeds), (index,)),
+            streams=MemberStreams(state.learner.seeds, (index,)),
             embed=lambda index: embed(state, task_stream.train_pixels_NCHW, index),
         )
 
@@ -175,7 +179,8 @@ class _Session:
         per_member = state.configs[0].method.per_member_fields()
         values = [config.method.model_dump(by_alias=True) for config in state.configs]
         hyperparameters = {
-            f: torch.tensor([v[f] for v in values], device=state.device, dtype=state.dtype) for f in per_member
+            f: torch.tensor([v[f] for v in values], device=state.learner.device, dtype=state.learner.dtype)
+            for f in per_member
         }
         return TaskContext(
             index=index,
@@ -187,7 +192,8 @@ class _Session:
             kept_K=kept_K,
             hyperparameters=hyperparameters,
             optim=state.configs[0].optim,
-            dtype=state.dtype,
+            dtype=state.learner.dtype,
+            method_state=state.learner.method_state,
         )
 
     def _after_epoch(self, report: EpochReport, clock: Callable[[], float]) -> bool:
@@ -216,17 +222,17 @@ class _Session:
         index_n = config.method.exemplar_candidates(images)
         candidates = Candidates.of(self.task_stream.train_labels_N[index_n], task.first, task.classes)
         if config.memory.selection == "random":
-            picks = random(candidates, keep, state.seeds, index)
+            picks = random(candidates, keep, state.learner.seeds, index)
         else:
             picks = herding(images.embed(index_n).features_MND, candidates, keep)
         chosen_ME = index_n[kept_only(picks, candidates)]
-        state.exemplars_ME = torch.cat([state.exemplars_ME, chosen_ME], dim=1)
+        state.learner.exemplars_ME = torch.cat([state.learner.exemplars_ME, chosen_ME], dim=1)
 
     def _measure(self, index: int, exemplars_before: int, clock: Callable[[], float]) -> None:
         state, task_stream = self.state, self.task_stream
         seen = task_stream.tasks[index].first + task_stream.tasks[index].classes
         correct = {name: found_MK.tolist() for name, found_MK in correct_by_class(state, task_stream, seen).items()}
-        head_norm_MK = state.network.classifier.weight_MKD.detach().norm(dim=2).tolist()
+        head_norm_MK = state.learner.network.classifier.weight_MKD.detach().norm(dim=2).tolist()
         steps = max(1, sum(row.steps for row in state.histories[state.positions[0]].epochs if row.task == index))
         grad_norm_MK = (state.buffers[HEAD_GRAD] / steps).tolist()
         wall_s = clock()
@@ -270,7 +276,7 @@ class _Session:
         """All but ``others`` have ended."""
         ended = {
             position: run_result(
-                config, history, self.task_stream, self.state.device, self.state.precision, len(self.configs)
+                config, history, self.task_stream, self.state.learner.device, self.state.precision, len(self.configs)
             )
             for position, (config, history) in enumerate(zip(self.configs, self.state.histories, strict=True))
             if position not in others

@@ -6,7 +6,7 @@ import importlib
 
 import numpy as np
 
-from trainer.config.run_config import DataConfig
+from trainer.data.config import DataConfig
 from trainer.data.images import Source
 from trainer.errors import DataError
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from trainer.config.run_config import DataConfig
+from trainer.data.config import DataConfig
 from trainer.data.decode import resized
 from trainer.data.images import ImageSet, Source
 from trainer.data.torchvision_datasets import datasets, fetched, folder

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from trainer.config.run_config import DataConfig
 from trainer.data import files
+from trainer.data.config import DataConfig
 from trainer.data.files import Files
 from trainer.data.images import Source
 from trainer.data.torchvision_datasets import datasets, fetched, folder

@@ -7,7 +7,7 @@ order or a choice of classes.
 
 from __future__ import annotations
 
-from trainer.config.run_config import DataConfig
+from trainer.data.config import DataConfig
 from trainer.data.files import read_folder
 from trainer.data.images import Source
 

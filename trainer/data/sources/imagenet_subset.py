@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trainer.config.run_config import DataConfig
+from trainer.data.config import DataConfig
 from trainer.data.files import read_folder
 from trainer.data.images import Source
 from trainer.errors import DataError

@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from trainer.config.run_config import DataConfig
 from trainer.data import location
+from trainer.data.config import DataConfig
 from trainer.data.decode import Item, Listing, decoded
 from trainer.data.images import Source
 from trainer.data.labels import Labels, numbered

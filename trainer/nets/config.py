@@ -1,0 +1,19 @@
+"""What a run file says of its network: the section ``net``."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from trainer.section import Section
+
+
+class NetConfig(Section):
+    name: Literal["resnet32", "resnet18", "small"] = Field(
+        "resnet32",
+        description="resnet32: 32 px, 64 features; resnet18: 224 px, 512 features; small: digits, 64 features",
+    )
+    shortcut: Literal["conv", "pad"] = Field(
+        "conv", description="where the shape changes: 1x1 convolution with batch norm, or zero-padded channels"
+    )
