@@ -111,7 +111,6 @@ def floor(module: str) -> int:
 
 
 @pytest.mark.parametrize("package", OURS)
-@pytest.mark.xfail(reason="being built")
 def test_imports_point_down(package: str) -> None:
     up = [
         f"{path.relative_to(REPO)}:{found.line}: {found.module}"
@@ -135,7 +134,6 @@ def test_every_floor_is_a_part_of_its_package() -> None:
 
 
 @pytest.mark.parametrize("package", OURS)
-@pytest.mark.xfail(reason="being built")
 def test_imports_form_no_circle(package: str) -> None:
     graph = {
         module_of(path): {i.module for i in imports(path) if within(i.module, package)} - {module_of(path)}
@@ -163,7 +161,6 @@ def test_the_trainer_knows_nothing_of_the_sweeper() -> None:
 
 
 @pytest.mark.parametrize(("library", "folder"), [("ray", "execution"), ("optuna", "search")])
-@pytest.mark.xfail(reason="being built")
 def test_a_library_has_its_folder(library: str, folder: str) -> None:
     users = {path for path in sources(*OURS) for found in imports(path) if within(found.module, library)}
     assert users
@@ -171,7 +168,6 @@ def test_a_library_has_its_folder(library: str, folder: str) -> None:
 
 
 @pytest.mark.parametrize("package", ["losses", "distill"])
-@pytest.mark.xfail(reason="being built")
 def test_losses_are_functions_of_tensors(package: str) -> None:
     assert not imported_outside(sources(f"trainer/{package}"), "torch", f"trainer.{package}", "trainer.registry")
 
@@ -180,7 +176,6 @@ def methods() -> list[Path]:
     return [path for path in sources("trainer/methods") if path.stem not in {"base", "__init__"}]
 
 
-@pytest.mark.xfail(reason="being built")
 def test_a_method_imports_its_tools_and_no_other_method() -> None:
     own = ("methods.base", "stages", "losses", "distill", "nets", "data.samplers", "data.mix", "errors", "rng")
     tools = [f"trainer.{module}" for module in own]
