@@ -20,10 +20,10 @@ from pydantic.fields import FieldInfo
 from sweeper.search.space import SearchSpace
 from sweeper.store import schema
 from trainer.config.run_config import RunConfig
-from trainer.stages.second_stage import SecondStage
 from trainer.files import atomic_write
 from trainer.methods.base import Method, find, names
 from trainer.results.columns import VERSION, Column
+from trainer.stages.second_stage import SecondStage
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -67,7 +67,9 @@ def methods_page() -> str:
         for name, method in methods.items()
     )
     sections = [_section(name, method) for name, method in methods.items()]
-    stage2 = _STAGE2.format(about=inspect.getdoc(SecondStage) or "", fields=_table(SecondStage.model_fields, declared=False))
+    stage2 = _STAGE2.format(
+        about=inspect.getdoc(SecondStage) or "", fields=_table(SecondStage.model_fields, declared=False)
+    )
     return "\n".join([_METHODS + listed, *sections, stage2])
 
 

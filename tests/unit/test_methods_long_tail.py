@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -11,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks.paper.cells import Cell, Choice, cells
+from benchmarks.paper.tables import TABLES
 from support.runs import tiny_run
-from trainer.config.files import load_run
 from trainer.config.run_config import RunConfig
 from trainer.data.long_tail import profile
 from trainer.data.samplers import duplicated, oversampled
@@ -29,12 +29,15 @@ from trainer.training.options import DeviceOptions
 from trainer.training.session import train
 from trainer.training.state import new_learner, sgd
 
-RUNS = Path(__file__).parents[2] / "runs"
 B, D = 8, 6
 
 
-def table2(name: str) -> RunConfig:
-    return load_run(RUNS / "table2" / f"ratio100_{name}.yaml").config
+TABLE_2 = cells(TABLES["table2"], Choice(seeds=(0,)))
+
+
+def table2(slug: str) -> RunConfig:
+    """A system of Table 2 at its first ratio."""
+    return next(cell.configs[0] for cell in TABLE_2 if cell.row.slug == slug)
 
 
 def context(
@@ -83,12 +86,12 @@ ORDINARY = {0: 0.02, 3: 0.08, 4: 0.1, 5: 0.1, 99: 0.1, 100: 0.1, 159: 0.1, 160: 
 EARLY = ORDINARY | {100: 1e-3, 159: 1e-3, 160: 1e-5, 179: 1e-5, 180: 1e-7, 199: 1e-7}
 
 
-@pytest.mark.parametrize("file", sorted((RUNS / "table2").glob("*.yaml")), ids=lambda file: file.stem)
-def test_learning_rates(file: Path) -> None:
-    config = load_run(file).config
+@pytest.mark.parametrize("cell", TABLE_2, ids=lambda cell: cell.slug)
+def test_learning_rates(cell: Cell) -> None:
+    (config,) = cell.configs
     stage, _ = planned(config)
     assert stage.optim == config.optim
-    wanted = EARLY if file.stem.endswith("_ib") else ORDINARY
+    wanted = EARLY if cell.row.slug == "ib" else ORDINARY
     assert {e: stage.learning_rate(e) for e in wanted} == pytest.approx(wanted)
 
 
