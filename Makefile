@@ -1,17 +1,18 @@
 # make demo    a fresh machine -> a sweep on real images -> its best configuration, checked
-# make test    a fresh machine -> all tests
+# make test    a fresh machine -> all tests (make test-fast: those of a minute)
 PYTHON ?= python3
 DEMO ?= out/demo
 BIN := .venv/bin
 
 export RAY_USAGE_STATS_ENABLED = 0
 
-.PHONY: help setup demo test fuzz docs lint types clean
+.PHONY: help setup demo test test-fast fuzz docs lint types clean
 
 help:
 	@echo "make setup    the environment in .venv (PYTHON=... chooses the interpreter, 3.11 or newer)"
 	@echo "make demo     a sweep on digits, its leaderboard, promotion and verification (minutes, CPU)"
-	@echo "make test     all tests"
+	@echo "make test     all tests (6 minutes on two cores)"
+	@echo "make test-fast  tests without a Ray cluster or long computation (90 seconds on two cores)"
 	@echo "make fuzz     the tests of files, parsers and formulas with other random examples"
 	@echo "make docs     generated pages and JSON Schemas"
 	@echo "make lint     ruff: rules and format        make types    mypy"
@@ -41,10 +42,13 @@ demo: setup
 	@set -e; for file in $(DEMO)/*.yaml; do $(BIN)/python -m trainer.run "$$file" --verify; done
 
 test: setup
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 2 --dist worksteal
+
+test-fast: setup
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 fuzz: setup
-	@$(BIN)/python -m pytest -n 2 --hypothesis-profile=others -m hypothesis
+	@$(BIN)/python -m pytest -n 2 --dist worksteal --hypothesis-profile=others -m hypothesis
 
 docs: setup
 	@$(BIN)/python docs/make.py

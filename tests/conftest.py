@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+import resource
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,9 @@ settings.register_profile("same", derandomize=True)
 settings.register_profile("others")
 settings.load_profile("same")
 
+UNMARKED_S = 20.0
+"""what a test may take without the mark ``slow``, in seconds of processor time"""
+
 Tiny = Callable[..., RunConfig]
 
 
@@ -36,6 +40,23 @@ def pytest_configure(config: pytest.Config) -> None:
         if not folder.is_dir():
             raise pytest.UsageError(f"--methods {folder}: no such folder")
         trainer.methods.__path__.append(str(folder))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Fail a test that belongs to the slow ones and does not say so: ``make test-fast`` counts on the mark."""
+    before = _processor_s()
+    result = yield
+    spent = _processor_s() - before
+    if spent > UNMARKED_S and item.get_closest_marker("slow") is None:
+        pytest.fail(f"{spent:.0f} seconds of processor time: mark it slow")
+    return result
+
+
+def _processor_s() -> float:
+    """Of this process and of those that it has waited for."""
+    used = [resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 @pytest.fixture
@@ -59,10 +80,13 @@ def session_cluster() -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture
-def shared_cluster(session_cluster: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def shared_cluster(
+    session_cluster: dict[str, str], monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
     """Commands that the test starts run on one cluster for all tests, and start none: that saves each ten seconds.
 
     A test that kills or counts the processes of its cluster must not use it.
     """
+    assert request.node.get_closest_marker("slow"), "a test that needs a cluster is marked slow"
     for name, value in session_cluster.items():
         monkeypatch.setenv(name, value)

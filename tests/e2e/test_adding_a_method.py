@@ -78,6 +78,7 @@ def outcome(which: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
 
 
+@pytest.mark.slow
 def test_it_is_held_to_what_every_method_promises(folder: Path) -> None:
     tested = re.findall(r"python -m pytest (tests/contract\S*) -k (\w+)", PAGE)
     assert [name for _, name in tested] == [NAME]
@@ -88,6 +89,7 @@ def test_it_is_held_to_what_every_method_promises(folder: Path) -> None:
     assert int(passed[1]) >= 15
 
 
+@pytest.mark.slow
 def test_without_recorded_numbers_a_line_says_how_to_make_them(folder: Path) -> None:
     command = [
         sys.executable,

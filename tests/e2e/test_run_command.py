@@ -40,6 +40,7 @@ def stored(out: Path) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.slow
 def test_a_run_is_shown_and_written(tmp_path: Path) -> None:
     file, out = run_file(tmp_path), tmp_path / "out"
     shown, errors = finish(start(COMMAND, file, "--seeds", "0,1", "--out", out, "--device", "cpu"))
@@ -111,6 +112,7 @@ def claiming(folder: Path, **changes: Any) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_a_claim_that_holds_is_verified(tmp_path: Path) -> None:
     shown, _ = finish(start(COMMAND, claiming(tmp_path), "--verify", "--device", "cpu"))
     assert shown.splitlines()[-1] == "verified: acc_task_mean_pct is the claimed one for every seed"
@@ -200,6 +202,7 @@ def test_a_missing_file_and_its_nearest(capsys: pytest.CaptureFixture[str]) -> N
     assert refusal([missing], capsys) == f"{missing}: no such file; did you mean 'digits_lfs5.yaml'?"
 
 
+@pytest.mark.slow
 def test_the_real_command_says_it_in_one_line(tmp_path: Path) -> None:
     processes = {
         "method.alhpa: no such field": start(COMMAND, FILE, "--set", "method.alhpa=1"),

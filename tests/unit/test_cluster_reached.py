@@ -68,6 +68,7 @@ ENTER = "from ray._raylet import GcsClient; print(GcsClient(address={!r}).get_al
 
 
 @pytest.mark.parametrize("token", [None, "0" * 64], ids=["without a token", "with a wrong one"])
+@pytest.mark.slow
 def test_a_cluster_of_ones_own_lets_nobody_in(monkeypatch: pytest.MonkeyPatch, token: str | None) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     with connected(None):
@@ -82,6 +83,7 @@ def test_a_cluster_of_ones_own_lets_nobody_in(monkeypatch: pytest.MonkeyPatch, t
         assert let_in.returncode == 0, let_in.stderr
 
 
+@pytest.mark.slow
 def test_each_cluster_has_a_token_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setenv("RAY_AUTH_TOKEN", "given")

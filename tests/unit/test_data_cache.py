@@ -55,6 +55,7 @@ def left_over(root: Path) -> list[Path]:
     return list(root.glob(".tmp.*"))
 
 
+@pytest.mark.slow
 def test_processes_that_build_at_once_agree(root: Path, folder: Path) -> None:
     builders = [
         subprocess.Popen([sys.executable, "-c", LOAD, str(folder)], stdout=subprocess.PIPE, text=True) for _ in range(3)

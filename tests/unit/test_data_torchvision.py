@@ -93,6 +93,7 @@ def test_without_network_a_line_says_which_file_goes_where(source: Any, file: st
         assert "\n" not in line
 
 
+@pytest.mark.slow
 def test_torchvision_is_imported_only_where_it_is_needed() -> None:
     program = (
         "import sys; from trainer.data.config import DataConfig, Protocol; from trainer.data.tasks import build;"

@@ -15,6 +15,7 @@ from trainer.config.files import dump_run, load_run
 from trainer.errors import ConfigError
 from trainer.results.verify import Claim
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parent.parent.parent
 PROVENANCE: dict[str, Any] = {
     "metric": "acc_task_mean_pct",

@@ -89,6 +89,7 @@ def test_no_step_reads_what_is_on_the_device(name: str, watched_steps: _Traced) 
 
 
 @pytest.mark.parametrize("name", names())
+@pytest.mark.slow
 def test_no_step_loops_over_members_classes_or_images(name: str, watched_steps: _Traced) -> None:
     """It asks for as many operations, of whatever size, however many there are of each."""
 
