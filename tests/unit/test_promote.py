@@ -1,4 +1,4 @@
-"""Promotion over stored runs: who is picked on what, what is written, and what is refused."""
+"""Promotion over stored runs: which candidate is chosen on what, what is written, and what is refused."""
 
 from __future__ import annotations
 
@@ -9,20 +9,32 @@ from typing import Any
 
 import pytest
 import yaml
-from sweeper.execution.rerun import RerunError
 
-from sweeper.promote import main, settle
-from sweeper.promotion.candidates import TEST_SEEDS, VALIDATION_SEEDS, Candidate, Verdict, leader_of, measure, rival_of
+from sweeper.promote import main
+from sweeper.promotion.candidates import (
+    TEST_SEEDS,
+    VALIDATION_SEEDS,
+    Candidate,
+    Comparison,
+    Incumbent,
+    PromotionError,
+    evaluate_candidates,
+    leader_of,
+)
+from sweeper.promotion.decision import decide_and_record
+from sweeper.promotion.statistics import Decision
 from sweeper.search.space import load_space
 from sweeper.store.folder import Folder
+from sweeper.store.results import open_results
 from sweeper.store.store import Store
-from sweeper.store.sweep_file import SweepFile, check_unchanged
+from sweeper.store.sweep_file import check_unchanged, read_space
 from trainer.config.files import dump_run, load_run
 from trainer.config.run_config import RunConfig
 from trainer.data.tasks import build
 from trainer.errors import ConfigError, UserError, exit_code
-from trainer.results.columns import config_row
+from trainer.results.columns import config_values
 from trainer.results.provenance import git_commit
+from trainer.results.rows import RunResult
 from trainer.results.verify import Claim
 
 ROOT = Path(__file__).parents[2]
@@ -57,60 +69,58 @@ class Bench:
         for number, (value, acc) in enumerate(SEARCH.items()):
             runs = {config: acc + config.seed for config in space.configs({LAMBDA: value})}
             self.put(self.store, number, runs, params={LAMBDA: value})
-        self.sweep = SweepFile.read(Folder.at(self.results).child("s"))
-        self.reruns = Store(self.results, "s-promotion")
+        self.space = read_space(Folder.at(self.results).child("s"))
+        self.retrained = Store(self.results, "s-promotion")
+        self.said: list[str] = []
 
     def put(
-        self,
-        store: Store,
-        number: int,
-        runs: Mapping[RunConfig, float],
-        params: dict[str, Any] | None = None,
-        status: str = "finished",
+        self, store: Store, number: int, runs: Mapping[RunConfig, float], params: dict[str, Any] | None = None
     ) -> None:
-        results = [{"row": self.row(config, acc, status)} for config, acc in runs.items()]
-        store.finish_trial(number, "a", results, params=params)
+        results = [self.result(config, acc) for config, acc in runs.items()]
+        store.finish_trial(number, results, attempt="a", params=params)
 
-    def row(self, config: RunConfig, acc: float, status: str) -> dict[str, Any]:
-        return {
-            "run_id": config.run_id,
-            "config_id": config.config_id,
-            "seed": config.seed,
-            "status": status,
-            "split": config.data.evaluation.split,
-            "acc_task_mean_pct": acc,
-            "finished_at": datetime.now(UTC),
-            "device": "cpu",
-            "precision": "float32",
-            "git_commit": git_commit(),
-            "data_fingerprint": self.fingerprint,
-            **config_row(config),
-        }
+    def result(self, config: RunConfig, acc: float) -> RunResult:
+        return RunResult(
+            run_id=config.run_id,
+            config_id=config.config_id,
+            seed=config.seed,
+            status="finished",
+            split=config.data.evaluation.split,
+            acc_task_mean_pct=acc,
+            finished_at=datetime.now(UTC),
+            device="cpu",
+            precision="float32",
+            git_commit=git_commit(),
+            data_fingerprint=self.fingerprint,
+            config=config_values(config),
+        )
 
     def again(self, values: Mapping[float, float]) -> None:
         """Runs of the candidates on fresh seeds, on validation images."""
         for number, (value, acc) in enumerate(values.items()):
-            configs = self.sweep.each_seed({LAMBDA: value}, list(VALIDATION), "validation")
-            self.put(self.reruns, number, {config: acc + config.seed - VALIDATION[0] for config in configs})
+            configs = self.space.configs({LAMBDA: value}, list(VALIDATION), "validation")
+            self.put(self.retrained, number, {config: acc + config.seed - VALIDATION[0] for config in configs})
 
     def test(self, values: Mapping[float, Sequence[float]]) -> None:
         """Runs on test images, by seed."""
-        for number, (value, by_seed) in enumerate(values.items()):
-            configs = self.sweep.each_seed({LAMBDA: value}, list(TEST), "test")
-            self.put(self.reruns, 100 + number, dict(zip(configs, by_seed, strict=True)))
+        first = max(self.retrained.trials()) + 1
+        for number, (value, by_seed) in enumerate(values.items(), first):
+            configs = self.space.configs({LAMBDA: value}, list(TEST), "test")
+            self.put(self.retrained, number, dict(zip(configs, by_seed, strict=True)))
 
-    def measure(self, top: int = 3) -> Verdict:
-        return measure(self.sweep, rival_of(self.file, self.sweep), self.reruns, top=top, n=3)
+    def compare(self, top: int = 3) -> Comparison:
+        incumbent = Incumbent.of(self.file, self.space)
+        return evaluate_candidates(self.space, incumbent, self.retrained, top=top, n=3, say=self.said.append)
 
-    def settle(self, verdict: Verdict, *, force: bool = False) -> int:
-        return settle(self.sweep, verdict, self.file, self.store, force=force)
+    def decide(self, comparison: Comparison, *, force: bool = False) -> Decision:
+        return decide_and_record(self.space, comparison, self.file, self.store, force=force)
 
     def promotions(self) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = self.store.read("promotions").to_pylist()
-        return sorted(rows, key=lambda row: row["decided_at"])
+        return open_results(self.results, "s").sql("SELECT * FROM promotions ORDER BY decided_at").rows()
 
     def config(self, value: float) -> RunConfig:
-        return self.sweep.config({LAMBDA: value}, TEST[0], "test")
+        (found,) = self.space.configs({LAMBDA: value}, TEST[:1], "test")
+        return found
 
 
 @pytest.fixture
@@ -125,33 +135,29 @@ def measured(bench: Bench) -> Bench:
     return bench
 
 
-def test_fresh_validation_picks_and_only_the_pick_is_tested(
-    measured: Bench, capsys: pytest.CaptureFixture[str]
-) -> None:
-    # The test split has no runs of the search's best: were they asked for, Ray would be needed, which is not there.
-    verdict = measured.measure()
-    assert verdict.leader.params == {LAMBDA: STEADY}
-    assert verdict.mine == [94.0, 95.0, 96.5]
-    assert verdict.theirs == [90.0, 91.0, 92.0]
-    assert verdict.seeds == tuple(TEST)
-    assert verdict.searched == 4
-    shown = capsys.readouterr().out
-    assert "trial 1 leads" in shown
-    assert "+4.17" in shown
+def test_fresh_validation_chooses_and_only_the_leader_is_tested(measured: Bench) -> None:
+    # The test split has no runs of the search's best: training them would need Ray, which is not there.
+    comparison = measured.compare()
+    assert comparison.leader.params == {LAMBDA: STEADY}
+    assert comparison.leader_pct == [94.0, 95.0, 96.5]
+    assert comparison.incumbent_pct == [90.0, 91.0, 92.0]
+    assert comparison.seeds == tuple(TEST)
+    assert comparison.searched == 4
+    assert "trial 1 leads" in measured.said[-1]
+    assert any("+4.17" in cell for row in comparison.table for cell in row)
 
 
-def test_the_query_that_chose_is_the_one_on_record(measured: Bench) -> None:
-    verdict = measured.measure()
-    assert measured.settle(verdict) == 0
+def test_the_query_that_chose_is_recorded(measured: Bench) -> None:
+    comparison = measured.compare()
+    assert measured.decide(comparison).promoted
     (row,) = measured.promotions()
-    assert row["query"] == verdict.query
-    assert "status = 'finished'" in row["query"]
-    assert "LIMIT 3" in row["query"]
+    assert row["query"] == comparison.query
+    found = open_results(measured.results, "s").sql(row["query"], sweep="s").rows()
+    assert [one["trial"] for one in found] == [0, 1, 2]
 
 
-def test_what_is_promoted_is_complete_and_can_be_verified(measured: Bench, capsys: pytest.CaptureFixture[str]) -> None:
-    assert measured.settle(measured.measure()) == 0
-    assert f"next: python -m trainer.run {measured.file} --verify" in capsys.readouterr().out
+def test_a_promoted_file_is_complete_and_can_be_verified(measured: Bench) -> None:
+    assert measured.decide(measured.compare()).promoted
     file = load_run(measured.file)
     assert file.config == measured.config(STEADY)
     assert file.config.data.evaluation.split == "test"
@@ -168,20 +174,19 @@ def test_what_is_promoted_is_complete_and_can_be_verified(measured: Bench, capsy
     assert (low, high) == pytest.approx((4.16667 - 0.71711, 4.16667 + 0.71711), abs=1e-4)
 
 
-def test_without_evidence_nothing_is_written(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_evidence_nothing_is_written(bench: Bench) -> None:
     bench.again(AGAIN)
     bench.test({STEADY: [94.0, 90.0, 93.0], BASE: [90.0, 93.0, 92.0]})
-    verdict = bench.measure()
-    capsys.readouterr()
-    assert bench.settle(verdict) == 1
+    comparison = bench.compare()
+    decision = bench.decide(comparison)
+    assert not decision.promoted
     assert not bench.file.exists()
     (row,) = bench.promotions()
     assert row["decision"] == "refused"
     assert row["interval_low_pct"] < 0 < row["interval_high_pct"]
-    refusal = capsys.readouterr().out.splitlines()[0]
-    assert refusal.startswith("refused: not enough evidence")
-    assert "the sweep's base" in refusal
-    assert bench.settle(verdict, force=True) == 0
+    assert "not significant" in decision.reason
+    assert "the sweep's base" in decision.reason
+    assert not bench.decide(comparison, force=True).promoted
     assert load_run(bench.file).provenance["forced"] is True  # type: ignore[index]
 
 
@@ -195,7 +200,7 @@ def incumbent(bench: Bench, value: float, **changes: Any) -> bytes:
 def test_a_better_incumbent_stays(measured: Bench) -> None:
     content = incumbent(measured, WORST)
     measured.test({WORST: [97.0, 98.0, 99.0], STEADY: [94.0, 95.0, 96.5], BASE: [90.0, 91.0, 92.0]})
-    assert measured.settle(measured.measure()) == 1
+    assert not measured.decide(measured.compare()).promoted
     assert measured.file.read_bytes() == content
     (row,) = measured.promotions()
     assert row["incumbent_config_id"] == measured.config(WORST).config_id
@@ -205,22 +210,23 @@ def test_a_better_incumbent_stays(measured: Bench) -> None:
 def test_a_worse_incumbent_goes(measured: Bench) -> None:
     incumbent(measured, WORST)
     measured.test({WORST: [87.0, 88.0, 89.0], STEADY: [94.0, 95.0, 96.5], BASE: [90.0, 91.0, 92.0]})
-    assert measured.settle(measured.measure()) == 0
+    assert measured.decide(measured.compare()).promoted
     assert load_run(measured.file).config == measured.config(STEADY)
 
 
-def test_the_same_configuration_is_no_news(measured: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_incumbent_itself_is_not_promoted(measured: Bench) -> None:
     content = incumbent(measured, STEADY)
-    assert measured.settle(measured.measure()) == 1
+    decision = measured.decide(measured.compare())
+    assert not decision.promoted
+    assert f"{measured.file} itself" in decision.reason
     assert measured.file.read_bytes() == content
-    assert f"the configuration that leads is {measured.file} itself" in capsys.readouterr().out
 
 
 def test_a_run_file_that_changed_meanwhile_is_not_overwritten(measured: Bench) -> None:
-    verdict = measured.measure()
+    comparison = measured.compare()
     content = incumbent(measured, WORST)
     with pytest.raises(UserError, match="promote again"):
-        measured.settle(verdict)
+        measured.decide(comparison)
     assert measured.file.read_bytes() == content
     assert measured.promotions() == []
 
@@ -228,28 +234,28 @@ def test_a_run_file_that_changed_meanwhile_is_not_overwritten(measured: Bench) -
 def test_a_write_that_dies_leaves_the_file_as_it_was(measured: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     content = incumbent(measured, WORST)
     measured.test({WORST: [87.0, 88.0, 89.0], STEADY: [94.0, 95.0, 96.5], BASE: [90.0, 91.0, 92.0]})
-    verdict = measured.measure()
+    comparison = measured.compare()
 
     def full(*arguments: Any) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(UserError, match="No space left"):
-        measured.settle(verdict)
+        measured.decide(comparison)
     assert measured.file.read_bytes() == content
 
 
-def test_an_incumbent_on_other_tasks_is_not_compared(measured: Bench) -> None:
+def test_an_incumbent_on_different_tasks_is_refused(measured: Bench) -> None:
     config = measured.config(WORST)
     incumbent(measured, WORST, protocol=config.protocol.model_copy(update={"tasks": 2}))
     with pytest.raises(ConfigError, match=r"s\.yaml: protocol\.tasks: is 2, and 5 in the sweep"):
-        measured.measure()
+        measured.compare()
 
 
 def test_a_candidate_that_diverges_again_is_out() -> None:
     lucky, steady = Candidate(0, {LAMBDA: LUCKY}, 95.0), Candidate(1, {LAMBDA: STEADY}, 93.0)
     assert leader_of([lucky, steady], {lucky.label: None, steady.label: [91.0, 92.0]}, maximize=True) is steady
-    with pytest.raises(RerunError, match="none of the candidates"):
+    with pytest.raises(PromotionError, match="no candidate finished"):
         leader_of([lucky], {lucky.label: None}, maximize=True)
 
 
