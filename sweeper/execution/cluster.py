@@ -1,4 +1,4 @@
-"""The Ray cluster that a command runs on: its own on this machine, or one that is there."""
+"""Connect to a running Ray cluster, or start one on this machine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ray._raylet import (  # type: ignore[attr-defined]
     get_authentication_mode,
 )
 
-from sweeper.execution.dashboard import exposed
+from sweeper.execution.dashboard import unauthenticated_warning
 from sweeper.search.space import Resources
 from trainer.errors import UserError
 
@@ -29,17 +29,20 @@ _CONNECT_S = 10
 
 
 class ClusterError(UserError):
-    """No Ray cluster is reached, or it can never give what a trial asks for."""
+    """No Ray cluster can be reached, or it can never hold a trial."""
 
 
 def find_address(given: str | None) -> str | None:
-    """Of the cluster to use: as given, else ``$RAY_ADDRESS``; None for one of our own."""
+    """The address of the cluster to use: ``given``, otherwise ``$RAY_ADDRESS``; None to start one here."""
     return given or os.environ.get("RAY_ADDRESS")
 
 
 @contextlib.contextmanager
 def connected(address: str | None) -> Iterator[None]:
-    """A connection to the cluster at ``address``, else at ``$RAY_ADDRESS``, else a local one that ends with it."""
+    """Connect to the cluster at ``address``, otherwise at ``$RAY_ADDRESS``, otherwise to one started for this block.
+
+    Raises ClusterError.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # Tune's own boxes and tables
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
@@ -63,10 +66,10 @@ def connected(address: str | None) -> Iterator[None]:
             first = str(error).strip().splitlines()[0]
             hint = "; if it requires a token, set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH" if tokenless else ""
             raise ClusterError(f"no Ray cluster at {address}: {first}{hint}") from None
-        warning = exposed(context.dashboard_url)
+        warning = unauthenticated_warning(context.dashboard_url)
         if warning:
             print(warning, flush=True)
-    # Its tracebacks of trials that are tried again: the driver says so in a line.
+    # It prints a traceback for every trial that is retried; the driver says so in a line.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     try:
         yield
@@ -87,9 +90,9 @@ def use_fresh_token() -> None:
 
 
 def _start_own(options: dict[str, Any]) -> None:
-    """Raises ClusterError where Ray does not start on this machine.
+    """Start a cluster on this machine. Raises ClusterError if Ray does not start.
 
-    It gives its processes half a minute, which a machine under load may not keep: then it gets one more try.
+    Ray gives its processes half a minute, which is too short on a machine under load: it gets a second try.
     """
     try:
         ray.init(address="local", include_dashboard=False, **options)
@@ -103,7 +106,7 @@ def _start_own(options: dict[str, Any]) -> None:
 
 
 def _check_reachable(address: str) -> None:
-    """Raises ClusterError where nothing listens: Ray would try for minutes, and say so on every line."""
+    """Raises ClusterError if nothing listens there: Ray would try for minutes, with a line for each attempt."""
     if address in ("auto", "local"):
         return
     try:
@@ -119,17 +122,8 @@ def _check_reachable(address: str) -> None:
         raise ClusterError(f"no Ray cluster at {address}: {error.strerror or error}") from None
 
 
-def in_one_line(error: ray.exceptions.RayError) -> UserError:
-    """What a remote function died of: the UserError that it raised, or the last line of what Ray says."""
-    cause = getattr(error, "cause", None)
-    if isinstance(cause, UserError):
-        return cause
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return ClusterError(lines[-1] if lines else type(error).__name__)
-
-
 def fits(resources: Resources) -> int:
-    """How many trials the cluster can run at a time, by what its nodes have; 0 if none."""
+    """The number of trials that the cluster can hold at a time, all of its resources counted; 0 if none."""
     return sum(_on_node(node["Resources"], resources) for node in ray.nodes() if node["Alive"])
 
 
@@ -141,18 +135,18 @@ def _on_node(has: dict[str, float], resources: Resources) -> int:
 
 
 def must_wait(resources: Resources) -> str | None:
-    """In words, what one more trial would wait for; None if nothing."""
+    """The reason why another trial would have to wait; None if it could start now."""
     free = ray.available_resources()
     room = free.get("CPU", 0.0) >= resources.cpu and free.get("GPU", 0.0) >= resources.gpu
     return None if room and fits(resources) else why_waiting(resources)
 
 
 def why_waiting(resources: Resources) -> str:
-    """In words, why no trial can start now."""
-    asked = f"{resources.cpu:g} CPU" + (f" and {resources.gpu:g} GPU" if resources.gpu else "")
+    """The reason why no trial can start now."""
+    needed = f"{resources.cpu:g} CPU" + (f", {resources.gpu:g} GPU" if resources.gpu else "")
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     if not any(_on_node(has, resources) for has in nodes):
         each = "; ".join(sorted({f"{has.get('CPU', 0):g} CPU, {has.get('GPU', 0):g} GPU" for has in nodes}))
-        return f"a trial asks for {asked} on one node, and no node of the cluster has that ({each})"
+        return f"a trial needs {needed} on one node; the nodes of the cluster have {each}"
     free = ray.available_resources()
-    return f"a trial asks for {asked}; free now are {free.get('CPU', 0):g} CPU and {free.get('GPU', 0):g} GPU in all"
+    return f"a trial needs {needed}; the cluster has {free.get('CPU', 0):g} CPU, {free.get('GPU', 0):g} GPU free"

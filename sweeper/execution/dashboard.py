@@ -1,4 +1,4 @@
-"""Whether a Ray dashboard lies open: whoever reaches its job port runs code on the whole cluster."""
+"""Warn of a Ray dashboard without authentication: anyone who can reach its job port can run code on the cluster."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from urllib.parse import urlsplit
 TIMEOUT_S = 3.0
 
 
-def exposed(dashboard_url: str | None) -> str | None:
-    """One line of warning if the dashboard answers strangers from beyond this machine, else None.
+def unauthenticated_warning(dashboard_url: str | None) -> str | None:
+    """A line of warning if the dashboard answers requests without a token from beyond this machine, otherwise None.
 
     ``dashboard_url`` as Ray gives it: ``HOST:PORT`` or ``http://HOST:PORT``; None and the empty string mean no
-    dashboard. A dashboard on a loopback address is not asked. One on another address is asked for its version
-    without a token: with token authentication it refuses. One that does not answer, or answers something that
-    is no Ray dashboard, is not warned of. Raises nothing.
+    dashboard. One on a loopback address gives no warning and gets no request. Any other gets a request for its version
+    without a token, which token authentication refuses. No warning is given if nothing answers, or a server that is
+    not a Ray dashboard. Raises nothing.
     """
     if not dashboard_url:
         return None
@@ -29,8 +29,8 @@ def exposed(dashboard_url: str | None) -> str | None:
     except (OSError, ValueError):
         return None
     return (
-        f"warning: the Ray dashboard on {host}:{port} asks for no token: anyone who reaches it can run code on this "
-        "cluster; set RAY_AUTH_MODE=token (docs/cluster.md, 'Who may use the cluster')"
+        f"warning: the Ray dashboard on {host}:{port} accepts unauthenticated requests: anyone who can reach it can "
+        "run code on this cluster; set RAY_AUTH_MODE=token (docs/cluster.md, 'Who may use the cluster')"
     )
 
 
@@ -40,7 +40,7 @@ def _only_loopback(host: str) -> bool:
 
 
 def _answers_without_token(url: str) -> bool:
-    # A proxy of the environment could answer in the dashboard's place.
+    # Without a proxy: one set in the environment could answer in the dashboard's place.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(f"{url.rstrip('/')}/api/version", timeout=TIMEOUT_S) as response:

@@ -1,4 +1,4 @@
-"""How configurations and sweeps end early: a signal, a pruner, numbers that are none, an error."""
+"""Configurations and sweeps that end early: by a signal, a pruner, divergence or an error."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from support.sweeps import ROOT, ended, launch, parts, query, space_file, start, until
+from support.sweeps import ROOT, ended, files, launch, query, space_file, start, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("shared_cluster")]
 
 
-def test_sigterm_stops_cleanly_and_a_second_launch_is_told_who_runs(tmp_path: Path) -> None:
+def test_sigterm_stops_cleanly_and_a_second_launch_names_the_first(tmp_path: Path) -> None:
     results = tmp_path / "results"
     file = space_file(tmp_path, trials=40)
     process = start(file, "--results", results)
-    until(process, lambda: parts(results, "trials") >= 1)
+    until(process, lambda: bool(files(results)))
     refused = launch(file, "--results", results, code=2)
     assert f"pid {process.pid}" in refused
     process.send_signal(signal.SIGTERM)
@@ -37,25 +37,25 @@ def test_packs_prune_by_configuration(tmp_path: Path) -> None:
     output = launch(
         space_file(tmp_path, pruning=pruning, resources={"cpu": 1, "pack": 3}, trials=9), "--results", results
     )
-    rows = query(results, "SELECT trial, status, tasks_done FROM trials ORDER BY trial")
+    rows = query(results, "SELECT trial, status, tasks_done FROM runs ORDER BY trial")
     assert len(rows) == 18
     pruned = [row for row in rows if row["status"] == "pruned"]
     assert pruned, output
     assert all(0 < row["tasks_done"] < 5 for row in pruned)
     assert all(row["tasks_done"] == 5 for row in rows if row["status"] == "finished")
-    assert query(results, "SELECT count(DISTINCT pack) AS n FROM trials")[0]["n"] == 3
+    assert query(results, "SELECT count(DISTINCT pack) AS n FROM runs")[0]["n"] == 3
 
 
 def test_packs_are_measured_once_and_what_they_save_is_in_the_ledger(tmp_path: Path) -> None:
     results = tmp_path / "results"
     file = space_file(tmp_path, concurrency=1, trials=8)
-    measured = " a trial: "
+    measured = " per pack: "
     assert measured in launch(file, "--results", results)
     chosen = (results / "s" / "packing.json").read_text()
     more = launch(file, "--results", results, "--trials", "9")
     assert measured not in more
     assert (results / "s" / "packing.json").read_text() == chosen
-    rows = query(results, "SELECT device_s, packing_saved_s AS saved_s FROM trials")
+    rows = query(results, "SELECT device_s, packing_saved_s AS saved_s FROM runs")
     gains = [row["saved_s"] / row["device_s"] for row in rows]
     assert gains == pytest.approx([gains[0]] * 18)
     assert query(results, "SELECT packing_s FROM ledger")[0]["packing_s"] == pytest.approx(
@@ -70,7 +70,7 @@ def test_a_diverging_configuration_stops_nothing_else(tmp_path: Path) -> None:
     grid = {"sampler": "GridSampler", "options": {"search_space": {"optim.lr": [0.05, 100.0]}}}
     fields = {"set": {"method": {"name": "finetune"}, "optim.weight_decay": 1.0, "optim.milestones": [3]}}
     launch(space_file(tmp_path, vary=vary, search=grid, trials=2, **fields), "--results", results)
-    rows = query(results, "SELECT optim_lr AS lr, status, error FROM trials ORDER BY ALL")
+    rows = query(results, "SELECT optim_lr AS lr, status, error FROM runs ORDER BY ALL")
     assert [(row["lr"], row["status"]) for row in rows] == [(0.05, "finished")] * 2 + [(100.0, "diverged")] * 2
     assert "not finite" in rows[-1]["error"]
 
@@ -83,11 +83,11 @@ from trainer.stages.stage import Step, Terms
 
 
 class Brittle(Method):
-    """Finetuning that cannot bear much weight."""
+    """Finetuning that breaks under a large weight."""
 
     paper: ClassVar[str] = "none"
 
-    weight: float = hyperparameter(1.0, "that it is to bear", per_member=True, first_task=1)
+    weight: float = hyperparameter(1.0, "at which it breaks, if above 1", per_member=True, first_task=1)
 
     def loss(self, step: Step) -> Terms:
         if step.task.old and float(step.task.hyperparameters["weight"].max()) > 1:
@@ -112,13 +112,12 @@ def test_a_configuration_that_raises_says_why_and_stops_nothing_else(tmp_path: P
         resources={"cpu": 1, "pack": 1},
     )
     output = launch(file, "--results", results, root=copy)
-    assert "ArithmeticError: too heavy; it goes on from its last finished task" in output
+    assert "ArithmeticError: too heavy; resuming" in output
     assert "weight 2: failed (ArithmeticError: too heavy)" in output
-    rows = query(results, "SELECT params_json AS params, status, error FROM trials ORDER BY status DESC, seed")
+    rows = query(results, "SELECT params_json AS params, status, error FROM runs ORDER BY status DESC, seed")
     outcomes = [('{"method.weight": 0.5}', "finished")] * 2 + [('{"method.weight": 2.0}', "failed")] * 2
     assert [(row["params"], row["status"]) for row in rows] == outcomes
     assert rows[-1]["error"] == "ArithmeticError: too heavy"
-    (command,) = re.findall(r"to see it alone: python -m trainer.run (\S+)", output)
+    (command,) = re.findall(r"reproduce it: python -m trainer.run (\S+)", output)
     assert 'raise ArithmeticError("too heavy")' in ended(command, command="trainer.run", code=1, root=copy)
-    again = launch(file, "--results", results, root=copy)
-    assert "2 of 2 configurations" in again
+    assert "2 of 2 configurations" in launch(file, "--results", results, root=copy)

@@ -1,4 +1,4 @@
-"""A sweep that is left alone, killed, shared or repeated comes to the same results."""
+"""A sweep gives the same results whether it is left alone, killed, resumed or repeated."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from support.sweeps import accuracies, launch, parts, query, space_file, start, trial_processes, until
+from support.sweeps import accuracies, files, launch, query, space_file, start, trial_processes, until
 
 pytestmark = pytest.mark.slow
 
@@ -31,7 +31,7 @@ def test_a_sweep_stores_every_run(whole: Path) -> None:
     assert len(accuracies(whole)) == 12
     rows = query(whole, "SELECT count(*) AS n, min(task) AS first, max(task) AS last FROM tasks")
     assert rows == [{"n": 60, "first": 0, "last": 4}]
-    (trial,) = query(whole, "SELECT * FROM trials WHERE trial = 3 AND seed = 1")
+    (trial,) = query(whole, "SELECT * FROM runs WHERE trial = 3 AND seed = 1")
     assert trial["split"] == "validation"
     assert trial["method_alpha"] == json.loads(trial["params_json"])["method.alpha"]
     assert trial["optim_epochs"] == 4
@@ -40,7 +40,7 @@ def test_a_sweep_stores_every_run(whole: Path) -> None:
 
 
 @pytest.mark.usefixtures("shared_cluster")
-def test_the_first_task_is_paid_for_once_and_changes_nothing(whole: Path, tmp_path: Path) -> None:
+def test_the_first_task_is_trained_once_and_changes_nothing(whole: Path, tmp_path: Path) -> None:
     paid = query(whole, "SELECT trial, sum(saved_s) AS saved FROM tasks WHERE task = 0 GROUP BY trial ORDER BY trial")
     assert paid[0]["saved"] == 0
     assert all(row["saved"] > 0 for row in paid[1:])
@@ -61,7 +61,7 @@ def test_a_killed_driver_loses_nothing_and_repeats_nothing(
     results = tmp_path / "results"
     file = space_file(tmp_path)
     process = start(file, "--results", results)
-    until(process, lambda: parts(results, "trials") >= 2)
+    until(process, lambda: len(files(results)) >= 2)
     process.kill()
     process.communicate()
     stored = accuracies(results)
@@ -72,10 +72,10 @@ def test_a_killed_driver_loses_nothing_and_repeats_nothing(
     assert query(results, "SELECT count(*) AS n FROM (SELECT DISTINCT trial, seed, task FROM tasks)")[0]["n"] == 60
     assert query(results, "SELECT count(*) AS n FROM tasks")[0]["n"] == 60
     assert not list((results / "s" / "checkpoints").glob("*/*.pt"))
-    # And once more: nothing is left to do, and no cluster is asked for.
-    before = {p: p.stat().st_mtime_ns for p in (results / "s").rglob("part-*")}
+    # Once more: nothing is left to do, and no cluster is needed.
+    before = files(results)
     assert "6 of 6 configurations" in launch(file, "--results", results, "--address", "127.0.0.1:1")
-    assert {p: p.stat().st_mtime_ns for p in (results / "s").rglob("part-*")} == before
+    assert files(results) == before
 
 
 def test_lost_processes_cost_what_they_had_not_finished(whole: Path, tmp_path: Path) -> None:
@@ -89,15 +89,15 @@ def test_lost_processes_cost_what_they_had_not_finished(whole: Path, tmp_path: P
     os.kill(trial_processes(process)[0], signal.SIGKILL)
     output, _ = process.communicate(timeout=240)
     assert process.returncode == 0, output
-    assert "preparation: its process was lost; it is done again" in output
-    assert "its process was lost; it goes on from its last finished task" in output
+    assert "setup failed (its process was lost)" in output
+    assert "its process was lost; resuming" in output
     assert accuracies(results) == accuracies(whole)
 
 
 @pytest.mark.usefixtures("shared_cluster")
-def test_what_the_store_holds_is_not_trained_again(whole: Path, tmp_path: Path) -> None:
+def test_stored_runs_are_not_trained_again(whole: Path, tmp_path: Path) -> None:
     output = launch(space_file(tmp_path, name="other"), "--results", whole)
-    rows = query(whole, "SELECT sweep, sum(device_s) AS spent, sum(saved_s) AS saved FROM trials GROUP BY 1 ORDER BY 1")
+    rows = query(whole, "SELECT sweep, sum(device_s) AS spent, sum(saved_s) AS saved FROM runs GROUP BY 1 ORDER BY 1")
     assert rows[0]["sweep"] == "other"
     assert rows[0]["spent"] == 0
     assert rows[0]["saved"] > 0

@@ -39,14 +39,14 @@ def space_file(folder: Path, **changes: Any) -> Path:
 
 
 def start(*arguments: str | Path, command: str = "sweeper.launch", root: Path = ROOT) -> subprocess.Popen[str]:
-    """A command of this project, or of the copy at ``root``, begun; stdout and stderr in one."""
+    """Start a command of this project, or of the copy at ``root``; stdout and stderr are one stream."""
     words = [sys.executable, "-m", command, *map(str, arguments)]
     pipe = subprocess.PIPE
     return subprocess.Popen(words, cwd=root, env=os.environ | OWN, stdout=pipe, stderr=subprocess.STDOUT, text=True)
 
 
 def ended(*arguments: str | Path, command: str = "sweeper.launch", code: int = 0, root: Path = ROOT) -> str:
-    """What the command prints, once it has ended with this code."""
+    """Run a command to its end, which must have this exit code. Returns what it prints."""
     process = start(*arguments, command=command, root=root)
     output, _ = process.communicate(timeout=240)
     assert process.returncode == code, output
@@ -63,7 +63,7 @@ def query(results: Path, sql: str) -> list[dict[str, Any]]:
 
 
 def accuracies(results: Path) -> dict[tuple[int, int], tuple[str, float]]:
-    rows = query(results, "SELECT trial, seed, params_json, acc_task_mean_pct AS acc FROM trials ORDER BY ALL")
+    rows = query(results, "SELECT trial, seed, params_json, acc_task_mean_pct AS acc FROM runs ORDER BY ALL")
     assert len({(r["trial"], r["seed"]) for r in rows}) == len(rows), "a run is stored twice"
     return {(r["trial"], r["seed"]): (r["params_json"], r["acc"]) for r in rows}
 
@@ -79,8 +79,9 @@ def until(process: subprocess.Popen[str], happened: Callable[[], bool], timeout_
         time.sleep(0.05)
 
 
-def parts(results: Path, table: str) -> int:
-    return len(list((results / "s" / table).glob("part-*.parquet")))
+def files(results: Path, sweep: str = "s") -> dict[Path, int]:
+    """The files of a sweep's configurations, with the time at which each was written."""
+    return {file: file.stat().st_mtime_ns for file in (results / sweep / "runs").glob("*.parquet")}
 
 
 def trial_processes(driver: subprocess.Popen[str]) -> list[int]:

@@ -1,4 +1,4 @@
-"""Connecting to a cluster that is not there, and what a remote function's end reads like."""
+"""Connecting to clusters: errors in one line, and nobody else is let in."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import time
 import pytest
 import ray
 
-from sweeper.execution.cluster import ClusterError, connected, in_one_line
-from trainer.errors import DataError
+from sweeper.execution.cluster import ClusterError, connected
 
 
 def closed_port() -> int:
@@ -41,20 +40,6 @@ def test_the_environments_address_is_used(monkeypatch: pytest.MonkeyPatch) -> No
 def test_what_is_no_address_is_told_apart(address: str) -> None:
     with pytest.raises(ClusterError, match=f"not the address of a Ray cluster: '{address}'"), connected(address):
         pass
-
-
-def test_a_remote_users_error_is_that_error() -> None:
-    lacking = DataError("/data: no such folder")
-    assert (
-        in_one_line(ray.exceptions.RayTaskError("train", "Traceback ...\n  File ...\nDataError: x", lacking)) is lacking
-    )
-
-
-def test_any_other_remote_error_is_its_last_line() -> None:
-    text = "ray::train()\n  File ...\nRuntimeError: no memory\n"
-    told = in_one_line(ray.exceptions.RayTaskError("train", text, RuntimeError("no memory")))
-    assert isinstance(told, ClusterError)
-    assert str(told) == "RuntimeError: no memory"
 
 
 def test_ray_that_does_not_start_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

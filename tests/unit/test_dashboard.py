@@ -1,4 +1,4 @@
-"""The warning about an open dashboard, against real HTTP servers that answer as Ray's does."""
+"""The warning about an unauthenticated dashboard, against real HTTP servers that answer as Ray's does."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from sweeper.execution.dashboard import exposed
+from sweeper.execution.dashboard import unauthenticated_warning
 
 VERSION = b'{"version": "4", "ray_version": "2.60.0", "session_name": "s"}'
 
@@ -42,44 +42,44 @@ def dashboard(address: str, *, token: str | None = None, body: bytes = VERSION) 
         thread.join()
 
 
-def test_a_dashboard_on_loopback_is_nobody_elses() -> None:
+def test_a_dashboard_on_loopback_gives_no_warning() -> None:
     with dashboard("127.0.0.1") as port:
-        assert exposed(f"127.0.0.1:{port}") is None
-        assert exposed(f"http://localhost:{port}") is None
+        assert unauthenticated_warning(f"127.0.0.1:{port}") is None
+        assert unauthenticated_warning(f"http://localhost:{port}") is None
 
 
 @pytest.mark.parametrize("form", ["{}:{}", "http://{}:{}", "http://{}:{}/"])
-def test_an_open_dashboard_on_all_addresses_is_warned_of_in_one_line(form: str) -> None:
+def test_an_open_dashboard_on_all_addresses_gives_a_warning_of_one_line(form: str) -> None:
     with dashboard("0.0.0.0") as port:
-        warning = exposed(form.format("0.0.0.0", port))
+        warning = unauthenticated_warning(form.format("0.0.0.0", port))
     assert warning is not None
     assert "\n" not in warning
     assert f"0.0.0.0:{port}" in warning
     assert "RAY_AUTH_MODE=token" in warning
 
 
-def test_one_that_asks_for_a_token_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_requires_a_token_gives_no_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     # A client of the cluster has the token; what counts is the answer to a stranger.
     monkeypatch.setenv("RAY_AUTH_TOKEN", "secret")
     with dashboard("0.0.0.0", token="secret") as port:
-        assert exposed(f"0.0.0.0:{port}") is None
+        assert unauthenticated_warning(f"0.0.0.0:{port}") is None
 
 
-def test_another_web_server_is_not() -> None:
+def test_another_web_server_gives_no_warning() -> None:
     with dashboard("0.0.0.0", body=b"<html>hello</html>") as port:
-        assert exposed(f"0.0.0.0:{port}") is None
+        assert unauthenticated_warning(f"0.0.0.0:{port}") is None
 
 
 @pytest.mark.parametrize("url", [None, "", "0.0.0.0:1", "http://", "http://0.0.0.0:99999", "no such host:1", "://"])
 def test_no_dashboard_no_warning(url: str | None) -> None:
-    assert exposed(url) is None
+    assert unauthenticated_warning(url) is None
 
 
 def test_a_proxy_of_the_environment_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     with dashboard("127.0.0.1") as proxy:
         monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy}")
         monkeypatch.delenv("no_proxy", raising=False)
-        assert exposed("0.0.0.0:1") is None
+        assert unauthenticated_warning("0.0.0.0:1") is None
 
 
 IN_A_NETWORK_OF_ITS_OWN = f"""
@@ -90,9 +90,9 @@ spec = importlib.util.spec_from_file_location("this", {__file__!r})
 this = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(this)
 with this.dashboard("10.77.0.1") as port:
-    print(this.exposed(f"10.77.0.1:{{port}}"))
+    print(this.unauthenticated_warning(f"10.77.0.1:{{port}}"))
 with this.dashboard("10.77.0.1", token="t") as port:
-    print(this.exposed(f"10.77.0.1:{{port}}"))
+    print(this.unauthenticated_warning(f"10.77.0.1:{{port}}"))
 """
 
 
