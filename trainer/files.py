@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -12,23 +13,34 @@ def atomic_write(path: Path, content: bytes) -> None:
 
     A reader sees the old file or the new one, never a part. Raises OSError; then nothing is left behind.
     """
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    _place(path, content, os.replace)
+
+
+def atomic_create(path: Path, content: bytes) -> bool:
+    """The same, but only where there is no such file yet; returns whether it was written.
+
+    Of several processes that try, one succeeds.
+    """
     try:
-        with os.fdopen(handle, "wb") as file:
+        # A link appears with its content; a file opened with O_EXCL is empty at first.
+        _place(path, content, os.link)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _place(path: Path, content: bytes, put: Callable[[Path, Path], None]) -> None:
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        with open(temporary, "xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
-
-
-def sync_folder(path: Path) -> None:
-    """Make the names in a folder survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
+        put(temporary, path)
     finally:
-        os.close(descriptor)
+        temporary.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import io
 import os
+import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -16,10 +17,13 @@ import pyarrow as pa
 from pyarrow import fs
 
 from trainer.errors import StoreError
+from trainer.files import atomic_create, atomic_write
 
 _OBJECT_STORES = frozenset({"s3", "gcs", "abfs"})
 _MAP_FROM_BYTES = 4 << 20
 _REMOVALS = 20
+_UNFINISHED = re.compile(r"\..+\.\w{8}")
+"""a hidden name with eight random characters behind it, as writers make them"""
 
 
 @dataclass(frozen=True)
@@ -105,15 +109,13 @@ class Folder:
         Raises StoreError if that fails (no permission, no space).
         """
         try:
-            if self.filesystem.type_name in _OBJECT_STORES:
-                self._stream(name, content)
-                return
-            unfinished = self._unfinished(name)
             if self._is_local:
-                self._write_local(unfinished, content)
-                os.replace(self._file(unfinished), self._file(name))
-                _sync_folder(self.path)
+                os.makedirs(self.path, exist_ok=True)
+                atomic_write(Path(self._file(name)), content)
+            elif self.filesystem.type_name in _OBJECT_STORES:
+                self._stream(name, content)
             else:
+                unfinished = f".{name}.{uuid.uuid4().hex[:8]}"
                 self.filesystem.create_dir(self.path, recursive=True)
                 self._stream(unfinished, content)
                 self.filesystem.move(self._file(unfinished), self._file(name))
@@ -130,20 +132,11 @@ class Folder:
                 return False
             self.write(name, content)
             return True
-        unfinished = self._unfinished(name)
         try:
-            self._write_local(unfinished, content)
-            try:
-                # A link appears with its content; a file opened with O_EXCL is empty at first.
-                os.link(self._file(unfinished), self._file(name))
-            except FileExistsError:
-                return False
-            finally:
-                os.unlink(self._file(unfinished))
-            _sync_folder(self.path)
+            os.makedirs(self.path, exist_ok=True)
+            return atomic_create(Path(self._file(name)), content)
         except OSError as error:
             raise StoreError(f"{self}/{name}: cannot be written: {_first_line(error)}") from error
-        return True
 
     def delete(self, name: str) -> None:
         """Delete the file; nothing happens if there is none."""
@@ -165,7 +158,7 @@ class Folder:
     def delete_unfinished(self) -> None:
         """Delete what killed writers left. Only where no other process writes."""
         for info in self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True)):
-            if info.base_name.startswith(".unfinished-"):
+            if info.type == fs.FileType.File and _UNFINISHED.fullmatch(info.base_name):
                 self.delete(info.base_name)
 
     @contextlib.contextmanager
@@ -207,31 +200,9 @@ class Folder:
             raise StoreError(f"{self}: cannot be listed: {_first_line(error)}") from error
         return sorted(name for name in wanted if not name.startswith("."))
 
-    def _unfinished(self, name: str) -> str:
-        return f".unfinished-{uuid.uuid4().hex[:8]}-{name}"
-
     def _stream(self, name: str, content: bytes) -> None:
         with self.filesystem.open_output_stream(self._file(name)) as stream:
             stream.write(content)
-
-    def _write_local(self, name: str, content: bytes) -> None:
-        os.makedirs(self.path, exist_ok=True)
-        try:
-            with open(self._file(name), "xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError:
-            self.delete(name)
-            raise
-
-
-def _sync_folder(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _first_line(error: BaseException) -> str:
