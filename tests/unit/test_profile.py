@@ -11,7 +11,7 @@ from trainer.data.tasks import build
 from trainer.methods.base import names
 from trainer.training.loop import EpochReport
 from trainer.training.options import DeviceOptions
-from trainer.training.profile import ProfileError, StepCost, _few_images, _Watch, profile_steps
+from trainer.training.profile import ProfileError, StepCost, StepTimer, few_images, profile_steps
 
 CPU = DeviceOptions(device="cpu")
 
@@ -55,7 +55,7 @@ def test_the_random_state_is_left_alone() -> None:
 def test_every_class_is_there_in_two_tasks_of_about_a_batch(tasks: int) -> None:
     config = tiny_run("finetune", data=FEW_IMAGES, protocol={"kind": "lfs", "tasks": tasks})
     whole = build(config.data, config.protocol)
-    short = _few_images(whole, 32)
+    short = few_images(whole, 32)
     assert len(short.tasks) == min(2, tasks)
     shown = torch.cat([short.train_labels_N[task.train_N] for task in short.tasks])
     assert shown.unique().tolist() == list(range(10))
@@ -66,7 +66,7 @@ def test_every_class_is_there_in_two_tasks_of_about_a_batch(tasks: int) -> None:
 
 
 def test_what_is_timed_is_the_last_task_warmed_up() -> None:
-    watch = _Watch(2)
+    watch = StepTimer(2)
     for task, wall_s in ((0, 9.0), (0, 9.0), (1, 9.0), (1, 0.2), (1, 0.1)):
         watch.on_epoch(EpochReport(task, "train", 0, 5, 2, 0.1, {}, [], wall_s))
     assert watch.step_s == [0.1, 0.05]

@@ -62,16 +62,16 @@ class _Traced(Watch):
 @pytest.fixture
 def watched_steps(monkeypatch: pytest.MonkeyPatch) -> _Traced:
     """What all steps ask of the device."""
-    inner, watch = loop._EpochLoop._step, _Traced()
+    inner, watch = loop.EpochLoop.step, _Traced()
 
-    def watched(self: loop._EpochLoop, *arguments: Any) -> object:
+    def watched(self: loop.EpochLoop, *arguments: Any) -> object:
         before = watch.operations
         with watch:
             found = inner(self, *arguments)
         watch.last = watch.operations - before
         return found
 
-    monkeypatch.setattr(loop._EpochLoop, "_step", watched)
+    monkeypatch.setattr(loop.EpochLoop, "step", watched)
     return watch
 
 
@@ -108,16 +108,16 @@ def test_no_step_loops_over_members_classes_or_images(name: str, watched_steps: 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 @pytest.mark.parametrize("name", names())
 def test_no_step_waits_for_the_device(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    inner = loop._EpochLoop._step
+    inner = loop.EpochLoop.step
 
-    def strict(self: loop._EpochLoop, *arguments: object) -> object:
+    def strict(self: loop.EpochLoop, *arguments: object) -> object:
         torch.cuda.set_sync_debug_mode("error")
         try:
             return inner(self, *arguments)  # type: ignore[arg-type]
         finally:
             torch.cuda.set_sync_debug_mode("default")
 
-    monkeypatch.setattr(loop._EpochLoop, "_step", strict)
+    monkeypatch.setattr(loop.EpochLoop, "step", strict)
     results = train([tiny_run(name, seed=seed) for seed in (0, 1)], DeviceOptions(device="cuda"))
     assert [r.status for r in results] == ["finished", "finished"]
     assert accuracies(results)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import yaml
 from pydantic import ValidationError
@@ -23,10 +23,6 @@ class RunFile(NamedTuple):
     """of a promoted file: sweep, trials, seeds, n, mean, spread, interval, commit, data"""
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """SafeLoader that refuses a key given twice: YAML would silently keep the last."""
-
-
 def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[Any] = set()
     for key_node, _ in node.value:
@@ -39,7 +35,13 @@ def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     return loader.construct_mapping(node, deep=True)
 
 
-_StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+class _StrictLoader(yaml.SafeLoader):
+    """SafeLoader that refuses a key given twice: YAML would silently keep the last."""
+
+    yaml_constructors: ClassVar = {
+        **yaml.SafeLoader.yaml_constructors,
+        yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG: _mapping,
+    }
 
 
 def load_yaml(path: str | Path) -> dict[str, Any]:
@@ -120,10 +122,6 @@ def dump_run(config: RunConfig, provenance: dict[str, Any] | None = None) -> str
     return yaml.dump(content, Dumper=_RunDumper, sort_keys=False, width=110, allow_unicode=True)
 
 
-class _RunDumper(yaml.SafeDumper):
-    """Lists in one line; floats so that YAML 1.1 reads them back as floats (5.0e-04, not 5e-04)."""
-
-
 def _float(dumper: _RunDumper, value: float) -> yaml.ScalarNode:
     text = repr(value)
     if "e" in text and "." not in text:
@@ -138,6 +136,12 @@ def _list(dumper: _RunDumper, value: Sequence[Any]) -> yaml.SequenceNode:
     return dumper.represent_sequence("tag:yaml.org,2002:seq", value, flow_style=True)
 
 
-_RunDumper.add_representer(float, _float)
-_RunDumper.add_representer(list, _list)
-_RunDumper.add_representer(tuple, _list)
+class _RunDumper(yaml.SafeDumper):
+    """Lists in one line; floats so that YAML 1.1 reads them back as floats (5.0e-04, not 5e-04)."""
+
+    yaml_representers: ClassVar[dict[type, Any]] = {
+        **yaml.SafeDumper.yaml_representers,
+        float: _float,
+        list: _list,
+        tuple: _list,
+    }

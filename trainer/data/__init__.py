@@ -1,0 +1,1 @@
+"""What networks see: sources of images, long-tailed selections, tasks, and batches on the device."""

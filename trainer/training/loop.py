@@ -80,7 +80,7 @@ def train_stage(
         state.buffers = {**stage.buffers, HEAD_GRAD: grads_MK}
     else:
         state.restore_momenta()
-    epoch_loop = _EpochLoop(state, stage, task, images, task_stream)
+    epoch_loop = EpochLoop(state, stage, task, images, task_stream)
     epochs = stage.optim.epochs if epoch_loop.pool_MN.shape[1] else 0
     for epoch in range(state.cursor.epoch, epochs):
         report = epoch_loop.run(epoch)
@@ -103,7 +103,7 @@ class _Batch(NamedTuple):
         return _Batch(self.index_MB[:, span], self.labels_MB[:, span], self.crops_MB5[:, span])
 
 
-class _EpochLoop:
+class EpochLoop:
     """The images and random streams of a stage's epochs."""
 
     def __init__(
@@ -138,7 +138,7 @@ class _EpochLoop:
         for number in range(steps):
             span = slice(number * optim.batch_size, (number + 1) * optim.batch_size)
             batch = epoch_images.cut(span)
-            terms, hits_now_M = self._step(batch, epoch, None if mixed is None else mixed(span, number))
+            terms, hits_now_M = self.step(batch, epoch, None if mixed is None else mixed(span, number))
             share = batch.labels_MB.shape[1] / images
             for name, value_M in terms.items():
                 sums[name] = sums.get(name, 0) + value_M.detach() * share
@@ -180,7 +180,7 @@ class _EpochLoop:
         pixels, data = self.task_stream.train_pixels_NCHW, state.configs[0].data
         return augment(pixels, batch.index_MB, batch.crops_MB5, data, state.learner.dtype)
 
-    def _step(self, batch: _Batch, epoch: int, mixed: tuple[_Batch, Tensor] | None) -> tuple[Terms, Tensor]:
+    def step(self, batch: _Batch, epoch: int, mixed: tuple[_Batch, Tensor] | None) -> tuple[Terms, Tensor]:
         """One optimiser step of every member. Returns the terms and the hits, each ``[M]``."""
         state, stage = self.state, self.stage
         assert state.optimiser is not None

@@ -46,8 +46,8 @@ def profile_steps(configs: Sequence[RunConfig], task_stream: TaskStream, options
     ``task_stream``: what they describe, built once to profile more and more of them. Raises ProfileError
     where their losses are not finite from the start, what ``session.train`` raises, and torch.OutOfMemoryError.
     """
-    few = _few_images(task_stream, configs[0].optim.batch_size)
-    watch = _Watch(len(few.tasks))
+    few = few_images(task_stream, configs[0].optim.batch_size)
+    watch = StepTimer(len(few.tasks))
     peak_bytes = _watched_peak(options.resolve_device())
     with contextlib.suppress(_Enough):
         train([_shortened(config) for config in configs], options, task_stream=few, observer=watch)
@@ -61,7 +61,7 @@ def _shortened(config: RunConfig) -> RunConfig:
     return config.model_copy(update={"optim": optim, "stage2": None})
 
 
-def _few_images(task_stream: TaskStream, batch: int) -> TaskStream:
+def few_images(task_stream: TaskStream, batch: int) -> TaskStream:
     """Two tasks of about a batch, with images of every class; one image of each class to measure on."""
     *old, last = task_stream.tasks
     spans = [(0, last.first), (last.first, last.classes)] if old else [(0, last.classes)]
@@ -93,7 +93,7 @@ class _Enough(Exception):
     """Raised when enough epochs have been timed."""
 
 
-class _Watch(Observer):
+class StepTimer(Observer):
     """Times the epochs of the last task but its first, in which kernels are chosen and memory is taken."""
 
     def __init__(self, tasks: int) -> None:
