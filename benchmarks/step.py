@@ -16,7 +16,7 @@ from benchmarks.peers.options import add_options, chosen
 from trainer.config.run_config import RunConfig
 from trainer.data.tasks import build
 from trainer.errors import exit_code
-from trainer.methods.base import find
+from trainer.methods.base import METHODS
 from trainer.training.loop import EpochReport
 from trainer.training.observer import Observer
 from trainer.training.options import DeviceOptions
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     task_stream = build(config.data, config.protocol)
     peer = chosen(arguments, config, task_stream, options.resolve_device())
     tasks = len(task_stream.tasks)
-    plain = config.model_copy(update={"method": find("finetune")()})
+    plain = config.model_copy(update={"method": METHODS.find("finetune")()})
     sides: dict[str, Callable[[], float | None]] = {
         PLAIN: lambda: step_s(plain, options, tasks),
         WHOLE: lambda: step_s(config, options, tasks),

@@ -22,7 +22,7 @@ from sweeper.store.results import open_results
 from sweeper.store.store import Store
 from trainer.config.run_config import RunConfig
 from trainer.errors import exit_code
-from trainer.methods.base import find
+from trainer.methods.base import METHODS
 from trainer.results.columns import config_row
 
 TASKS, EPOCHS = 10, 160
@@ -32,7 +32,7 @@ UNMERGED = 255
 
 def rows(trial: int, seeds: int, method: str) -> list[dict[str, Any]]:
     """A configuration's results as a sweep of the real protocol stores them."""
-    config = RunConfig(method=find(method)())
+    config = RunConfig(method=METHODS.find(method)())
     return [_result(trial, seed, config) for seed in range(seeds)]
 
 

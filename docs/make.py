@@ -21,7 +21,8 @@ from sweeper.search.space import SearchSpace
 from sweeper.store import schema
 from trainer.config.run_config import RunConfig
 from trainer.files import atomic_write
-from trainer.methods.base import Method, find, names
+from trainer.methods.base import METHODS, Method
+from trainer.registry import choices
 from trainer.results.columns import VERSION, Column
 from trainer.stages.second_stage import SecondStage
 
@@ -61,7 +62,7 @@ defaults, `stage2: null` leaves it out. {about}
 
 def methods_page() -> str:
     """The text of docs/methods.md."""
-    methods = {name: find(name) for name in names()}
+    methods = {name: METHODS.find(name) for name in METHODS.names()}
     listed = "".join(
         f"| [{name}](#{name}) | {_cell(method.paper)} | {'yes' if method.needs_teacher else 'no'} |\n"
         for name, method in methods.items()
@@ -95,8 +96,9 @@ def _allowed(info: FieldInfo) -> str:
     """Choices, or the kind of number and its range."""
     annotation, nullable = _inner(info.annotation)
     or_null = " or null" if nullable else ""
-    if typing.get_origin(annotation) is Literal:
-        return ", ".join(f"`{_value(choice)}`" for choice in typing.get_args(annotation)) + or_null
+    literal = typing.get_args(annotation) if typing.get_origin(annotation) is Literal else None
+    if allowed := choices(info) or literal:
+        return ", ".join(f"`{_value(choice)}`" for choice in allowed) + or_null
     if annotation is bool:
         return "`true`, `false`" + or_null
     kind = getattr(annotation, "__name__", str(annotation))
@@ -196,8 +198,8 @@ def run_file_schema() -> dict[str, Any]:
     """The JSON Schema of run files, each method with its own fields."""
     schema = RunConfig.model_json_schema()
     methods = []
-    for name in names():
-        own = find(name).model_json_schema()
+    for name in METHODS.names():
+        own = METHODS.find(name).model_json_schema()
         own["properties"] = {"name": {"const": name}, **own.get("properties", {})}
         own["required"] = ["name", *own.get("required", [])]
         methods.append(own)

@@ -12,24 +12,22 @@ from torch import Tensor
 
 import trainer.distill
 from trainer.config.run_config import RunConfig
-from trainer.distill.base import KnowledgeDistillation, OldClasses, Pair
+from trainer.distill.base import DISTILLATIONS, NONE, KnowledgeDistillation, OldClasses, Pair, prepare
 from trainer.distill.bkd import BalancedKD
-from trainer.distill.choice import NONE, find, names, prepare
 from trainer.distill.dakd import DistributionAwareKD, LostData
 from trainer.distill.dckd import DecoupledKD
 from trainer.distill.dpkd import DecomposedKD
 from trainer.distill.kd import kd, kd_grad
 from trainer.distill.mkd import MultiLevelKD
 from trainer.errors import ConfigError
-from trainer.methods.base import find as find_method
-from trainer.methods.base import names as methods
+from trainer.methods.base import METHODS
 from trainer.nets.network import Network
 from trainer.nets.resnet import build
 
 M, B, D, OLD, NEW = 3, 7, 6, 4, 2
 T_M = torch.tensor([1.0, 2.0, 4.5], dtype=torch.float64)
 COUNTS = [480.0, 200.0, 60.0, 8.0]
-every_one = pytest.mark.parametrize("name", names())
+every_one = pytest.mark.parametrize("name", DISTILLATIONS.names())
 
 
 def draw(*shape: int, seed: int) -> Tensor:
@@ -118,7 +116,7 @@ def test_new_classes_feel_nothing(name: str) -> None:
     assert weight_MKD[:, :OLD].abs().max() > 0
 
 
-@pytest.mark.parametrize("name", sorted(set(names()) - {"bkd"}))
+@pytest.mark.parametrize("name", sorted(set(DISTILLATIONS.names()) - {"bkd"}))
 def test_a_student_that_equals_its_teacher_is_left_alone(name: str) -> None:
     heads, distillation = Heads().same(), prepared(name)
     for gradient in (*heads.gradients(distillation.loss(heads.pair)), *distillation.at_head(heads.pair)):
@@ -283,31 +281,31 @@ def test_without_rows_evidence_cannot_be_taken_apart() -> None:
 
 
 def taking_any() -> list[str]:
-    return [name for name in methods() if "kd" in find_method(name).model_fields]
+    return [name for name in METHODS.names() if "kd" in METHODS.find(name).model_fields]
 
 
 def test_names_are_the_files() -> None:
-    assert set(names()) >= {"kd", "bkd", "mkd", "dckd", "dpkd", "dakd"}
-    assert all(find(name).__module__ == f"trainer.distill.{name}" for name in names())
+    assert set(DISTILLATIONS.names()) >= {"kd", "bkd", "mkd", "dckd", "dpkd", "dakd"}
+    assert all(DISTILLATIONS.find(name).__module__ == f"trainer.distill.{name}" for name in DISTILLATIONS.names())
     assert prepare(NONE, old_classes()) is None
-    assert all(prepare(name, OldClasses(torch.zeros(0), torch.zeros(0))) is None for name in names())
-    with pytest.raises(KeyError, match="no such distillation: 'features'"):
-        find("features")
+    assert all(prepare(name, OldClasses(torch.zeros(0), torch.zeros(0))) is None for name in DISTILLATIONS.names())
+    with pytest.raises(ConfigError, match=r"features\.py must define one subclass of KnowledgeDistillation"):
+        DISTILLATIONS.find("features")
 
 
 @pytest.mark.parametrize("method", taking_any())
 def test_a_method_takes_each_of_them_or_none(method: str) -> None:
-    for name in (*names(), NONE):
-        assert find_method(method).model_validate({"kd": name})
+    for name in (*DISTILLATIONS.names(), NONE):
+        assert METHODS.find(method).model_validate({"kd": name})
     with pytest.raises(ValidationError):
-        find_method(method).model_validate({"kd": "kdd"})
-    listed = find_method(method).model_json_schema()["properties"]["kd"]["enum"]
-    assert sorted(listed) == sorted([*names(), NONE])
+        METHODS.find(method).model_validate({"kd": "kdd"})
+    listed = METHODS.find(method).model_json_schema()["properties"]["kd"]["enum"]
+    assert sorted(listed) == sorted([*DISTILLATIONS.names(), NONE])
 
 
 @pytest.mark.parametrize("name", taking_any())
 def test_the_rows_that_a_method_shows_make_its_logits(name: str) -> None:
-    method = find_method(name)()
+    method = METHODS.find(name)()
     network = Network(build("small", 3, [0, 1]), method.parts(2, 64))
     for task in range(3):
         network.grow(2, [0, 1], task)
@@ -320,7 +318,7 @@ def test_the_rows_that_a_method_shows_make_its_logits(name: str) -> None:
 
 
 def test_a_wrong_name_is_one_line() -> None:
-    allowed = f"is not one of the choices; allowed: {', '.join([NONE, *names()])}"
+    allowed = f"is not one of the choices; allowed: {', '.join([NONE, *DISTILLATIONS.names()])}"
     for wrong, line in {"dakdd": f"'dakdd' {allowed}; did you mean 'dakd'?", 3: f"3 {allowed}"}.items():
         with pytest.raises(ConfigError) as error:
             RunConfig.model_validate({"method": {"name": "gradient_reweighting", "kd": wrong}})
@@ -335,7 +333,7 @@ def test_a_file_is_all_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         "        return super().loss(pair) / 2\n"
     )
     monkeypatch.setattr(trainer.distill, "__path__", [*trainer.distill.__path__, str(tmp_path)])
-    assert set(names()) >= {"half", "kd"}
+    assert set(DISTILLATIONS.names()) >= {"half", "kd"}
     pair = Heads().pair
     assert torch.equal(prepared("half").loss(pair), prepared("kd").loss(pair) / 2)
 

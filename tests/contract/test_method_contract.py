@@ -18,7 +18,7 @@ from support.methods import others, together
 from support.runs import FEW_IMAGES, accuracies, losses, timeless, tiny_run
 from trainer.config.files import dump_run, load_run
 from trainer.config.run_config import RunConfig
-from trainer.methods.base import find, names
+from trainer.methods.base import METHODS
 from trainer.results.rows import RunResult
 from trainer.training.checkpoint import from_bytes
 from trainer.training.loop import EpochReport
@@ -26,7 +26,7 @@ from trainer.training.observer import Observer, TaskReport
 from trainer.training.options import DeviceOptions
 from trainer.training.session import train
 
-every_method = pytest.mark.parametrize("name", names())
+every_method = pytest.mark.parametrize("name", METHODS.names())
 CPU = DeviceOptions(device="cpu")
 EXACT = DeviceOptions(device="cpu", precision="float64")
 
@@ -121,7 +121,7 @@ def test_the_teacher_does_not_learn(name: str) -> None:
         if earlier["cursor"]["task"] == later["cursor"]["task"] and teachers[0]:
             torch.testing.assert_close(teachers[1], teachers[0], rtol=0, atol=0)
             compared += 1
-    assert bool(compared) == find(name).needs_teacher
+    assert bool(compared) == METHODS.find(name).needs_teacher
 
 
 # -- members ---------------------------------------------------------------------------------------------
@@ -129,7 +129,7 @@ def test_the_teacher_does_not_learn(name: str) -> None:
 
 def members(name: str) -> list[RunConfig]:
     """Differing in the seed and in every field that members may differ in."""
-    per_member = find(name).per_member_fields()
+    per_member = METHODS.find(name).per_member_fields()
     first, last = together(name, per_member), together(name, per_member, which=-1)
     assert first.keys() == last.keys() == per_member
     return [config(name, optim={"epochs": 1}), *(config(name, h, seed=1, optim={"epochs": 1}) for h in (first, last))]
@@ -234,7 +234,7 @@ def test_resumed_within_a_task_equals_uninterrupted(name: str) -> None:
 
 
 def first_task(name: str, field: str) -> int:
-    return max(task for task in range(3) if field in find(name).fields_from_task(task))
+    return max(task for task in range(3) if field in METHODS.find(name).fields_from_task(task))
 
 
 class StopAfter(Observer):
@@ -264,7 +264,7 @@ def test_a_shared_first_task_equals_an_unshared_one(name: str) -> None:
     def first_task_checkpoint(first_task_id: str) -> Kept:
         return slots.setdefault(first_task_id, Kept())
 
-    other = config(name, together(name, find(name).fields_from_task(1)))
+    other = config(name, together(name, METHODS.find(name).fields_from_task(1)))
     (first,) = train([config(name)], CPU, first_task_checkpoint=first_task_checkpoint)
     (second,) = train([other], CPU, first_task_checkpoint=first_task_checkpoint)
     assert timeless(first) == timeless(alone(name))
@@ -287,7 +287,7 @@ def test_a_run_file_holds_every_field(name: str, tmp_path: Path) -> None:
 
 @every_method
 def test_the_method_and_its_fields_are_described(name: str) -> None:
-    method = find(name)
+    method = METHODS.find(name)
     assert method.paper
     undescribed = [field for field, info in method.model_fields.items() if not info.description]
     assert not undescribed

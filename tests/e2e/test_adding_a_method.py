@@ -15,7 +15,7 @@ from support.methods import method_folder
 from support.runs import FEW_IMAGES, tiny_run
 from sweeper.search.space import load_space
 from trainer.errors import ConfigError
-from trainer.methods.base import Method, find, names
+from trainer.methods.base import METHODS, Method
 from trainer.run import main
 from trainer.training.options import DeviceOptions
 from trainer.training.session import train
@@ -42,7 +42,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_the_file_is_all_it_takes_to_run_it(folder: Path) -> None:
-    assert NAME in names()
+    assert NAME in METHODS.names()
     (found,) = train([tiny_run(NAME, {"weight": 4.0}, data=FEW_IMAGES)], DeviceOptions(device="cpu"))
     assert (found.status, found.config["method_name"], found.config["method_weight"]) == ("finished", NAME, 4.0)
     with pytest.raises(ConfigError, match=r"method\.wieght: no such field of method; allowed: weight; did you mean"):
@@ -121,4 +121,4 @@ def test_a_file_without_a_method_is_named(tmp_path: Path) -> None:
         method_folder(tmp_path),
         pytest.raises(ConfigError, match=r"empty_file\.py must define one subclass of Method"),
     ):
-        find("empty_file")
+        METHODS.find("empty_file")

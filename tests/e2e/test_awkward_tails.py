@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from trainer.config.run_config import RunConfig
-from trainer.methods.base import names
+from trainer.methods.base import METHODS
 from trainer.training.options import DeviceOptions
 from trainer.training.session import train
 
@@ -23,7 +23,7 @@ TAILS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", METHODS.names())
 @pytest.mark.parametrize("tail", TAILS)
 def test_it_trains(name: str, tail: str) -> None:
     if not Path(os.environ.get("CIL_DATA") or "/nonexistent", "imagenet32-100").is_dir():

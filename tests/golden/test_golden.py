@@ -13,7 +13,7 @@ import pytest
 
 from support.methods import switches
 from support.runs import FEW_IMAGES, accuracies, losses, tiny_run
-from trainer.methods.base import names
+from trainer.methods.base import METHODS
 from trainer.training.options import DeviceOptions
 from trainer.training.session import train
 
@@ -39,7 +39,7 @@ def measured(name: str) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", METHODS.names())
 def test_numbers_are_the_recorded_ones(name: str, request: pytest.FixtureRequest) -> None:
     file = FOLDER / f"{name}.json"
     found = measured(name)
@@ -67,4 +67,4 @@ def assert_equal(found: Any, expected: Any, where: str) -> None:
 
 
 def test_every_file_belongs_to_a_method() -> None:
-    assert {file.stem for file in FOLDER.glob("*.json")} <= set(names())
+    assert {file.stem for file in FOLDER.glob("*.json")} <= set(METHODS.names())

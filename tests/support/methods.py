@@ -14,16 +14,18 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 import trainer.methods
-from trainer.methods.base import find, names
+from trainer.methods.base import METHODS
+from trainer.registry import choices
 
 
 def others(name: str) -> dict[str, list[Any]]:
     """For each field of a method, as files call it, a few allowed values that are not its default."""
-    method = find(name)
+    method = METHODS.find(name)
     found: dict[str, list[Any]] = {}
     for key, info in method.model_fields.items():
         field = info.alias or key
-        found[field] = [v for v in _candidates(info.annotation, info.default) if _allowed(name, {field: v})]
+        values = choices(info) or _candidates(info.annotation, info.default)
+        found[field] = [v for v in values if v != info.default and _allowed(name, {field: v})]
         assert found[field], f"{name}.{field}: no second value is allowed beside the other fields' defaults"
     return found
 
@@ -59,7 +61,7 @@ def _candidates(annotation: Any, default: Any) -> list[Any]:
 
 def _allowed(name: str, values: dict[str, Any]) -> bool:
     try:
-        find(name).model_validate(values)
+        METHODS.find(name).model_validate(values)
     except ValidationError:
         return False
     return True
@@ -68,12 +70,12 @@ def _allowed(name: str, values: dict[str, Any]) -> bool:
 @contextlib.contextmanager
 def method_folder(folder: Path) -> Iterator[None]:
     """Within: the files of ``folder`` are methods beside the package's own."""
-    before = set(names())
+    before = set(METHODS.names())
     trainer.methods.__path__.append(str(folder))
     importlib.invalidate_caches()
     try:
         yield
     finally:
-        for name in set(names()) - before:
+        for name in set(METHODS.names()) - before:
             sys.modules.pop(f"trainer.methods.{name}", None)
         trainer.methods.__path__.remove(str(folder))

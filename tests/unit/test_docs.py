@@ -11,11 +11,11 @@ import jsonschema
 import pytest
 import yaml
 
-from trainer.methods.base import find, names
+from trainer.methods.base import METHODS
 
 ROOT = Path(__file__).parents[2]
 CONTENTS: dict[Path, str] = runpy.run_path(str(ROOT / "docs" / "make.py"))["contents"]()
-METHODS = CONTENTS[ROOT / "docs" / "methods.md"]
+METHODS_PAGE = CONTENTS[ROOT / "docs" / "methods.md"]
 
 
 @pytest.mark.parametrize("path", CONTENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
@@ -30,19 +30,19 @@ def test_schemas_accept_what_is_shipped(folder: str) -> None:
         jsonschema.validate(yaml.safe_load(file.read_text()), schema)
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", METHODS.names())
 def test_every_field_of_a_method_has_its_line(name: str) -> None:
-    section = METHODS.split(f"\n## {name}\n")[1].split("\n## ")[0]
-    fields = [info.alias or key for key, info in find(name).model_fields.items()]
+    section = METHODS_PAGE.split(f"\n## {name}\n")[1].split("\n## ")[0]
+    fields = [info.alias or key for key, info in METHODS.find(name).model_fields.items()]
     lines = [line for line in section.splitlines() if line.startswith("| `")]
     assert [line.split("`")[1] for line in lines] == fields
 
 
 def test_what_is_allowed_reads_as_a_run_file_writes_it() -> None:
-    assert "| `beta_cap` | `null` | float > 0 or null | no | 1 |" in METHODS
-    assert "| `lambda` | `0.7` | float ≥ 0 ≤ 100 | yes | 1 |" in METHODS
-    assert "| `kd_t2` | `true` | `true`, `false` | no | 1 |" in METHODS
-    assert "| `beta` | `norm` | `norm`, `one` | no | 1 |" in METHODS
+    assert "| `beta_cap` | `null` | float > 0 or null | no | 1 |" in METHODS_PAGE
+    assert "| `lambda` | `0.7` | float ≥ 0 ≤ 100 | yes | 1 |" in METHODS_PAGE
+    assert "| `kd_t2` | `true` | `true`, `false` | no | 1 |" in METHODS_PAGE
+    assert "| `beta` | `norm` | `norm`, `one` | no | 1 |" in METHODS_PAGE
 
 
 EXAMPLES = re.compile("NAME|weighted_replay")

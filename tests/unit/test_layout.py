@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import pytest
 
-from trainer.methods import base
+from trainer.methods.base import METHODS
 
 REPO = Path(__file__).parents[2]
 OURS = ("trainer", "sweeper")
@@ -179,7 +179,7 @@ def methods() -> list[Path]:
 def test_a_method_imports_its_tools_and_no_other_method() -> None:
     own = ("methods.base", "stages", "losses", "distill", "nets", "data.samplers", "data.mix", "errors", "rng")
     tools = [f"trainer.{module}" for module in own]
-    assert [path.stem for path in methods()] == base.names()
+    assert [path.stem for path in methods()] == METHODS.names()
     assert not imported_outside(methods(), "torch", "pydantic", *tools)
 
 
@@ -270,7 +270,7 @@ def strings(node: ast.AST) -> set[str]:
 
 
 def test_no_methods_name_is_compared() -> None:
-    names = set(base.names())
+    names = set(METHODS.names())
     compared = [
         place
         for place, node in places(*OURS, "benchmarks")

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from trainer.distill.choice import names
+from trainer.distill.base import DISTILLATIONS
 from trainer.distill.dakd import DistributionAwareKD
 from trainer.methods.gradient_reweighting import GradientReweighting
 from trainer.nets import resnet
@@ -320,7 +320,7 @@ def test_distillation_and_reweighted_cross_entropy_have_equal_norms() -> None:
     assert distilled_MKD[:, OLD:].abs().max() == 0
 
 
-@pytest.mark.parametrize("kd", names())
+@pytest.mark.parametrize("kd", DISTILLATIONS.names())
 def test_with_nothing_reweighted_it_is_the_plain_gradient_whatever_the_distillation(kd: str) -> None:
     task = context()
     training = Training(GradientReweighting(kd=kd, group="none", beta="one"), task)
@@ -330,7 +330,7 @@ def test_with_nothing_reweighted_it_is_the_plain_gradient_whatever_the_distillat
     torch.testing.assert_close(found.bias_grad_MK, plain.bias_grad_MK, atol=1e-12, rtol=0)
 
 
-@pytest.mark.parametrize("kd", names())
+@pytest.mark.parametrize("kd", DISTILLATIONS.names())
 def test_the_scale_of_a_distillation_reaches_the_backbone_alone(kd: str) -> None:
     task = context()
     first = Training(GradientReweighting(kd=kd), task).step(Batch.draw(0, task))

@@ -19,7 +19,7 @@ from trainer.data.samplers import duplicated, oversampled
 from trainer.losses.class_weights import effective_number_weights, weighted_mean
 from trainer.losses.cross_entropy import cross_entropy, image_cross_entropy
 from trainer.losses.ldam import ldam, margins
-from trainer.methods.base import Method, find
+from trainer.methods.base import METHODS, Method
 from trainer.nets.network import Network, Outputs
 from trainer.nets.resnet import Maps
 from trainer.rng import MemberStreams
@@ -100,7 +100,7 @@ def test_influence_balancing_starts_at_half_time_with_its_rate() -> None:
     out, labels_MB = images(100)
     assert torch.equal(terms(stage, task, 99)["ce"], cross_entropy(out.logits_MBK, labels_MB))
     assert list(terms(stage, task, 100)) == list(terms(stage, task, 199)) == ["ib"]
-    method = find("ib")(ib_start=7)
+    method = METHODS.find("ib")(ib_start=7)
     (moved,) = method.plan(context(method, [5, 5]))
     assert moved.drops == {7: 0.01}
 
@@ -126,7 +126,7 @@ def test_batches_are_mixed_between_the_first_and_the_last_epochs() -> None:
     epochs = (0, 3, 4, 99, 160, 196, 197, 199)
     assert [stage.mix.active(e) for e in epochs] == [False, False, True, True, True, True, False, False]
     assert float(torch.as_tensor(stage.mix.probability)) == 0.5
-    method = find("cmo")(unmixed_first=1, unmixed_last=0)
+    method = METHODS.find("cmo")(unmixed_first=1, unmixed_last=0)
     (short,) = method.plan(context(method, [5, 5], optim=OptimConfig(epochs=3, milestones=())))
     assert short.mix is not None
     assert [short.mix.active(e) for e in range(3)] == [False, True, True]
@@ -137,7 +137,7 @@ def test_the_mixed_loss_of_every_base() -> None:
     partner_MB, share_M = labels_MB.flip(1), torch.tensor([0.7], dtype=torch.float64)
     counts = [40, 9, 3, 25]
     for base in ("ce", "drw", "balanced"):
-        method = find("cmo")(base_loss=base)
+        method = METHODS.find("cmo")(base_loss=base)
         task = context(method, counts, optim=OptimConfig(milestones=(80,)))
         (stage,) = method.plan(task)
         z = out.logits_MBK.clone().requires_grad_()
@@ -161,7 +161,7 @@ def test_the_mixed_loss_of_every_base() -> None:
 
 @pytest.mark.parametrize("name", ["balanced_softmax", "class_balanced", "ib", "ldam"])
 def test_old_classes_count_as_what_is_kept_of_them(name: str) -> None:
-    method = find(name)(**{"ib": {"ib_start": 0}, "ldam": {"drw": True, "drw_start": 0}}.get(name, {}))
+    method = METHODS.find(name)(**{"ib": {"ib_start": 0}, "ldam": {"drw": True, "drw_start": 0}}.get(name, {}))
 
     def loss(counts: list[int], old: int) -> Tensor:
         task = context(method, counts, old, exemplars=3)
@@ -173,8 +173,8 @@ def test_old_classes_count_as_what_is_kept_of_them(name: str) -> None:
 
 
 def test_balanced_softmax_is_the_regularised_softmax_without_reweighting() -> None:
-    ours = find("gradient_reweighting")(group="none", kd="none")
-    theirs = find("balanced_softmax")()
+    ours = METHODS.find("gradient_reweighting")(group="none", kd="none")
+    theirs = METHODS.find("balanced_softmax")()
     found = []
     for method in (ours, theirs):
         task = context(method, [40, 9, 30, 2], 2)
@@ -184,7 +184,7 @@ def test_balanced_softmax_is_the_regularised_softmax_without_reweighting() -> No
 
 
 def test_class_balanced_softmax_divides_by_images() -> None:
-    method = find("class_balanced")(form="softmax", cb_beta=0.9999)
+    method = METHODS.find("class_balanced")(form="softmax", cb_beta=0.9999)
     task = context(method, [40, 9, 30, 2])
     (stage,) = method.plan(task)
     out, labels_MB = images(4)
@@ -197,7 +197,7 @@ def test_class_balanced_softmax_divides_by_images() -> None:
 
 
 def test_gradients_are_accumulated_over_steps_and_tasks() -> None:
-    method = find("eql_v2")()
+    method = METHODS.find("eql_v2")()
     first = context(method, [9, 4])
     (stage,) = method.plan(first)
     assert stage.buffers["ratio_MK"].tolist() == [[100, 100]]
@@ -275,7 +275,7 @@ def test_duplication_fills_every_class_up() -> None:
     assert copies_N[:5].tolist() == [1] * 5
     assert sorted(copies_N[5:7].tolist()) == [2, 3]
     assert order_N.tolist() != sorted(order_N.tolist())
-    method = find("ros")(repeat="duplicated")
+    method = METHODS.find("ros")(repeat="duplicated")
     (stage,) = method.plan(context(method, [5, 2]))
     assert stage.sampler is duplicated
 

@@ -23,7 +23,7 @@ from benchmarks.paper.tables import TABLES
 from sweeper.search.space import load_space
 from trainer.config.files import load_run
 from trainer.errors import ConfigError
-from trainer.methods.base import find, names
+from trainer.methods.base import METHODS
 from trainer.results.rows import RunResult, TaskRow
 
 SPACES = sorted((RUNS.parent / "search_spaces" / "methods").glob("*.yaml"))
@@ -115,10 +115,10 @@ def test_epochs_are_scaled_in_every_stage() -> None:
     assert scaled({**content, "optim": {**content["optim"], "warmup_epochs": 0}}, 0.1)["optim"]["warmup_epochs"] == 0
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", METHODS.names())
 def test_methods_state_epochs_as_parts_of_a_tasks(name: str) -> None:
     """So that a scaled schedule scales them too."""
-    for key, info in find(name).model_fields.items():
+    for key, info in METHODS.find(name).model_fields.items():
         assert type(info.default) is not int or "epoch" not in f"{key} {info.description}"
 
 
@@ -230,7 +230,7 @@ def test_other_classifiers_have_their_row() -> None:
 
 
 def test_every_system_has_a_space() -> None:
-    assert {file.stem for file in SPACES} >= set(names()) | {row.slug for row in SYSTEMS}
+    assert {file.stem for file in SPACES} >= set(METHODS.names()) | {row.slug for row in SYSTEMS}
     assert all(tuned.space_of(row) in SPACES for row in SYSTEMS)
 
 

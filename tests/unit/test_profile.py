@@ -8,7 +8,7 @@ import torch
 from support.runs import FEW_IMAGES, tiny_run
 from trainer.config.run_config import RunConfig
 from trainer.data.tasks import build
-from trainer.methods.base import names
+from trainer.methods.base import METHODS
 from trainer.training.loop import EpochReport
 from trainer.training.options import DeviceOptions
 from trainer.training.profile import ProfileError, StepCost, StepTimer, few_images, profile_steps
@@ -20,7 +20,7 @@ def profiled(configs: list[RunConfig]) -> StepCost:
     return profile_steps(configs, build(configs[0].data, configs[0].protocol), CPU)
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", METHODS.names())
 def test_every_method_can_be_profiled(name: str) -> None:
     found = profiled([tiny_run(name, seed=seed, data=FEW_IMAGES) for seed in range(3)])
     assert found.members == 3

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from support.runs import FEW_IMAGES, timeless, tiny_run
 from trainer.config.run_config import RunConfig
-from trainer.methods.base import find, names
+from trainer.methods.base import METHODS
 from trainer.stages import second_stage as stage2
 from trainer.stages.learner import TEACHER
 from trainer.stages.stage import Stage, Step, TaskContext
@@ -28,7 +28,7 @@ EXACT = DeviceOptions(device="cpu", precision="float64")
 EPOCHS = 3
 FACTORS = f"network/{stage2.PART}.scale_MK"
 REHEARSAL = ["eeil", "icarl", "lucir", "podnet"]
-every_method = pytest.mark.parametrize("name", names())
+every_method = pytest.mark.parametrize("name", METHODS.names())
 
 
 def config(name: str, seed: int = 0, **changes: Any) -> RunConfig:
@@ -198,7 +198,7 @@ def test_means_of_exemplars_are_the_same_with_it() -> None:
 
 @pytest.mark.parametrize("name", ["lucir", "podnet"])
 def test_old_rows_stay_in_the_first_stage_as_well(name: str) -> None:
-    assert find(name).needs_teacher
+    assert METHODS.find(name).needs_teacher
     for stretch in stretches(name):
         key = "network/head.weight_MKD"
         assert torch.equal(stretch.before[key][:, : stretch.old], stretch.after[key][:, : stretch.old])

@@ -12,7 +12,7 @@ import torch
 
 from benchmarks.operations import Watch
 from support.runs import accuracies, losses, tiny_run
-from trainer.methods.base import names
+from trainer.methods.base import METHODS
 from trainer.nets import resnet
 from trainer.training import loop
 from trainer.training.options import DeviceOptions
@@ -75,7 +75,7 @@ def watched_steps(monkeypatch: pytest.MonkeyPatch) -> _Traced:
     return watch
 
 
-@pytest.mark.parametrize("name", [*names(), "gradient_reweighting with a second stage"])
+@pytest.mark.parametrize("name", [*METHODS.names(), "gradient_reweighting with a second stage"])
 def test_no_step_reads_what_is_on_the_device(name: str, watched_steps: _Traced) -> None:
     """Told on a CPU by the operations; the test below asks CUDA itself."""
     method, _, staged = name.partition(" ")
@@ -88,7 +88,7 @@ def test_no_step_reads_what_is_on_the_device(name: str, watched_steps: _Traced) 
     assert not watched_steps.waits
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", METHODS.names())
 @pytest.mark.slow
 def test_no_step_loops_over_members_classes_or_images(name: str, watched_steps: _Traced) -> None:
     """It asks for as many operations, of whatever size, however many there are of each."""
@@ -106,7 +106,7 @@ def test_no_step_loops_over_members_classes_or_images(name: str, watched_steps: 
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", METHODS.names())
 def test_no_step_waits_for_the_device(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     inner = loop.EpochLoop.step
 

@@ -15,7 +15,7 @@ from pydantic import Field, SerializeAsAny, ValidationError, field_validator
 from trainer.config.explain import explain
 from trainer.data.config import DataConfig, Protocol
 from trainer.errors import ConfigError
-from trainer.methods.base import Method, find, names
+from trainer.methods.base import METHODS, Method
 from trainer.nets.config import NetConfig
 from trainer.section import Section
 from trainer.stages.exemplars import MemoryConfig
@@ -45,8 +45,8 @@ class RunConfig(Section):
         if not isinstance(value, dict):
             return value
         if "name" not in value:
-            raise ConfigError("is missing", field="method.name", allowed=", ".join(names()))
-        method = find(value["name"])
+            raise ConfigError("is missing", field="method.name", allowed=", ".join(METHODS.names()))
+        method = METHODS.find(value["name"])
         try:
             return method.model_validate({k: v for k, v in value.items() if k != "name"})
         except ValidationError as error:

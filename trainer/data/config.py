@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
+from trainer.registry import OneOf, files
 from trainer.section import Section
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -49,7 +50,7 @@ class Evaluation(Section):
 class DataConfig(Section):
     """Which images, how many of each class, and how they reach the network."""
 
-    source: Literal["digits", "parquet", "cifar100", "food101", "imagenet_subset", "image_folder"] = Field(
+    source: Annotated[str, OneOf(lambda: files("trainer.data.sources"))] = Field(
         "digits", description="where the images come from"
     )
     path: str | None = Field(

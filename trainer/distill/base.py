@@ -12,9 +12,14 @@ cross-entropies: the teacher's entropy, which has no gradient, is part of the va
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Literal, NamedTuple, Self
+from typing import Annotated, Literal, NamedTuple, Self
 
 from torch import Tensor
+
+from trainer.registry import OneOf, Registry
+
+NONE = "none"
+"""the choice of no distillation"""
 
 
 class Pair(NamedTuple):
@@ -72,3 +77,19 @@ class KnowledgeDistillation(ABC):
         """Gradient of ``loss`` in the student's head, in closed form: by the chain rule through a linear head."""
         grad_MBm = self.grad(pair)
         return HeadGrad(grad_MBm.transpose(1, 2) @ pair.features_MBD.detach(), grad_MBm.sum(1))
+
+
+DISTILLATIONS = Registry[KnowledgeDistillation](
+    "trainer.distill",
+    KnowledgeDistillation,  # type: ignore[type-abstract]
+    kind="distillation",
+    field="method.kd",
+)
+
+DistillationName = Annotated[str, OneOf(lambda: [NONE, *DISTILLATIONS.names()])]
+"""what a field ``kd`` takes"""
+
+
+def prepare(name: str, old: OldClasses) -> KnowledgeDistillation | None:
+    """The distillation of that name for one task; None for ``none``, and where there are no old classes."""
+    return None if name == NONE or len(old.counts_m) == 0 else DISTILLATIONS.find(name).prepare(old)

@@ -6,18 +6,15 @@ nothing else names it: a run file's ``method.name`` is the file's name.
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Mapping
 from typing import Any, ClassVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-import trainer.methods
-from trainer.errors import ConfigError, nearest, shown
 from trainer.nets.heads import LinearHead
 from trainer.nets.network import Network, Outputs
+from trainer.registry import Registry
 from trainer.stages.learner import Learner
 from trainer.stages.stage import Stage, Step, TaskContext, TaskImages, Terms
 
@@ -138,27 +135,4 @@ class Method(BaseModel):
         }
 
 
-def names() -> list[str]:
-    """The names of all methods, sorted."""
-    return sorted(m.name for m in pkgutil.iter_modules(trainer.methods.__path__) if m.name != "base")
-
-
-def find(name: object) -> type[Method]:
-    """The method of that name. Raises ConfigError, with the nearest name, if there is none."""
-    known = names()
-    if not isinstance(name, str) or name not in known:
-        raise ConfigError(
-            f"no such method: {shown(name)}",
-            field="method.name",
-            allowed=", ".join(known),
-            nearest=nearest(name, known),
-        )
-    module = importlib.import_module(f"trainer.methods.{name}")
-    own = [
-        value
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, Method) and value.__module__ == module.__name__
-    ]
-    if len(own) != 1:
-        raise ConfigError(f"trainer/methods/{name}.py must define one subclass of Method, not {len(own)}")
-    return own[0]
+METHODS = Registry("trainer.methods", Method, kind="method", field="method.name")

@@ -15,8 +15,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from trainer.distill.base import KnowledgeDistillation
-from trainer.distill.choice import Choice, prepare
+from trainer.distill.base import DistillationName, KnowledgeDistillation, prepare
 from trainer.losses.cross_entropy import cross_entropy
 from trainer.methods.base import Method, hyperparameter
 from trainer.nets.correction import TaskAffine
@@ -33,7 +32,7 @@ class Bic(Method):
         1.0, "weight of the distillation, beside its m / K", alias="lambda", per_member=True, first_task=1, ge=0, le=100
     )
     temperature: float = hyperparameter(2.0, "softens teacher and student", per_member=True, first_task=1, gt=0, le=100)
-    kd: Choice = hyperparameter("kd", "the distillation", first_task=1)
+    kd: DistillationName = hyperparameter("kd", "the distillation", first_task=1)
     reserve: float = hyperparameter(
         0.1, "part of each class's places in memory that is set aside for the correction, rounded up", ge=0, lt=1
     )

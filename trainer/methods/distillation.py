@@ -5,8 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import ClassVar
 
-from trainer.distill.base import KnowledgeDistillation
-from trainer.distill.choice import Choice, prepare
+from trainer.distill.base import DistillationName, KnowledgeDistillation, prepare
 from trainer.losses.cross_entropy import cross_entropy
 from trainer.methods.base import Method, hyperparameter
 from trainer.stages.stage import Stage, Step, TaskContext, Terms
@@ -19,7 +18,7 @@ class Distillation(Method):
     lambda_: float = hyperparameter(
         1.0, "weight of the distillation", alias="lambda", per_member=True, first_task=1, ge=0, le=100
     )
-    kd: Choice = hyperparameter("kd", "the distillation", first_task=1)
+    kd: DistillationName = hyperparameter("kd", "the distillation", first_task=1)
     temperature: float = hyperparameter(2.0, "softens teacher and student", per_member=True, first_task=1, gt=0, le=100)
 
     def plan(self, task: TaskContext) -> tuple[Stage, ...]:

@@ -16,8 +16,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from trainer.distill.base import KnowledgeDistillation
-from trainer.distill.choice import Choice, prepare
+from trainer.distill.base import DistillationName, KnowledgeDistillation, prepare
 from trainer.distill.kd import kd
 from trainer.losses.class_weights import effective_number_weights
 from trainer.losses.cross_entropy import cross_entropy
@@ -46,7 +45,7 @@ class Foster(Method):
     temperature: float = hyperparameter(
         2.0, "softens teachers and students", per_member=True, first_task=1, gt=0, le=100
     )
-    kd: Choice = hyperparameter("kd", "the distillation while boosting", first_task=1)
+    kd: DistillationName = hyperparameter("kd", "the distillation while boosting", first_task=1)
     beta_boost: float = hyperparameter(
         0.96, "of the effective numbers that logits are divided by", per_member=True, first_task=1, ge=0, lt=1
     )

@@ -20,8 +20,7 @@ import torch
 from pydantic import model_validator
 from torch import Tensor
 
-from trainer.distill.base import KnowledgeDistillation
-from trainer.distill.choice import Choice, prepare
+from trainer.distill.base import DistillationName, KnowledgeDistillation, prepare
 from trainer.losses.cross_entropy import cross_entropy, cross_entropy_grad, log_prior
 from trainer.methods.base import Method, hyperparameter
 from trainer.stages.stage import Stage, Step, TaskContext, Terms
@@ -83,7 +82,7 @@ class GradientReweighting(Method):
     attenuate_by: Literal["images", "classes"] = hyperparameter(
         "images", "what the old share in the attenuation counts", first_task=1
     )
-    kd: Choice = hyperparameter("dakd", "the distillation (Fig. 5)", first_task=1)
+    kd: DistillationName = hyperparameter("dakd", "the distillation (Fig. 5)", first_task=1)
     kd_weight: Literal["images", "classes"] = hyperparameter(
         "images", "lambda grows with sqrt(old images / new images), or with old classes / new classes", first_task=1
     )

@@ -7,8 +7,7 @@ from typing import ClassVar
 
 import torch
 
-from trainer.distill.base import KnowledgeDistillation
-from trainer.distill.choice import Choice, prepare
+from trainer.distill.base import DistillationName, KnowledgeDistillation, prepare
 from trainer.losses.cross_entropy import cross_entropy
 from trainer.methods.base import Method, hyperparameter
 from trainer.nets.correction import align_new_rows
@@ -27,7 +26,7 @@ class Wa(Method):
         1.0, "weight of the distillation, beside its m / K", alias="lambda", per_member=True, first_task=1, ge=0, le=100
     )
     temperature: float = hyperparameter(2.0, "softens teacher and student", per_member=True, first_task=1, gt=0, le=100)
-    kd: Choice = hyperparameter("kd", "the distillation", first_task=1)
+    kd: DistillationName = hyperparameter("kd", "the distillation", first_task=1)
     clip_weights: bool = hyperparameter(
         False, "keep the classifier's weights at 0 or more, as the paper does, so that norms are sizes of logits"
     )

@@ -16,7 +16,7 @@ import pyarrow as pa
 from pydantic import BaseModel
 
 from trainer.config.run_config import RunConfig
-from trainer.methods.base import find, names
+from trainer.methods.base import METHODS
 from trainer.results.rows import ClassRow, EpochRow, Row, RunResult, TaskRow
 
 VERSION = 2
@@ -67,7 +67,7 @@ def accuracies() -> list[str]:
 
 def config_columns() -> tuple[Column, ...]:
     """A column for every field of a run configuration, over all methods."""
-    return _columns_over(tuple(names()))
+    return _columns_over(tuple(METHODS.names()))
 
 
 @functools.cache  # every run that is stored and every query needs them, and they take milliseconds
@@ -75,7 +75,7 @@ def _columns_over(methods: tuple[str, ...]) -> tuple[Column, ...]:
     columns = [*_flatten(RunConfig, "", skip={"method", "seed"}), Column("method_name", pa.string(), "the method")]
     seen: dict[str, Column] = {}
     for name in methods:
-        for column in _flatten(find(name), "method_", skip=set()):
+        for column in _flatten(METHODS.find(name), "method_", skip=set()):
             known = seen.setdefault(column.name, column)
             if known.type != column.type:
                 raise TypeError(f"{name}: field {column.name} is {column.type}, in another method {known.type}")
