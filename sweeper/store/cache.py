@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from sweeper.store import schema
 from sweeper.store.folder import Folder
@@ -59,15 +60,17 @@ class RunCache:
     def find(self, run_ids: Collection[str]) -> dict[str, CachedRun]:
         """Those of these runs that are finished, by run id."""
         self._look()
-        found: dict[str, CachedRun] = {}
+        places: dict[tuple[str, int], list[str]] = {}
         for run_id in run_ids:
-            sweep, trial = self._where.get(run_id, (None, None))
-            if sweep is None or trial is None:
-                continue
+            if run_id in self._where:
+                places.setdefault(self._where[run_id], []).append(run_id)
+        found: dict[str, CachedRun] = {}
+        for (sweep, trial), wanted in places.items():
             segments = Segments(self._root.child(sweep), self._damage)
             for table in segments.tables(arrow_schema(schema.file_columns()), only=[trial]):
-                for row in table.filter(pa.compute.equal(table["run_id"], run_id)).to_pylist(maps_as_pydicts="strict"):
-                    found[run_id] = CachedRun(sweep, trial, schema.run_result(row))
+                own = table.filter(pc.is_in(table["run_id"], pa.array(wanted)))
+                for row in own.to_pylist(maps_as_pydicts="strict"):
+                    found[row["run_id"]] = CachedRun(sweep, trial, schema.run_result(row))
         return found
 
     def _look(self) -> None:

@@ -82,39 +82,28 @@ class Segments:
             self._ranges = self._listed()
         return self._ranges
 
-    def live(self, within: Iterable[Range] | None = None) -> Iterator[tuple[Range, ResultsFile]]:
-        """The files that count, each opened; ``within``: of these alone. Raises StoreError for another version."""
+    def live(self, columns: Iterable[str] = (), only: Collection[int] | None = None) -> list[tuple[Range, ResultsFile]]:
+        """The files that count for these columns, each opened and undamaged in them, ordered by trial.
+
+        ``only``: those that may hold one of these trials. Raises StoreError for another schema version.
+        """
+        wanted = set(columns)
         for _ in range(_LISTINGS):
-            candidates = self.ranges() if within is None else list(within)
+            files = [r for r in self.ranges() if only is None or any(r.first <= trial <= r.last for trial in only)]
             try:
-                found = self._resolve(candidates)
+                return list(self._resolve(files, wanted))
             except FileNotFoundError:  # merged and deleted since it was listed: its rows are in a new file
                 self._ranges = None
-                within = None
-                continue
-            yield from found.items()
-            return
         raise StoreError(f"{self.folder}: its files changed {_LISTINGS} times while they were read")
 
     def tables(
         self, columns: pa.Schema, detail: str | None = None, only: Collection[int] | None = None
     ) -> Iterator[pa.Table]:
         """The rows that count, a table a file. ``only``: of files that may hold one of these trials."""
-        wanted = None
-        if only is not None:
-            wanted = [r for r in self.ranges() if any(r.first <= trial <= r.last for trial in only)]
         # The content says which trial a row is of: a file under another's name is noticed.
         read = columns if "trial" in columns.names else columns.append(pa.field("trial", pa.int64()))
-        pending = list(self.live(wanted))
-        while pending:
-            where, file = pending.pop(0)
-            try:
-                table = file.read(read, detail)
-            except DamagedFile as error:
-                self._skip(where, error)
-                inner = [r for r in self.ranges() if r in where and r != where]
-                pending[:0] = list(self.live(inner)) if inner else []
-                continue
+        for where, file in self.live([*read.names, *([detail] if detail else [])], only):
+            table = file.read(read, detail)
             trial = table["trial"]
             outside = pc.or_(pc.less(trial, where.first), pc.greater(trial, where.last))
             own = pc.invert(pc.fill_null(outside, False))
@@ -144,29 +133,28 @@ class Segments:
                 self._damage.skipped(f"{self.folder}/{name}", "not the name of a file of runs")
         return found
 
-    def _resolve(self, candidates: Sequence[Range]) -> dict[Range, ResultsFile]:
-        found: dict[Range, ResultsFile] = {}
-        ends: list[Range] = []
-        for wanted in sorted(candidates, key=lambda r: (r.first, -r.last)):
-            # Sorted so, a range that contains this one is the last that was kept.
-            if ends and wanted in ends[-1]:
+    def _resolve(self, files: Sequence[Range], columns: set[str]) -> Iterator[tuple[Range, ResultsFile]]:
+        last: Range | None = None
+        for wanted in sorted(files, key=lambda r: (r.first, -r.last)):
+            # Sorted so, a range that contains this one is the last that counts.
+            if last is not None and wanted in last:
                 continue
-            if ends and wanted.first <= ends[-1].last:
-                self._skip(wanted, f"its range overlaps {ends[-1].file}")
-            elif (file := self._opened(wanted)) is not None:
-                found[wanted] = file
-                ends.append(wanted)
-        return found
+            if last is not None and wanted.first <= last.last:
+                self._skip(wanted, f"its range overlaps {last.file}")
+            elif (file := self._opened(wanted, columns)) is not None:
+                last = wanted
+                yield wanted, file
 
-    def _opened(self, wanted: Range) -> ResultsFile | None:
-        if wanted not in self._open:
-            try:
+    def _opened(self, wanted: Range, columns: set[str]) -> ResultsFile | None:
+        try:
+            if wanted not in self._open:
                 self._open[wanted] = ResultsFile(self.folder.read_buffer(wanted.file))
-            except DamagedFile as error:
-                self._skip(wanted, error)
-                return None
-            except StoreError as error:
-                raise StoreError(f"{self.folder}/{wanted.file}: {error}") from error
+            self._open[wanted].check(columns)
+        except DamagedFile as error:
+            self._skip(wanted, error)
+            return None
+        except StoreError as error:
+            raise StoreError(f"{self.folder}/{wanted.file}: {error}") from error
         return self._open[wanted]
 
     def _skip(self, where: Range, reason: object) -> None:

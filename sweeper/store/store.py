@@ -6,7 +6,7 @@ files are merged into one: blocks of 32, then of 256. So 10,000 configurations a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from sweeper.store.schema import PromotionRow, StoredColumns
 from sweeper.store.segments import Damage, Range, Rows, Segments
 from trainer.errors import StoreError
 from trainer.results.columns import DETAILS, VERSION
-from trainer.results.parquet import arrow_schema, encode, to_arrow
+from trainer.results.parquet import ResultsFile, arrow_schema, encode, to_arrow
 from trainer.results.rows import RunResult
 
 _BLOCKS = (32, 256)
@@ -140,12 +140,11 @@ class Store:
 
     def _merge(self, block: Range) -> None:
         """Replace all files within the range, whose trials are all stored, by one."""
-        segments = Segments(self.folder, self._damage)
-        inner = [where for where, _ in segments.live() if where in block]
+        segments, trials = Segments(self.folder, self._damage), range(block.first, block.last + 1)
+        inner = {where: file for where, file in segments.live(only=trials) if where in block}
         if len(inner) < 2:
             return
-        trials = range(block.first, block.last + 1)
-        merged = pa.concat_tables(segments.tables(_with_unknown(segments, inner), only=trials))
+        merged = pa.concat_tables(segments.tables(_every_column(inner.values()), only=trials))
         if set(merged["trial"].to_pylist()) != set(trials):
             return  # a file's details are damaged: what is left of it stays where it is
         self._write("runs", block.file, encode(merged.combine_chunks()))
@@ -155,7 +154,8 @@ class Store:
     def _delete_replaced(self) -> None:
         """Delete files within the range of a wider one: their rows are there, as a killed merge wrote it."""
         runs = self.folder.child("runs")
-        whole = [where for where, file in Segments(self.folder, self._damage).live() if file.whole()]
+        every = [*(column.name for column in schema.file_columns())]
+        whole = [where for where, _ in Segments(self.folder, self._damage).live(every)]
         for name in runs.names():
             own = Range.of(name)
             if own is not None and any(own in wider and own != wider for wider in whole):
@@ -191,11 +191,11 @@ class Store:
         return Rows([Segments(self.folder, self._damage)], wanted, detail).to_table()
 
 
-def _with_unknown(segments: Segments, files: Sequence[Range]) -> pa.Schema:
+def _every_column(files: Iterable[ResultsFile]) -> pa.Schema:
     """The columns of a merged file: those of a method that this checkout lacks are kept."""
     columns = arrow_schema(schema.file_columns())
     plain = [field for field in columns if field.name not in DETAILS]
-    for _, file in segments.live(files):
+    for file in files:
         plain += [field for field in file.schema if field.name not in {f.name for f in plain} | set(DETAILS)]
     return pa.schema([*plain, *(columns.field(name) for name in DETAILS)])
 

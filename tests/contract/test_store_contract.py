@@ -12,13 +12,12 @@ import pyarrow as pa
 import pytest
 from pyarrow import fs
 
-from sweeper import compact
-from sweeper.status import Best, Running, Status
-from sweeper.store import reader
-from sweeper.store.cache import Finished
+from support.results import accuracy, epoch_row, result, store_trials, task_row
+from sweeper.store.cache import RunCache
 from sweeper.store.folder import Folder
 from sweeper.store.lease import Lease, holder
 from sweeper.store.results import open_results
+from sweeper.store.status_file import Best, Running, Status
 from sweeper.store.store import Store, sweeps
 from trainer.errors import StoreError
 
@@ -36,24 +35,17 @@ def results(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
             return Folder(fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem()), "results", "sub://results")
 
 
-def result(run: str, value: float, tasks: int = 2) -> dict:
-    row = {"run_id": run, "config_id": run[:-1], "status": "finished", "split": "validation", "data_fingerprint": "f"}
-    return {
-        "row": {**row, "acc_task_mean_pct": value},
-        "tasks": [{"run_id": run, "task": task} for task in range(tasks)],
-        "epochs": [{"run_id": run, "task": 0, "epoch": 0, "terms": {"ce": value}}],
-        "classes": [],
-    }
-
-
-def store_trials(store: Store, trials: range) -> None:
-    for trial in trials:
-        store.append("asks", [{"trial": trial, "params_json": "{}"}], f"t{trial:06d}")
-        store.finish_trial(trial, "a", [result(f"t{trial}s{seed}", trial + seed) for seed in (0, 1)])
-
-
 def counts(store: Store) -> dict[str, int]:
-    return {table: store.read(table).num_rows for table in ("trials", "tasks", "epochs", "classes", "asks")}
+    details = {table: store.read(["trial"], table).num_rows for table in ("tasks", "epochs", "classes")}
+    return {"runs": store.read(["trial"]).num_rows, **details}
+
+
+def files(store: Store) -> list[str]:
+    return store.folder.child("runs").names()
+
+
+def rows(store: Store) -> list[dict]:
+    return store.read().sort_by([("trial", "ascending"), ("seed", "ascending")]).to_pylist()
 
 
 def test_files_appear_whole_and_are_listed(results: Folder) -> None:
@@ -78,76 +70,71 @@ def test_files_appear_whole_and_are_listed(results: Folder) -> None:
         results.read_bytes("a")
 
 
-def test_stored_again_is_stored_once(results: Folder) -> None:
+def test_what_is_stored_is_never_overwritten(results: Folder) -> None:
     store = Store(results, "s")
     store_trials(store, range(3))
-    once = counts(store)
-    assert once == {"trials": 6, "tasks": 12, "epochs": 6, "classes": 0, "asks": 3}
-    store_trials(store, range(3))
-    assert counts(store) == once
-    assert store.finished_trials() == {0, 1, 2}
+    once = rows(store)
+    assert counts(store) == {"runs": 6, "tasks": 12, "epochs": 12, "classes": 6 * 30}
+    for opened in (store, Store(results, "s")):
+        with pytest.raises(StoreError, match="trial 1 is stored already"):
+            opened.finish_trial(1, [result(1, 0, 99.0)], attempt="b")
+    assert rows(store) == once
+    assert Store(results, "s").trials() == {0, 1, 2}
 
 
-def test_an_attempt_counts_when_its_trial_is_stored(results: Folder) -> None:
+def test_a_result_comes_back_as_it_was(results: Folder) -> None:
     store = Store(results, "s")
-    store_trials(store, range(2))
-    store.append("tasks", [{"trial": 2, "attempt": "dead", "run_id": "t2s0"}], "t000002-dead")
-    assert store.read("tasks").num_rows == 8
-    assert open_results(results).sql("FROM tasks").arrow().num_rows == 8
-    store.compact()
-    store.finish_trial(2, "b", [result("t2s0", 1.0)])
-    assert store.read("tasks").num_rows == 10
-    assert "dead" not in store.read("tasks")["attempt"].to_pylist()
-
-
-def test_another_attempt_replaces_the_first(results: Folder) -> None:
-    store = Store(results, "s")
-    store_trials(store, range(3))
+    runs = [
+        result(4, seed, 80.0 + seed, method="gradient_reweighting", tasks=3, epochs=2, error=None if seed else "why")
+        for seed in (0, 1)
+    ]
+    store.finish_trial(4, runs, attempt="a", pack="p", objective=80.5, params={"x": 1}, packing_saved_s=[1.5, None])
     for _ in range(2):
-        store.finish_trial(1, "b", [result("t1s0", 50.0, tasks=5)])
-        assert counts(store) == {"trials": 5, "tasks": 13, "epochs": 5, "classes": 0, "asks": 3}
-        assert [r["attempt"] for r in store.read("tasks").to_pylist() if r["trial"] == 1] == ["b"] * 5
+        found = RunCache(results).find([run.run_id for run in runs])
+        assert [found[run.run_id].result for run in runs] == runs
+        assert {(run.sweep, run.trial) for run in found.values()} == {("s", 4)}
+        row, other = (row for row in rows(store) if row["trial"] == 4)
+        assert (row["sweep"], row["trial"], row["attempt"], row["pack"], row["objective"]) == ("s", 4, "a", "p", 80.5)
+        assert (row["params_json"], row["packing_saved_s"], other["packing_saved_s"]) == ('{"x": 1}', 1.5, None)
+        store_trials(store, set(range(4)) - store.trials())
         store.compact()
 
 
 def test_merging_changes_no_row(results: Folder) -> None:
     store = Store(results, "s")
     store_trials(store, range(4))
-    before = {table: store.read(table).sort_by("trial").to_pylist() for table in ("trials", "epochs", "asks")}
+    before = rows(store)
     for _ in range(2):
         store.compact()
-        assert {t: store.read(t).sort_by("trial").to_pylist() for t in before} == before
-        assert [len(store.folder.child(table).names()) for table in before] == [1, 1, 1]
+        assert rows(store) == rows(Store(results, "s")) == before
+        assert files(store) == ["000000-000003.parquet"]
     store_trials(store, range(4, 6))
     store.compact()
-    assert counts(store) == {"trials": 12, "tasks": 24, "epochs": 12, "classes": 0, "asks": 6}
-    assert len(store.folder.child("trials").names()) == 1
+    assert rows(store)[:8] == before
+    assert counts(store) == {"runs": 12, "tasks": 24, "epochs": 24, "classes": 12 * 30}
+    assert files(store) == ["000000-000005.parquet"]
 
 
-def test_many_trials_are_merged_without_being_asked_to(results: Folder) -> None:
+def test_trials_are_merged_as_they_come(results: Folder) -> None:
     store = Store(results, "s")
-    for trial in range(260):
-        store.finish_trial(trial, "a", [{"row": {"run_id": f"{trial}"}}])
-    assert len(store.folder.child("trials").names()) == 5
-    assert store.finished_trials() == set(range(260))
+    for trial in sorted(range(70), key=lambda trial: trial * 7 % 40 + trial // 40 * 40):
+        store.finish_trial(trial, [result(trial, 0, tasks=0)], attempt="a")
+    blocks = ["000000-000031.parquet", "000032-000063.parquet"]
+    assert files(store) == [*blocks, *(f"{trial:06d}.parquet" for trial in range(64, 70))]
+    assert store.trials() == Store(results, "s").trials() == set(range(70))
 
 
-@pytest.mark.parametrize("large", ["_LARGE_BYTES", "_LARGE_ROWS"])
-def test_a_large_merged_part_is_left_as_it_is(results: Folder, monkeypatch: pytest.MonkeyPatch, large: str) -> None:
+def test_a_gap_is_not_merged_over(results: Folder) -> None:
     store = Store(results, "s")
-    store_trials(store, range(3))
+    store_trials(store, [0, 1, 3, 4, 5, 9])
+    before = rows(store)
     store.compact()
-    monkeypatch.setattr(compact, large, 1)
-    (merged,) = store.folder.child("trials").names()
-    store_trials(store, range(3, 6))
+    assert files(store) == ["000000-000001.parquet", "000003-000005.parquet", "000009.parquet"]
+    assert rows(store) == before
+    store_trials(store, [2])
     store.compact()
-    assert merged in store.folder.child("trials").names()
-    assert len(store.folder.child("trials").names()) == 2
-    assert counts(store)["tasks"] == 24
-    store.finish_trial(1, "b", [result("t1s0", 50.0)])
-    store.compact()
-    assert merged not in store.folder.child("trials").names(), "some of its rows count no more"
-    assert counts(store)["tasks"] == 22
+    assert files(store) == ["000000-000005.parquet", "000009.parquet"]
+    assert store.trials() == Store(results, "s").trials() == {0, 1, 2, 3, 4, 5, 9}
 
 
 def test_merging_may_die_at_any_step(results: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,9 +142,8 @@ def test_merging_may_die_at_any_step(results: Folder, monkeypatch: pytest.Monkey
     store = Store(results, "s")
     store_trials(store, range(3))
     store.compact()
-    store_trials(store, range(3, 5))
-    store.finish_trial(1, "b", [result("t1s0", 50.0), result("t1s1", 51.0)])
-    expected = counts(store)
+    store_trials(store, range(3, 12))
+    expected = rows(store)
     steps = {"left": 0}
 
     def dies(name: str) -> None:
@@ -177,97 +163,117 @@ def test_merging_may_die_at_any_step(results: Folder, monkeypatch: pytest.Monkey
     while True:
         steps["left"] = 1  # each round gets one step further than the last
         try:
-            store.compact()
+            Store(results, "s").compact()
         except KeyboardInterrupt:
             died += 1
-            assert counts(store) == expected
+            assert rows(store) == expected
             continue
         break
-    assert died > 10
-    assert counts(store) == expected
-    assert len(store.folder.child("trials").names()) == 1
+    assert died > 8
+    assert rows(store) == expected
+    assert files(store) == ["000000-000011.parquet"]
 
 
 def test_a_reader_that_listed_before_a_merge_reads_again(results: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(results, "s")
     store_trials(store, range(3))
-    real, merged = reader._stable_names, []
+    real, merged = Folder.read_buffer, []
 
-    def listed_then_merged(folder: Folder) -> list[str]:
-        names = real(folder)
+    def merged_before_it_reads(folder: Folder, name: str) -> pa.Buffer:
         if not merged:
             merged.append(True)
-            store.compact()
+            Store(results, "s").compact()
+        return real(folder, name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "read_buffer", merged_before_it_reads)
+        assert sorted(store.read(["trial"])["trial"].to_pylist()) == [0, 0, 1, 1, 2, 2]
+    assert files(store) == ["000000-000002.parquet"]
+
+
+def test_a_reader_that_lists_while_a_merge_deletes_lists_again(
+    results: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A listing may show neither the merged file, which appeared behind it, nor the files that it replaced."""
+    store = Store(results, "s")
+    store_trials(store, range(3))
+    real, torn = Folder.names, []
+
+    def torn_listing(folder: Folder) -> list[str]:
+        names = real(folder)
+        if folder.path.endswith("runs") and not torn:
+            torn.append(True)
+            Store(results, "s").compact()
+            return [name for name in names if name in real(folder)]
         return names
 
-    monkeypatch.setattr(reader, "_stable_names", listed_then_merged)
-    assert store.read("trials").num_rows == 6
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "names", torn_listing)
+        assert sorted(store.read(["trial"])["trial"].to_pylist()) == [0, 0, 1, 1, 2, 2]
+
+
+def test_suggestions_are_kept_until_their_trial_is_stored(results: Folder) -> None:
+    store = Store(results, "s")
+    assert store.suggested() == {}
+    store.suggest({0: {"method.alpha": 0.5}, 1: {"method.alpha": 1.5, "net.name": "small"}, 7: {}})
+    store_trials(store, [0])
+    assert store.suggested() == {1: {"method.alpha": 1.5, "net.name": "small"}, 7: {}}
+    assert Store(results, "s").suggested() == store.suggested()
 
 
 def test_a_run_stored_anywhere_is_found(results: Folder) -> None:
-    store_trials(Store(results, "one"), range(2))
-    store_trials(Store(results, "two"), range(1, 3))
+    runs = {trial: [result(trial, seed, accuracy(trial, seed)) for seed in (0, 1)] for trial in range(3)}
+    for sweep, trials in {"one": (0, 1), "two": (1, 2)}.items():
+        for trial in trials:
+            Store(results, sweep).finish_trial(trial, runs[trial], attempt="a")
     assert sweeps(results) == ["one", "two"]
-    found = Finished(results, "f").find(["t1s0", "t2s1", "none"])
-    assert {i: (r["sweep"], r["trial"]) for i, r in found.items()} == {"t1s0": ("one", 1), "t2s1": ("two", 2)}
-    assert [row["task"] for row in found["t1s0"]["tasks"]] == [0, 1]
-    assert found["t1s0"]["epochs"][0]["terms"] == {"ce": 1.0}
-    assert Finished(results, "other images").find(["t1s0"]) == {}
+    found = RunCache(results, "images").find(["r1-0", "r2-1", "none"])
+    assert {i: (r.sweep, r.trial) for i, r in found.items()} == {"r1-0": ("one", 1), "r2-1": ("two", 2)}
+    assert found["r1-0"].result == runs[1][0]
+    assert RunCache(results, "other images").find(["r1-0"]) == {}
     again = Store(results, "three")
-    again.finish_trial(0, "a", list(found.values()))
-    assert again.read("tasks").num_rows == 4
-    assert set(again.read("tasks")["sweep"].to_pylist()) == {"three"}
+    again.finish_trial(0, [run.result for run in found.values()], attempt="from-store")
+    assert set(again.read(["sweep"])["sweep"].to_pylist()) == {"three"}
+    assert again.read(["task"], "tasks").num_rows == 4
 
 
-def test_what_finishes_later_is_found_by_reading_it_alone(results: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_did_not_finish_is_not_found(results: Folder) -> None:
+    store = Store(results, "s")
+    statuses = ("finished", "failed", "pruned", "diverged")
+    runs = [result(0, seed, status=status) for seed, status in enumerate(statuses)]
+    store.finish_trial(0, runs, attempt="a")
+    assert RunCache(results).find([run.run_id for run in runs]).keys() == {"r0-0"}
+
+
+def test_what_finishes_later_is_found_too(results: Folder) -> None:
     own, other = Store(results, "own"), Store(results, "other")
     store_trials(own, range(3))
     store_trials(other, range(3, 6))
-    finished = Finished(results, "f", own="own", look_every_s=1000)
-    assert finished.find(["t2s0", "t3s1", "t7s0"]).keys() == {"t2s0", "t3s1"}
-    read: list[str] = []
-    real = Folder.read_buffer
-
-    def counted(folder: Folder, name: str) -> pa.Buffer:
-        read.append(name)
-        return real(folder, name)
-
-    monkeypatch.setattr(Folder, "read_buffer", counted)
+    cache = RunCache(results, "images", own="own", look_every_s=1000)
+    assert cache.find(["r2-0", "r3-1", "r7-0"]).keys() == {"r2-0", "r3-1"}
     store_trials(own, range(7, 8))
-    assert finished.find(["nobody's"]) == {}
-    assert read == ["part-t000007.parquet"]
-    assert finished.find(["nobody's"]) == {}
-    assert len(read) == 1
+    assert cache.find(["r7-0"]).keys() == {"r7-0"}
     own.compact()
-    read.clear()
-    assert [row["task"] for row in finished.find(["t7s0"])["t7s0"]["tasks"]] == [0, 1]
+    assert [row.task for row in cache.find(["r7-0"])["r7-0"].result.tasks] == [0, 1]
     store_trials(other, range(8, 9))
-    assert finished.find(["t8s0"]) == {}, "others are looked at now and then"
-    assert Finished(results, "f").find(["t8s0"]).keys() == {"t8s0"}
+    assert cache.find(["r8-0"]) == {}, "others are looked at now and then"
+    assert RunCache(results, "images").find(["r8-0"]).keys() == {"r8-0"}
 
 
-def test_a_run_is_found_as_it_was_stored_last(results: Folder) -> None:
+def test_rows_of_their_own_stay_in_order_and_keep_every_value(results: Folder) -> None:
     store = Store(results, "s")
-    store_trials(store, range(3))
-    finished = Finished(results)
-    assert finished.find(["t1s0"])["t1s0"]["row"]["acc_task_mean_pct"] == 1.0
-    for tasks in (5, 3):
-        store.compact()
-        store.finish_trial(1, f"b{tasks}", [result("t1s0", 50.0, tasks)])
-        for way in (finished, Finished(results)):
-            (again,) = way.find(["t1s0", "t1s1"]).values()
-            assert again["row"]["acc_task_mean_pct"] == 50.0
-            assert len(again["tasks"]) == tasks
-    failed = result("t2s0", 1.0)
-    failed["row"]["status"] = "failed"
-    store.finish_trial(2, "c", [failed])
-    assert finished.find(["t2s0"]) == Finished(results).find(["t2s0"]) == {}
+    epochs = [epoch_row(1, 0, stage="teacher", terms={"kd": float("inf")}), epoch_row(0, 1, lr=1e-300, terms={})]
+    tasks = [task_row(0, phase_acc_others_pct={"nme": 12.5}, acc_by_task_pct=[0.1 + 0.2])]
+    run = result(0, 0, tasks=0).model_copy(update={"epochs": epochs, "tasks": tasks})
+    store.finish_trial(0, [run, result(0, 1, tasks=0)], attempt="a")
+    assert RunCache(results).find(["r0-0"])["r0-0"].result == run
+    assert open_results(results).sql("SELECT stage FROM epochs").rows() == [{"stage": "teacher"}, {"stage": "train"}]
 
 
 def test_one_driver_a_sweep(results: Folder) -> None:
     store = Store(results, "s")
     with Lease.acquire(store.folder, stale_s=5):
-        with pytest.raises(StoreError, match=r"another driver is at work: host .*, pid \d+, since .* heartbeat \d+ s"):
+        with pytest.raises(StoreError, match=r"host .*, pid \d+, since .* heartbeat \d+ s"):
             Lease.acquire(store.folder, stale_s=5)
         assert holder(store.folder) is not None
     assert holder(store.folder) is None

@@ -7,39 +7,30 @@ import io
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from support.results import result
 from sweeper import query
 from sweeper.reporting import tables as show
 from sweeper.store import schema
 from sweeper.store.results import QueryError, open_results
 from sweeper.store.store import Store
 from trainer.errors import StoreError, exit_code
-from trainer.results import columns as tables
+from trainer.results.parquet import write_results
+from trainer.results.rows import RunResult
 
 
 def space(metric: str = "acc_task_mean_pct", direction: str = "maximize") -> bytes:
     return json.dumps({"objective": {"metric": metric, "split": "validation", "direction": direction}}).encode()
 
 
-def run(trial: int, seed: int, acc: float | None, **more: object) -> dict:
-    row = {
-        "run_id": f"r{trial}-{seed}",
-        "config_id": f"c{trial}",
-        "seed": seed,
-        "status": "finished",
-        "split": "validation",
-        "acc_task_mean_pct": acc,
-        "forgetting_pct": None if acc is None else 100 - acc,
-        "device_s": 2.0,
-        "saved_s": 0.5,
-        "method_name": "finetune",
-        "versions": {"torch": "2"},
-    }
-    return {"row": {**row, **more}, "tasks": [{"run_id": row["run_id"], "task": 0, "acc_by_task_pct": [1.0]}]}
+def run(trial: int, seed: int, acc: float | None, **more: Any) -> RunResult:
+    values = {"forgetting_pct": None if acc is None else 100 - acc, "device_s": 2.0, "saved_s": 0.5, **more}
+    return result(trial, seed, acc, tasks=1, classes=False, **values)
 
 
 @pytest.fixture
@@ -47,17 +38,20 @@ def results(tmp_path: Path) -> Path:
     folder = tmp_path / "results"
     first = Store(folder, "first")
     first.folder.write("space.yaml", space())
-    first.finish_trial(0, "a", [run(0, s, acc) for s, acc in enumerate((80.0, 82.0))], params={"method.alpha": 1.0})
-    first.finish_trial(1, "a", [run(1, s, acc) for s, acc in enumerate((85.0, 84.0))], params={"method.alpha": 2.0})
-    first.finish_trial(2, "a", [run(2, 0, 99.0), run(2, 1, math.nan, status="diverged")])
-    first.finish_trial(3, "a", [run(3, 0, 98.0, status="pruned")])
-    first.finish_trial(4, "a", [run(4, 0, 97.0, split="test")])
-    first.finish_trial(5, "a", [run(5, 0, None, status="failed", error="out of memory")])
-    first.append("tasks", [{"trial": 6, "attempt": "a", "run_id": "unfinished"}], "t000006-a")
+    first.finish_trial(
+        0, [run(0, s, acc) for s, acc in enumerate((80.0, 82.0))], attempt="a", params={"method.alpha": 1}
+    )
+    first.finish_trial(
+        1, [run(1, s, acc) for s, acc in enumerate((85.0, 84.0))], attempt="a", params={"method.alpha": 2}
+    )
+    first.finish_trial(2, [run(2, 0, 99.0), run(2, 1, math.nan, status="diverged")], attempt="a")
+    first.finish_trial(3, [run(3, 0, 98.0, status="pruned")], attempt="a")
+    first.finish_trial(4, [run(4, 0, 97.0, split="test")], attempt="a")
+    first.finish_trial(5, [run(5, 0, None, status="failed", error="out of memory")], attempt="a")
     second = Store(folder, "second")
     second.folder.write("space.yaml", space("forgetting_pct", "minimize"))
-    second.finish_trial(0, "a", [run(0, 0, 70.0)])
-    second.finish_trial(1, "a", [run(1, 0, 60.0)])
+    second.finish_trial(0, [run(0, 0, 70.0)], attempt="a")
+    second.finish_trial(1, [run(1, 0, 60.0)], attempt="a")
     return folder
 
 
@@ -73,7 +67,7 @@ def test_best_follows_the_objective_over_whole_configurations(results: Path) -> 
         "mean": 84.5,
         "std": pytest.approx(math.sqrt(0.5)),
         "n": 2,
-        "params_json": '{"method.alpha": 2.0}',
+        "params_json": '{"method.alpha": 2}',
     }
     assert (best[1]["sweep"], best[1]["trial"], best[1]["mean"], best[1]["std"]) == ("second", 0, 30.0, None)
 
@@ -94,25 +88,25 @@ def test_seeds_joins_the_seeds_of_a_configuration(results: Path) -> None:
     assert rows[2]["acc_task_mean_pct"] == 99.0, "of the seeds that have a number"
 
 
-def test_only_stored_attempts_count_and_all_sweeps_do(results: Path) -> None:
+def test_all_sweeps_count_or_one(results: Path) -> None:
     everything = open_results(results)
     assert everything.sql("SELECT count(*) AS n FROM tasks").arrow()["n"].to_pylist() == [11]
     assert everything.sql("SELECT DISTINCT sweep FROM tasks ORDER BY 1").arrow()["sweep"].to_pylist() == [
         "first",
         "second",
     ]
-    one = open_results(results, "second").sql("SELECT count(*) AS n FROM trials").arrow()
+    one = open_results(results, "second").sql("SELECT count(*) AS n FROM runs").arrow()
     assert one["n"].to_pylist() == [2]
 
 
 def test_merging_changes_no_answer_whatever_columns_are_asked_for(results: Path) -> None:
     queries = (
-        "SELECT seed FROM trials WHERE trial = 1 AND status = 'finished' ORDER BY seed",
-        "SELECT count(*) AS n FROM trials WHERE acc_task_mean_pct > 84",
-        "SELECT COLUMNS('_pct$') FROM trials WHERE sweep IN ('first', 'no') ORDER BY ALL",
-        "SELECT error FROM trials WHERE error IS NOT NULL",
-        "SELECT acc_by_task_pct, t.seed FROM tasks JOIN trials AS t USING (run_id) WHERE t.trial < 2 ORDER BY ALL",
-        "SELECT trial, versions['torch'] AS torch, method_tau FROM trials ORDER BY ALL",
+        "SELECT seed FROM runs WHERE trial = 1 AND status = 'finished' ORDER BY seed",
+        "SELECT count(*) AS n FROM runs WHERE acc_task_mean_pct > 84",
+        "SELECT COLUMNS('_pct$') FROM runs WHERE sweep IN ('first', 'no') ORDER BY ALL",
+        "SELECT error FROM runs WHERE error IS NOT NULL",
+        "SELECT acc_by_task_pct, t.seed FROM tasks JOIN runs AS t USING (run_id) WHERE t.trial < 2 ORDER BY ALL",
+        "SELECT trial, versions['torch'] AS torch, method_tau FROM runs ORDER BY ALL",
         "FROM best ORDER BY ALL",
         "FROM seeds ORDER BY ALL",
     )
@@ -134,33 +128,25 @@ def test_views_have_the_columns_that_the_page_lists(results: Path) -> None:
 
 
 def test_the_folder_of_a_single_run_is_read(tmp_path: Path) -> None:
-    row = run(0, 3, 80.0)
-    for name, rows in {"trials": [row["row"]], "tasks": row["tasks"]}.items():
-        folder = tmp_path / "out" / name
-        folder.mkdir(parents=True)
-        arrow = tables.arrow_schema(tables.run_tables()[name])
-        ready = [{k: list(v.items()) if isinstance(v, dict) else v for k, v in r.items()} for r in rows]
-        pq.write_table(pa.Table.from_pylist(ready, arrow), folder / "part-0.parquet")
-    opened = open_results(tmp_path / "out")
-    assert opened.sql("SELECT sweep, trial, seed FROM trials").arrow().to_pylist() == [
-        {"sweep": None, "trial": None, "seed": 3}
-    ]
+    out = tmp_path / "out"
+    out.mkdir()
+    write_results(out, [run(0, 3, 80.0)])
+    opened = open_results(out)
+    assert opened.sql("SELECT sweep, trial, seed FROM runs").rows() == [{"sweep": "out", "trial": None, "seed": 3}]
     assert opened.sql("SELECT task FROM tasks").arrow().num_rows == 1
     assert opened.sql("SELECT acc_task_mean_pct AS a FROM seeds").arrow()["a"].to_pylist() == [80.0]
     assert opened.sql("FROM best").arrow().num_rows == 0
-    assert open_results(tmp_path).sql("FROM trials").arrow().num_rows == 1
+    assert open_results(tmp_path).sql("FROM runs").arrow().num_rows == 1
 
 
-def test_a_damaged_part_is_named_and_the_rest_answers(results: Path) -> None:
-    part = results / "first" / "trials" / "part-t000001.parquet"
-    part.write_bytes(part.read_bytes()[:-100])
+def test_a_damaged_file_is_named_and_the_rest_answers(results: Path) -> None:
+    file = results / "first" / "runs" / "000001.parquet"
+    file.write_bytes(file.read_bytes()[:-100])
     named: list[str] = []
-    opened = query.Results(
-        {name: query.Folder.at(results).child(name) for name in ("first", "second")}, report=named.append
-    )
+    opened = open_results(results, report=named.append)
     assert opened.sql("SELECT trial FROM best WHERE sweep = 'first'").arrow()["trial"].to_pylist() == [0]
     assert len(named) == 1
-    assert "part-t000001.parquet" in named[0]
+    assert "000001.parquet" in named[0]
     (results / "first" / "space.yaml").write_text("objective: [")
     assert opened.sql("FROM best").arrow()["sweep"].to_pylist() == ["second"]
     assert "first/space.yaml" in named[1]
@@ -169,12 +155,12 @@ def test_a_damaged_part_is_named_and_the_rest_answers(results: Path) -> None:
 @pytest.mark.parametrize(
     "statement",
     [
-        "INSERT INTO trials VALUES (1)",
-        "DELETE FROM trials",
-        "UPDATE trials SET seed = 1",
+        "INSERT INTO runs VALUES (1)",
+        "DELETE FROM runs",
+        "UPDATE runs SET seed = 1",
         "DROP VIEW best",
         "CREATE TABLE x AS SELECT 1",
-        "COPY trials TO '{out}'",
+        "COPY runs TO '{out}'",
         "EXPORT DATABASE '{out}'",
         "ATTACH '{out}'",
         "SET enable_external_access = true",
@@ -182,7 +168,7 @@ def test_a_damaged_part_is_named_and_the_rest_answers(results: Path) -> None:
         "INSTALL httpfs",
         "SELECT 1; DROP VIEW best",
         "SELECT * FROM read_text('/etc/hostname')",
-        "SELECT * FROM '{part}'",
+        "SELECT * FROM '{file}'",
         "EXPLAIN ANALYZE COPY (SELECT 1) TO '{out}'",
         "SELECT * FROM table_of_this_test",
     ],
@@ -190,9 +176,9 @@ def test_a_damaged_part_is_named_and_the_rest_answers(results: Path) -> None:
 def test_nothing_is_written_and_no_other_file_is_read(results: Path, tmp_path: Path, statement: str) -> None:
     table_of_this_test = open_results(results).sql("SELECT 1").arrow()
     before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
-    part = results / "first" / "trials" / "part-t000001.parquet"
+    file = results / "first" / "runs" / "000001.parquet"
     with pytest.raises(QueryError) as caught:
-        open_results(results).sql(statement.format(out=tmp_path / "out", part=part))
+        open_results(results).sql(statement.format(out=tmp_path / "out", file=file))
     assert str(caught.value)
     assert table_of_this_test.num_rows == 1
     assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
@@ -205,11 +191,11 @@ def command(results: Path, *arguments: str) -> int:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("SELECT acc_task_mean FROM trials",), 'Candidate bindings: "acc_task_mean_pct"'),
-        (("FROM trails",), 'Did you mean "trials"?'),
+        (("SELECT acc_task_mean FROM runs",), 'Candidate bindings: "acc_task_mean_pct"'),
+        (("FROM rums",), 'Did you mean "runs"?'),
         (("SELEC 1",), 'syntax error at or near "SELEC"'),
-        (("",), "one SQL statement is asked for, not 0"),
-        (("DELETE FROM trials",), "results are read-only: DELETE is refused, SELECT is allowed"),
+        (("",), "expected one SQL statement, found 0"),
+        (("DELETE FROM runs",), "results are read-only: DELETE is refused, SELECT is allowed"),
         (("FROM best", "--sweep", "frist"), "no sweep 'frist'; did you mean 'first'?"),
     ],
 )
@@ -225,7 +211,7 @@ def test_a_bad_query_is_one_line_and_exit_2(
 
 def test_no_results_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command(tmp_path / "none", "FROM best") == 2
-    assert "no results here" in capsys.readouterr().err
+    assert "no results" in capsys.readouterr().err
     with pytest.raises(StoreError):
         open_results(tmp_path)
 
@@ -233,9 +219,7 @@ def test_no_results_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_the_answer_comes_in_each_form(
     results: Path, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    sql = (
-        "SELECT trial, acc_task_mean_pct AS acc, versions FROM trials WHERE sweep = 'first' AND trial < 3 ORDER BY 1, 2"
-    )
+    sql = "SELECT trial, acc_task_mean_pct AS acc, versions FROM runs WHERE sweep = 'first' AND trial < 3 ORDER BY 1, 2"
 
     def printed(form: str) -> bytes:
         assert command(results, sql, "--format", form) == 0
@@ -270,7 +254,7 @@ def test_without_a_query_the_tables_are_listed(tmp_path: Path, capsys: pytest.Ca
 
 
 def test_times_are_told_in_utc(results: Path) -> None:
-    answer = open_results(results).sql("SELECT started_at FROM trials").arrow()
+    answer = open_results(results).sql("SELECT started_at FROM runs").arrow()
     assert str(answer.schema.field(0).type) == "timestamp[us, tz=UTC]"
 
 

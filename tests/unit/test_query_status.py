@@ -8,17 +8,16 @@ from pathlib import Path
 import pytest
 
 from sweeper import status
-from sweeper.status import Best, Running, Status
 from sweeper.store.folder import Folder
 from sweeper.store.lease import Lease
-from sweeper.store.store import Store
+from sweeper.store.status_file import Best, Running, Status
 from trainer.errors import exit_code
 
 
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
     for name in ("digits", "flowers"):
-        Store(tmp_path, name).append("asks", [{"trial": 0}], "t000000")
+        Folder.at(tmp_path).child(name).write("space.yaml", b"")
     folder = Folder.at(tmp_path)
     Status(
         10,

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from support.results import result, store_trials
 from sweeper import compact
 from sweeper.store.folder import Folder
 from sweeper.store.lease import FILE, Holder, Lease, holder
@@ -24,16 +25,15 @@ from trainer.errors import StoreError, exit_code
 
 WRITER = """
 import sys
+from support.results import store_trials
 from sweeper.store.store import Store
 store = Store(sys.argv[1], "s")
-done = store.finished_trials()
+store.tidy()
 print("ready", flush=True)
 for trial in range(100_000):
-    if trial in done:
+    if trial in store.trials():
         continue
-    store.append("asks", [{"trial": trial}], f"t{trial:06d}")
-    results = [{"row": {"run_id": f"{trial}-{k}"}, "tasks": [{"task": t} for t in (0, 1)]} for k in (0, 1)]
-    store.finish_trial(trial, sys.argv[2], results)
+    store_trials(store, [trial])
     print(trial, flush=True)
     if trial % 3 == 0:
         store.compact()
@@ -41,6 +41,7 @@ for trial in range(100_000):
 
 HOLDER = """
 import sys, time
+from support.results import result, store_trials
 from sweeper import compact
 from sweeper.store.folder import Folder
 from sweeper.store.lease import Lease
@@ -51,19 +52,19 @@ with Lease.acquire(Folder.at(sys.argv[1])):
 
 
 def start(code: str, *arguments: str) -> subprocess.Popen[str]:
-    root = str(Path(__file__).parents[2])
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, text=True, cwd=root, env=dict(os.environ)
-    )
+    root = Path(__file__).parents[2]
+    path = os.pathsep.join([str(root / "tests"), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root, env=os.environ | {"PYTHONPATH": path})
 
 
 def assert_each_once(store: Store) -> set[int]:
-    trials = store.read("trials", ["trial"])["trial"].to_pylist()
-    tasks = store.read("tasks", ["trial"])["trial"].to_pylist()
-    finished = set(trials)
-    assert sorted(trials) == sorted([*finished] * 2)
+    """All of a trial is there, and once: two runs with two tasks each, as of one moment."""
+    runs = store.read(["trial"])["trial"].to_pylist()
+    tasks = store.read(["trial"], "tasks")["trial"].to_pylist()
+    finished = set(runs)
+    assert sorted(runs) == sorted([*finished] * 2)
     assert sorted(t for t in tasks if t in finished) == sorted([*finished] * 4)
-    assert finished <= set(store.read("asks", ["trial"])["trial"].to_pylist())
     return finished
 
 
@@ -72,8 +73,8 @@ def test_a_killed_writer_loses_nothing_and_doubles_nothing(tmp_path: Path) -> No
     damaged: list[str] = []
     store = Store(tmp_path, "s", report=damaged.append)
     told: set[int] = set()
-    for attempt in range(4):
-        writer = start(WRITER, str(tmp_path), f"a{attempt}")
+    for _ in range(4):
+        writer = start(WRITER, str(tmp_path))
         assert writer.stdout is not None
         assert writer.stdout.readline() == "ready\n"
         for _ in range(8):  # while the writer writes and merges, a reader sees whole trials only
@@ -88,6 +89,7 @@ def test_a_killed_writer_loses_nothing_and_doubles_nothing(tmp_path: Path) -> No
         assert told <= finished
         assert finished == set(range(len(finished)))
     assert len(told) >= 32
+    store = Store(tmp_path, "s", report=damaged.append)
     store.compact()
     assert assert_each_once(store) == finished
     assert damaged == []
@@ -112,7 +114,7 @@ def test_a_second_driver_is_told_who_holds_the_sweep_until_that_one_is_killed(tm
 def test_merging_by_hand_waits_for_no_driver(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = Store(tmp_path, "sweep")
     for trial in range(3):
-        store.finish_trial(trial, "a", [{"row": {"run_id": str(trial)}}])
+        store.finish_trial(trial, [result(trial, 0)], attempt="a")
 
     def merge(sweep: str) -> int:
         return exit_code(lambda: compact.main([sweep, "--results", str(tmp_path)]))
@@ -123,8 +125,8 @@ def test_merging_by_hand_waits_for_no_driver(tmp_path: Path, capsys: pytest.Capt
     assert merge("swep") == 2
     assert capsys.readouterr().err == f"error: {tmp_path}: no sweep 'swep'; did you mean 'sweep'?\n"
     assert merge("sweep") == 0
-    assert len(store.folder.child("trials").names()) == 1
-    assert store.finished_trials() == {0, 1, 2}
+    assert store.folder.child("runs").names() == ["000000-000002.parquet"]
+    assert Store(tmp_path, "sweep").trials() == {0, 1, 2}
 
 
 def elsewhere(age_s: float) -> Holder:
@@ -195,13 +197,13 @@ def test_of_many_that_find_a_dead_driver_one_takes_over(tmp_path: Path) -> None:
 def test_a_driver_that_lost_its_lease_cannot_write(tmp_path: Path) -> None:
     store = Store(tmp_path, "s")
     store.lease = Lease.acquire(store.folder, stale_s=0.2)
-    store.append("asks", [{"trial": 0}], "0")
+    store_trials(store, [0])
     deadline = time.monotonic() + 20
     refused = None
     while refused is None and time.monotonic() < deadline:
         write(store.folder, elsewhere(age_s=0))
         try:
-            store.append("asks", [{"trial": 1}], "1")
+            store.suggest({1: {}})
         except StoreError as error:
             refused = str(error)
     assert refused is not None

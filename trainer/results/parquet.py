@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -141,13 +141,16 @@ class ResultsFile:
         """How many runs the file holds."""
         return int(self._file.metadata.num_rows)
 
-    def whole(self) -> bool:
-        """Whether no part of the file is damaged."""
-        try:
-            self._check(set(self.schema.names))
-        except DamagedFile:
-            return False
-        return True
+    def check(self, columns: Iterable[str]) -> None:
+        """Raise DamagedFile if a region that holds one of these columns is damaged; columns it lacks are no matter."""
+        names = self.schema.names
+        details = [name for name in names if name in DETAILS]
+        wanted = {details.index(name) + 1 if name in details else 0 for name in columns if name in names}
+        for region in wanted - self._whole:
+            start = self._ends[region - 1] if region else 0
+            if zlib.crc32(self._content[start : self._ends[region]]) != self._checksums[region]:
+                raise DamagedFile("checksum mismatch (truncated or corrupted)")
+            self._whole.add(region)
 
     def read(self, columns: pa.Schema, detail: str | None = None) -> pa.Table:
         """These columns, null where the file lacks one: a row a run, or a row for each of its ``detail`` rows.
@@ -161,7 +164,7 @@ class ResultsFile:
         if detail and not inner & set(known):
             known.append("task")  # for the lengths of the lists
         paths = [f"{detail}.list.element.{name}" if name in inner else name for name in known]
-        self._check({path.partition(".")[0] for path in paths})
+        self.check(path.partition(".")[0] for path in paths)
         table = self._file.read(columns=paths or [self.schema.names[0]], use_threads=False)
         found = dict(zip(table.column_names, table.columns, strict=True))
         rows = len(table)
@@ -173,11 +176,3 @@ class ResultsFile:
             rows = len(details)
         arrays = [found[f.name].cast(f.type) if f.name in found else pa.nulls(rows, f.type) for f in columns]
         return pa.Table.from_arrays(arrays, schema=columns)
-
-    def _check(self, columns: set[str]) -> None:
-        details = [name for name in self.schema.names if name in DETAILS]
-        for region in {details.index(name) + 1 if name in details else 0 for name in columns} - self._whole:
-            start = self._ends[region - 1] if region else 0
-            if zlib.crc32(self._content[start : self._ends[region]]) != self._checksums[region]:
-                raise DamagedFile("checksum mismatch (truncated or corrupted)")
-            self._whole.add(region)
