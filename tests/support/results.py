@@ -9,7 +9,7 @@ from typing import Any
 
 from sweeper.store.store import Store
 from trainer.config.run_config import RunConfig
-from trainer.methods.base import find
+from trainer.methods.base import METHODS
 from trainer.results.columns import config_values
 from trainer.results.rows import ClassRow, EpochRow, RunResult, TaskRow
 
@@ -74,7 +74,7 @@ def class_row(task: int, position: int, **values: Any) -> ClassRow:
 
 @functools.cache
 def _configuration(method: str) -> dict[str, Any]:
-    values = config_values(RunConfig(method=find(method)()))
+    values = config_values(RunConfig(method=METHODS.find(method)()))
     return {name: value for name, value in values.items() if value is not None}
 
 
