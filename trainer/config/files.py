@@ -18,6 +18,8 @@ _NOT_YAML = (yaml.YAMLError, RecursionError, ValueError, OverflowError, TypeErro
 
 
 class RunFile(NamedTuple):
+    """What a run file holds."""
+
     config: RunConfig
     provenance: dict[str, Any] | None
     """of a promoted file: sweep, trials, seeds, n, mean, spread, interval, commit, data"""

@@ -86,11 +86,11 @@ def resampling(start_N: Tensor, length_N: Tensor, size: int, pad: int, crop: int
     if mirror_N is not None:
         out_NX = torch.where(mirror_N[:, None], crop - 1 - out_X, out_NX)
     centre_NX = start_N[:, None] + (out_NX + 0.5) * scale_N[:, None]
-    pixel_S = torch.arange(size + 2 * pad, device=start_N.device, dtype=torch.float32) + 0.5
-    inside_NS = (pixel_S > start_N[:, None]) & (pixel_S < (start_N + length_N)[:, None])
-    distance_NXS = (pixel_S - centre_NX[:, :, None]).abs() / scale_N.clamp_min(1)[:, None, None]
-    weight_NXS = (1 - distance_NXS).clamp_min(0) * inside_NS[:, None]
-    return (weight_NXS / weight_NXS.sum(2, keepdim=True))[:, :, pad : pad + size]
+    pixel_L = torch.arange(size + 2 * pad, device=start_N.device, dtype=torch.float32) + 0.5
+    inside_NL = (pixel_L > start_N[:, None]) & (pixel_L < (start_N + length_N)[:, None])
+    distance_NXL = (pixel_L - centre_NX[:, :, None]).abs() / scale_N.clamp_min(1)[:, None, None]
+    weight_NXL = (1 - distance_NXL).clamp_min(0) * inside_NL[:, None]
+    return (weight_NXL / weight_NXL.sum(2, keepdim=True))[:, :, pad : pad + size]
 
 
 Boxes = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -105,16 +105,16 @@ def _plain_boxes(uniforms_MNU: Tensor, height: int, width: int, crop: int) -> Bo
 
 def _resized_boxes(uniforms_MNU: Tensor, height: int, width: int, crop: int) -> Boxes:
     """torchvision's RandomResizedCrop: the first of ten random areas and shapes that fits, else the centre."""
-    areas_MNA = height * width * _between(uniforms_MNU[..., :_ATTEMPTS], *_SCALE)
-    ratios_MNA = _between(uniforms_MNU[..., _ATTEMPTS : 2 * _ATTEMPTS], *_LOG_RATIO).exp()
-    columns_MNA = (areas_MNA * ratios_MNA).sqrt().round()
-    rows_MNA = (areas_MNA / ratios_MNA).sqrt().round()
-    fits_MNA = (columns_MNA > 0) & (columns_MNA <= width) & (rows_MNA > 0) & (rows_MNA <= height)
-    fits_MN = fits_MNA.any(2)
-    first_MN1 = fits_MNA.to(torch.uint8).argmax(2, keepdim=True)
+    areas_MNJ = height * width * _between(uniforms_MNU[..., :_ATTEMPTS], *_SCALE)
+    ratios_MNJ = _between(uniforms_MNU[..., _ATTEMPTS : 2 * _ATTEMPTS], *_LOG_RATIO).exp()
+    columns_MNJ = (areas_MNJ * ratios_MNJ).sqrt().round()
+    rows_MNJ = (areas_MNJ / ratios_MNJ).sqrt().round()
+    fits_MNJ = (columns_MNJ > 0) & (columns_MNJ <= width) & (rows_MNJ > 0) & (rows_MNJ <= height)
+    fits_MN = fits_MNJ.any(2)
+    first_MN1 = fits_MNJ.to(torch.uint8).argmax(2, keepdim=True)
     rows, columns = _fallback(height, width)
-    rows_MN = rows_MNA.gather(2, first_MN1).squeeze(2).where(fits_MN, rows)
-    columns_MN = columns_MNA.gather(2, first_MN1).squeeze(2).where(fits_MN, columns)
+    rows_MN = rows_MNJ.gather(2, first_MN1).squeeze(2).where(fits_MN, rows)
+    columns_MN = columns_MNJ.gather(2, first_MN1).squeeze(2).where(fits_MN, columns)
     top_MN = _place(uniforms_MNU[..., 2 * _ATTEMPTS], height, rows_MN).where(fits_MN, (height - rows) // 2)
     left_MN = _place(uniforms_MNU[..., 2 * _ATTEMPTS + 1], width, columns_MN).where(fits_MN, (width - columns) // 2)
     return top_MN, left_MN, rows_MN, columns_MN

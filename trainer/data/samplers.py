@@ -91,8 +91,8 @@ def _by_class(labels_N: Tensor, generator: torch.Generator) -> tuple[Tensor, Ten
 
 def _duplicated(labels_N: Tensor, generator: torch.Generator) -> Tensor:
     order_N, starts_C, counts_C = _by_class(labels_N, generator)
-    item_R = torch.arange(int(counts_C.max()) if len(counts_C) else 0)
-    again_N = order_N[(starts_C[:, None] + item_R % counts_C[:, None]).flatten()]
+    item_J = torch.arange(int(counts_C.max()) if len(counts_C) else 0)
+    again_N = order_N[(starts_C[:, None] + item_J % counts_C[:, None]).flatten()]
     return again_N[torch.randperm(len(again_N), generator=generator)]
 
 
@@ -102,9 +102,9 @@ def _class_aware(labels_N: Tensor, images_per_visit: int, generator: torch.Gener
     classes = len(counts_C)
     visits = -(-images // (images_per_visit * classes))
     cycle_VC = torch.stack([torch.randperm(classes, generator=generator) for _ in range(visits)])
-    item_VR = torch.arange(visits * images_per_visit).view(visits, 1, images_per_visit)
-    offset_VCR = item_VR % counts_C[cycle_VC].unsqueeze(2)
-    return order_N[(starts_C[cycle_VC].unsqueeze(2) + offset_VCR).flatten()[:images]]
+    item_VJ = torch.arange(visits * images_per_visit).view(visits, 1, images_per_visit)
+    offset_VCJ = item_VJ % counts_C[cycle_VC].unsqueeze(2)
+    return order_N[(starts_C[cycle_VC].unsqueeze(2) + offset_VCJ).flatten()[:images]]
 
 
 def _mixed(is_old_N: Tensor, new_a_batch: int, old_a_batch: int, generator: torch.Generator) -> Tensor:

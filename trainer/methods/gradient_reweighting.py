@@ -221,6 +221,6 @@ class GradientReweighting(Method):
         return None if constants.prior_K is None else constants.prior_K.expand(step.task.members, -1)
 
 
-def _at_head(grad_MBC: Tensor, step: Step) -> tuple[Tensor, Tensor]:
-    """Gradient in the logits -> gradients of the head's rows ``[M, C, D]`` and biases ``[M, C]``."""
-    return grad_MBC.transpose(1, 2) @ step.features_MBD.detach(), grad_MBC.sum(1)
+def _at_head(grad_MBK: Tensor, step: Step) -> tuple[Tensor, Tensor]:
+    """Gradient in the logits -> gradients of the head's rows ``[M, K, D]`` and biases ``[M, K]``."""
+    return grad_MBK.transpose(1, 2) @ step.features_MBD.detach(), grad_MBK.sum(1)

@@ -1,8 +1,4 @@
-"""Saving and resuming: one file, written whole or not at all, holding tensors and plain values only.
-
-A slot is a place for one checkpoint. The trainer knows slots in local folders; whoever keeps results
-elsewhere brings a slot of their own.
-"""
+"""Saving and resuming: one file, written whole or not at all, holding tensors and plain values only."""
 
 from __future__ import annotations
 
@@ -23,6 +19,8 @@ FORMAT = 3
 
 
 class CheckpointSlot(Protocol):
+    """A place for one checkpoint; who keeps checkpoints elsewhere than in local files brings a class of their own."""
+
     def read(self) -> bytes | None:
         """The content, or None if there is none yet."""
 

@@ -23,6 +23,8 @@ class MemberReport:
 
 @dataclass(frozen=True)
 class TaskReport:
+    """All live runs after one task."""
+
     task: int
     tasks: int
     members: tuple[MemberReport, ...]
