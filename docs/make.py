@@ -41,21 +41,21 @@ def contents() -> dict[Path, str]:
 
 _METHODS = """# Methods
 
-Written by `make docs`; do not edit. Each method is one file of `trainer/methods/`, and what is
-said of it here stands there.
+Written by `make docs`; do not edit. Each method is one file in `trainer/methods/`, and this page is made from its
+docstrings and fields.
 
-Every field below is a field of a run file (`method.FIELD`) and a dimension of a search. *Together*: runs that differ in
-the field alone can be trained side by side in one pass. *From task*: the first task, from 0, that the field can change;
-runs that differ only in later ones share the training of the first.
+Every field below is a field of a run file (`method.FIELD`) and can be a dimension of a search. *Together*: runs that
+differ only in this field can be trained together in one pass. *From task*: the first task, counted from 0, that the
+field acts in; runs that differ only in fields that act later share the training of the first task.
 
-| method | published | asks the last network |
+| method | published | uses a teacher |
 |---|---|---|
 """
 
 _STAGE2 = """## stage2
 
-A second stage that any method can be given, after its own in every task: `stage2: {{}}` in a run file takes these
-defaults, `stage2: null` leaves it out. {about}
+A second stage that any method can have, after its own stages in every task: `stage2: {{}}` in a run file uses these
+defaults, `stage2: null` omits it. {about}
 
 {fields}"""
 
@@ -136,42 +136,42 @@ _RESULTS = """# Tables of results
 
 Written by `make docs`; do not edit. Schema version {version}.
 
-A sweep's results are Parquet files, one a configuration: `<results>/<sweep>/runs/000017.parquet` holds trial 17, a row
-a run (seed), with its tasks, epochs and classes as lists of structs in that row. A file is written once, whole, and
-never edited. When the trials of a block are all stored, one file with a range as its name (`000000-000031.parquet`)
-replaces theirs; `python -m sweeper.compact SWEEP` merges everything that is stored.
+The results of a sweep are Parquet files, one per configuration: `<results>/<sweep>/runs/000017.parquet` holds trial
+17, with one row per run (seed). Tasks, epochs and classes are lists of structs in that row. A file is written once,
+atomically, and never edited. When all trials of a block are stored, a file named after their range
+(`000000-000031.parquet`) replaces theirs; `python -m sweeper.compact SWEEP` merges everything that is stored.
 
 Every file has all columns, so any Parquet reader opens them together, such as DuckDB's
-`read_parquet('results/*/runs/*.parquet')`. Files that versions of the code with other methods have written differ in
-columns; join those by name (`union_by_name = true`).
+`read_parquet('results/*/runs/*.parquet')`. Files of versions of the code with different methods have different columns;
+read those by name (`union_by_name = true`).
 
-The footer of a file holds its schema version and checksums of its regions, and pages have Parquet's own. A file of
-another version is refused; one that is truncated or corrupted is named on stderr and skipped. Copies of a folder and
-renamed ones count under their own name.
+The footer of a file holds its schema version and checksums of its regions; pages have Parquet's own checksums. A file
+of a different version is refused. A truncated or corrupted file is reported on stderr and skipped. A copied or
+renamed folder counts under its own name.
 
 `python -m trainer.run --out DIR` writes `DIR/runs/000000.parquet` in the same format, without the sweep's columns.
 Units are in the names: `_pct` percent, `_s` seconds.
 
 # Tables of `sweeper.query`
 
-`tasks`, `epochs` and `classes` are the lists of `runs`, a row an entry, with the run's ids in front.
+`tasks`, `epochs` and `classes` are the lists of `runs`, one row per entry, together with the ids of the run.
 """
 
 _VIEWS = """# Views of `sweeper.query`
 
-Derived from the tables by each query; not stored.
+Computed from the tables by each query; not stored.
 """
 
 _ABOUT: dict[str, str] = {
-    "runs": "One row a run: a configuration and a seed.",
-    "tasks": "One row a run and task.",
-    "epochs": "One row a run and epoch.",
-    "classes": "One row a run, task and class seen.",
-    "promotions": "One row a decision about a run file.",
-    "seeds": "One row a configuration: its seeds together.",
-    "best": "One row a sweep: the best configuration by its objective, of those whose seeds all finished.",
-    "ledger": "One row a sweep: what it has cost and what it was spared, in device seconds.",
-    "sweeps": "One row a sweep: its objective.",
+    "runs": "One row per run: a configuration with one seed.",
+    "tasks": "One row per run and task.",
+    "epochs": "One row per run and epoch.",
+    "classes": "One row per run, task and class seen.",
+    "promotions": "One row per decision about a run file.",
+    "seeds": "One row per configuration, over its seeds.",
+    "best": "One row per sweep: the best configuration by its objective, among those whose seeds all finished.",
+    "ledger": "One row per sweep: its cost and its savings, in device seconds.",
+    "sweeps": "One row per sweep: its objective.",
 }
 
 
@@ -206,7 +206,7 @@ def run_file_schema() -> dict[str, Any]:
     schema["properties"]["method"] = {"oneOf": methods}
     schema["properties"]["provenance"] = {
         "type": "object",
-        "description": "promoted files: where the numbers come from",
+        "description": "origin and evidence of a promoted file",
     }
     schema.get("$defs", {}).pop("Method", None)
     return schema

@@ -141,7 +141,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.paper", description="Reproduce a table or figure of the paper."
     )
-    parser.add_argument("table", choices=TABLES)
+    parser.add_argument("table", choices=TABLES, help="table or figure of the paper")
     names: dict[str, Any] = {"default": (), "type": _listed(str)}
     parser.add_argument(
         "--data", metavar="SET,...", help="data sets, such as imagenet32_lt,digits (default: the paper's)", **names

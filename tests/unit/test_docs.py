@@ -59,3 +59,13 @@ def test_links_and_files_that_a_page_names_exist(page: Path) -> None:
     named = re.findall(r"`((?:trainer|sweeper|benchmarks|docs|tests|cluster)/[\w/]+(?:\.\w+)?/?)`", text)
     missing += [name for name in named if not (ROOT / name).exists() and not EXAMPLES.search(name)]
     assert not missing
+
+
+def test_the_architecture_page_names_every_package() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    packages = [path.parent for side in ("trainer", "sweeper") for path in (ROOT / side).glob("*/__init__.py")]
+    assert [package.name for package in packages if package.name not in page] == []
+
+
+def test_there_are_fifteen_words() -> None:
+    assert len(re.findall(r"^\| \*", (ROOT / "docs" / "words.md").read_text(), re.MULTILINE)) == 15

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -23,9 +24,18 @@ def test_every_page_is_listed() -> None:
     assert pages <= set(re.findall(r"docs/(\w+\.md)", TEXT))
 
 
-@pytest.mark.parametrize("module", sorted(set(re.findall(r"python -m ([\w.]+)", TEXT))))
-def test_every_command_exists(module: str) -> None:
-    assert importlib.util.find_spec(module) is not None
+COMMANDS = sorted(set(re.findall(r"python -m ((?:trainer|sweeper|benchmarks)\b.*?)(?:`|  +#|$)", TEXT, re.MULTILINE)))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_and_its_options_exist(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    module, *arguments = shlex.split(command)
+    name = f"{module}.__main__" if module == "benchmarks.paper" else module
+    with pytest.raises(SystemExit) as ended:
+        importlib.import_module(name).main(["--help"])
+    assert ended.value.code == 0
+    options = {argument.partition("=")[0] for argument in arguments if argument.startswith("--")}
+    assert options <= set(re.findall(r"--[\w-]+", capsys.readouterr().out))
 
 
 def test_every_shipped_file_that_is_named_exists() -> None:
