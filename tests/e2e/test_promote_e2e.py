@@ -11,10 +11,10 @@ import pytest
 import yaml
 
 from support.sweeps import ROOT, ended, files, launch, query, start, until
-from sweeper import report
+from sweeper.reporting.figures import draw
 from sweeper.store.folder import Folder
 from sweeper.store.results import open_results
-from sweeper.store.sweep_file import SweepFile
+from sweeper.store.sweep_file import read_space
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("shared_cluster")]
 
@@ -93,7 +93,7 @@ def _claims_that_do_not_hold(file: Path) -> None:
 
 
 def _drawn(results: Path, out: Path) -> None:
-    drawn = report.figure(SweepFile.read(Folder.at(results).child("s")), open_results(results))
+    drawn = draw(read_space(Folder.at(results).child("s")), open_results(results))
     dimension, growth, searched, tested = drawn.axes
     assert dimension.get_xlabel() == "method.lambda"
     assert dimension.get_xscale() == "log"

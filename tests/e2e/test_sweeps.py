@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from support.sweeps import accuracies, files, launch, query, space_file, start, trial_processes, until
+from benchmarks.kills import trial_processes
+from support.sweeps import accuracies, files, launch, query, space_file, start, until
 
 pytestmark = pytest.mark.slow
 
@@ -81,12 +82,12 @@ def test_a_killed_driver_loses_nothing_and_repeats_nothing(
 def test_lost_processes_cost_what_they_had_not_finished(whole: Path, tmp_path: Path) -> None:
     results = tmp_path / "results"
     process = start(space_file(tmp_path), "--results", results)
-    until(process, lambda: bool(trial_processes(process)))
+    until(process, lambda: bool(trial_processes(process.pid)))
     assert not (results / "s" / "packing.json").exists()
-    os.kill(trial_processes(process)[0], signal.SIGKILL)
+    os.kill(trial_processes(process.pid)[0], signal.SIGKILL)
     checkpoints = results / "s" / "checkpoints"
-    until(process, lambda: any(checkpoints.glob("*/*.pt")) and bool(trial_processes(process)))
-    os.kill(trial_processes(process)[0], signal.SIGKILL)
+    until(process, lambda: any(checkpoints.glob("*/*.pt")) and bool(trial_processes(process.pid)))
+    os.kill(trial_processes(process.pid)[0], signal.SIGKILL)
     output, _ = process.communicate(timeout=240)
     assert process.returncode == 0, output
     assert "setup failed (its process was lost)" in output

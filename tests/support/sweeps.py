@@ -82,21 +82,3 @@ def until(process: subprocess.Popen[str], happened: Callable[[], bool], timeout_
 def files(results: Path, sweep: str = "s") -> dict[Path, int]:
     """The files of a sweep's configurations, with the time at which each was written."""
     return {file: file.stat().st_mtime_ns for file in (results / sweep / "runs").glob("*.parquet")}
-
-
-def trial_processes(driver: subprocess.Popen[str]) -> list[int]:
-    """Pids of the trials of this driver's own cluster; other clusters of this machine are not ours to touch."""
-    found = subprocess.run(["pgrep", "-f", "ray::ImplicitFunc"], capture_output=True, text=True, check=False)
-    return [pid for pid in map(int, found.stdout.split()) if driver.pid in _ancestors(pid)]
-
-
-def _ancestors(pid: int) -> list[int]:
-    found = []
-    while pid > 1:
-        try:
-            stat = Path(f"/proc/{pid}/stat").read_text()
-        except FileNotFoundError:
-            break
-        pid = int(stat.rpartition(")")[2].split()[1])
-        found.append(pid)
-    return found
