@@ -14,6 +14,7 @@ from sweeper.search.study import Outcome, StoredTrial, Study, Suggestion
 FAILS = 3
 ROOT = Path(__file__).parent.parent.parent
 DIVERGED = Outcome("diverged", None)
+HALVING = {"pruner": "SuccessiveHalvingPruner", "options": {"min_resource": 1, "reduction_factor": 2}}
 
 
 def space_of(tmp_path: Path, sampler: str, trials: int = 24, **fields: Any) -> Space:
@@ -66,10 +67,13 @@ class Stored:
                 assert self.suggested.setdefault(new.number, new.params) == new.params
             done = running.pop(0)
             value = value_of(done.params)
-            steps = {0: value - 1, 1: value}
-            for task, step in steps.items():
-                study.report(done.number, task, step)
             outcome = Outcome("failed", None) if done.number == FAILS else finished(value)
+            steps = {}
+            for task, step in enumerate((value - 1, value)):
+                steps[task] = step
+                if study.report(done.number, task, step) and task == 0:
+                    outcome = Outcome("pruned", None)
+                    break
             study.tell(done.number, outcome)
             self.trials[done.number] = StoredTrial(done.params, outcome, steps)
 
@@ -78,8 +82,12 @@ class Stored:
     ("sampler", "at_once"),
     [("TPESampler", 1), ("RandomSampler", 1), ("RandomSampler", 3), ("QMCSampler", 1), ("QMCSampler", 3)],
 )
-def test_killed_anywhere_the_same_configurations_are_suggested(tmp_path: Path, sampler: str, at_once: int) -> None:
-    space = space_of(tmp_path, sampler)
+@pytest.mark.parametrize("pruning", [None, HALVING], ids=["no pruner", "a pruner"])
+def test_killed_anywhere_the_same_configurations_are_suggested(
+    tmp_path: Path, sampler: str, at_once: int, pruning: dict[str, Any] | None
+) -> None:
+    """With one trial at a time they also come to the same, whether a pruner looks on or not."""
+    space = space_of(tmp_path, sampler, pruning=pruning)
     whole = Stored()
     whole.play(space, 24, at_once)
     for killed_after in (1, 7, 15):
@@ -87,7 +95,9 @@ def test_killed_anywhere_the_same_configurations_are_suggested(tmp_path: Path, s
         stored.play(space, killed_after, at_once)
         stored.play(space, 24, at_once)
         assert stored.suggested == whole.suggested
-        assert sorted(stored.trials) == list(range(24))
+        assert stored.trials.keys() == whole.trials.keys() == set(range(24))
+        if at_once == 1:
+            assert stored.trials == whole.trials
 
 
 def test_first_points_come_first_and_trials_are_a_total(tmp_path: Path) -> None:
@@ -160,7 +170,7 @@ def decisions(space: Space, *, restored: bool) -> list[bool]:
 @pytest.mark.parametrize(
     "pruning",
     [
-        {"pruner": "SuccessiveHalvingPruner", "options": {"min_resource": 1, "reduction_factor": 2}},
+        HALVING,
         {"pruner": "HyperbandPruner", "options": {"min_resource": 1, "max_resource": 4, "reduction_factor": 2}},
     ],
     ids=lambda pruning: pruning["pruner"],
