@@ -16,7 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from sweeper.search.space import AnyDimension, CategoricalDimension, Space
+from sweeper.search.dimensions import AnyDimension, CategoricalDimension
+from sweeper.search.space import Space
 from sweeper.store.results import Results
 from sweeper.store.schema import std_name
 from trainer.errors import StoreError

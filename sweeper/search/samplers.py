@@ -19,7 +19,7 @@ from trainer.errors import ConfigError, nearest
 from trainer.section import Section
 
 _DESIGNS = frozenset({"QMCSampler", "GridSampler", "BruteForceSampler"})
-"""their seed fixes one design that all trials are points of: it must be the same in every ask"""
+"""their seed fixes one design of which every trial is a point, so that it must be the same in every ask"""
 
 
 class SamplerConfig(Section):
@@ -31,7 +31,7 @@ class SamplerConfig(Section):
 
 
 class PrunerConfig(Section):
-    """How configurations that do badly are stopped early."""
+    """How configurations with poor results are stopped early."""
 
     pruner: str = Field(
         "SuccessiveHalvingPruner",
@@ -41,14 +41,14 @@ class PrunerConfig(Section):
 
 
 _ENDING = frozenset({"GridSampler", "BruteForceSampler"})
-"""they stop an `optimize` loop when nothing is left, which we do not have"""
+"""they stop the study's `optimize` loop when nothing is left, and there is none here"""
 
 _READERS = frozenset({"TPESampler", "RandomSampler"})
-"""they read what was told and keep no state: while a study is restored they need not be asked, which is slow"""
+"""they keep no state but the study, so that restoring it can skip them, which saves time"""
 
 
 def note_past(search: SamplerConfig, study: optuna.Study, number: int) -> None:
-    """Let the sampler update its state for a restored trial, whose known values it is not asked for."""
+    """Let the sampler update its state for a restored trial, whose parameters are known."""
     if search.sampler not in _READERS:
         trial = study.get_trials(deepcopy=False)[number]
         asked = sampler(search, number)
@@ -56,10 +56,12 @@ def note_past(search: SamplerConfig, study: optuna.Study, number: int) -> None:
 
 
 def sampler(search: SamplerConfig, number: int) -> BaseSampler:
-    """The sampler that suggests one trial.
+    """The sampler that suggests one trial: a fresh one each time, seeded by ``search.seed`` and the trial's number.
 
-    A fresh one each time, seeded by the trial's number: a suggestion depends on the study alone, so that a sweep that
-    was killed suggests what it would have suggested.
+    So a suggestion depends on nothing but the study at that time. A resumed sweep therefore gives the suggestions of an
+    undisturbed one if the study is the same whenever a number is suggested: with one trial at a time and packs of one
+    configuration for every sampler and pruner; with any number of trials for samplers that read no outcomes
+    (RandomSampler, QMCSampler, GridSampler). Otherwise suggestions depend on which trials have ended by then.
     """
     cls = _class(optuna.samplers, search.sampler)
     options = dict(search.options)
@@ -72,7 +74,7 @@ def sampler(search: SamplerConfig, number: int) -> BaseSampler:
 
 
 def for_telling(search: SamplerConfig, number: int) -> BaseSampler:
-    """The sampler that is told of an ended trial: those that end with their design would stop the study themselves."""
+    """The sampler while an ended trial is told: one that ends with its design would try to stop the study."""
     return optuna.samplers.RandomSampler(0) if search.sampler in _ENDING else sampler(search, number)
 
 
@@ -129,7 +131,7 @@ def _check_name(field: str, name: str, module: Any, base: type, file: str) -> No
     known = _names(module, base)
     try:
         found = _class(module, name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # a module that is imported may raise anything
         problem = f"{name!r} cannot be imported: {error}" if "." in name else f"Optuna has no {name!r}"
         allowed = f"{', '.join(known)}, or the import path of a class"
         raise ConfigError(problem, file=file, field=field, allowed=allowed, nearest=nearest(name, known)) from None
@@ -140,6 +142,8 @@ def _check_name(field: str, name: str, module: Any, base: type, file: str) -> No
 def _class(module: Any, name: str) -> Any:
     """Optuna's own class of that name, or the class at an import path such as ``package.module.Class``."""
     path, _, last = name.rpartition(".")
+    if path.startswith("."):
+        raise ImportError("an import path is absolute")
     return getattr(importlib.import_module(path) if path else module, last)
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, cast
+from typing import Annotated, Any, Literal, Self
 
-from optuna.trial import Trial
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from sweeper.search import samplers
+from sweeper.search.dimensions import AnyDimension, Value, as_tuple
 from sweeper.search.samplers import PrunerConfig, SamplerConfig
 from trainer.config.explain import explain
 from trainer.config.files import load_run, load_yaml, parse_run, parse_set, set_field
@@ -20,77 +20,10 @@ from trainer.section import Section
 
 Params = dict[str, Any]
 """values of the dimensions that are active, by dotted field name"""
-Value = str | int | float | bool
-as_tuple = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)
-
-
-class Dimension(Section):
-    when: dict[str, Value | Annotated[tuple[Value, ...], as_tuple]] = Field(
-        {}, description="search this dimension only where these earlier ones have this value, or one of these"
-    )
-
-    def active(self, params: Mapping[str, Any]) -> bool:
-        """Whether the dimension is searched, given the values of the earlier ones."""
-        return all(
-            name in params and params[name] in (allowed if isinstance(allowed, tuple) else (allowed,))
-            for name, allowed in self.when.items()
-        )
-
-
-class FloatDimension(Dimension):
-    type: Literal["float"]
-    low: float
-    high: float
-    log: bool = False
-    step: float | None = Field(None, gt=0)
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        _check_range(self)
-        return self
-
-    def suggest(self, trial: Trial, name: str) -> float:
-        return trial.suggest_float(name, self.low, self.high, log=self.log, step=self.step)
-
-    def corners(self) -> list[Any]:
-        return [self.low, self.high]
-
-
-class IntDimension(Dimension):
-    type: Literal["int"]
-    low: int
-    high: int
-    log: bool = False
-    step: int = Field(1, ge=1)
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        _check_range(self)
-        return self
-
-    def suggest(self, trial: Trial, name: str) -> int:
-        return trial.suggest_int(name, self.low, self.high, log=self.log, step=self.step)
-
-    def corners(self) -> list[Any]:
-        return [self.low, self.high]
-
-
-class CategoricalDimension(Dimension):
-    type: Literal["categorical"]
-    choices: Annotated[tuple[Value, ...], as_tuple] = Field(min_length=1)
-
-    def suggest(self, trial: Trial, name: str) -> Value:
-        return cast(Value, trial.suggest_categorical(name, self.choices))
-
-    def corners(self) -> list[Any]:
-        return list(self.choices)
-
-
-AnyDimension = Annotated[FloatDimension | IntDimension | CategoricalDimension, Field(discriminator="type")]
 
 
 class Objective(Section):
-    metric: str = Field("acc_task_mean_pct", description="a percentage of the table tasks")
+    metric: str = Field("acc_task_mean_pct", description="a percentage that every task has")
     split: Literal["validation"] = Field("validation", description="a search never sees the test images")
     per_class: int = Field(25, ge=1, description="validation images a class, taken before the tail is cut")
     direction: Literal["maximize", "minimize"] = "maximize"
@@ -115,8 +48,8 @@ class Resources(Section):
 
 
 class Budget(Section):
-    device_hours: float | None = Field(None, gt=0, description="limit for all trials; after it no more are started")
-    wall_hours: float | None = Field(None, gt=0, description="limit for this launch; after it no more are started")
+    device_hours: float | None = Field(None, gt=0, description="limit for all launches; past it no trial is started")
+    wall_hours: float | None = Field(None, gt=0, description="limit for this launch; past it no trial is started")
 
 
 class SearchSpace(Section):
@@ -188,7 +121,7 @@ class Space:
         return set(self.spec.vary) <= later
 
     def identity(self) -> dict[str, Any]:
-        """What decides which trials there are and what they give: a sweep resumes only with this unchanged."""
+        """All that decides the trials and their results: a sweep is resumed only if this is unchanged."""
         free = {"base", "set", "trials", "concurrency", "resources", "budget", "retries", "results", "name"}
         spec = self.spec.model_dump(mode="json", exclude=free)
         base = self.base.as_dict()
@@ -267,7 +200,7 @@ def _check_metric(spec: SearchSpace, file: str) -> None:
 
 
 def _check_dimensions(space: Space) -> None:
-    """Every dimension is a field of the run file, and takes both ends of its range and every choice."""
+    """Every dimension is a field of the run file that takes both bounds of a range, or every choice."""
     earlier: list[str] = []
     for name, dimension in space.spec.vary.items():
         _check_field(space, name)
@@ -330,32 +263,11 @@ def _check_first(space: Space) -> None:
                     allowed=", ".join(known),
                     nearest=nearest(name, known),
                 )
-            if not _contains(space.spec.vary[name], value):
+            if not space.spec.vary[name].contains(value):
                 raise ConfigError(
                     f"{value!r} lies outside the dimension",
                     file=space.file,
                     field=f"{where}.{name}",
-                    allowed=_range(space.spec.vary[name]),
+                    allowed=str(space.spec.vary[name]),
                 )
         space.configs(point)
-
-
-def _contains(dimension: AnyDimension, value: Any) -> bool:
-    if isinstance(dimension, CategoricalDimension):
-        return any(value == c and type(value) is type(c) for c in dimension.choices)
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and dimension.low <= value <= dimension.high
-
-
-def _range(dimension: AnyDimension) -> str:
-    if isinstance(dimension, CategoricalDimension):
-        return ", ".join(map(str, dimension.choices))
-    return f"{dimension.low:g} to {dimension.high:g}"
-
-
-def _check_range(dimension: FloatDimension | IntDimension) -> None:
-    if not dimension.low < dimension.high:
-        raise ValueError(f"low {dimension.low:g} must be below high {dimension.high:g}")
-    if dimension.log and dimension.low <= 0:
-        raise ValueError(f"low {dimension.low:g} must be above 0 on a log scale")
-    if dimension.log and dimension.step not in (None, 1):
-        raise ValueError("log and step are mutually exclusive")
