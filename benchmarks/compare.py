@@ -21,12 +21,12 @@ import torch
 
 from benchmarks.record import record
 from sweeper.promotion.statistics import Interval, check_comparable, decide
-from sweeper.reporting.leaderboard import short
+from sweeper.search.space import format_value
 from trainer.config.files import load_run
 from trainer.config.run_config import RunConfig
 from trainer.errors import ConfigError, exit_code
 from trainer.results.provenance import device_name, git_commit
-from trainer.results.spread import over_seeds
+from trainer.results.spread import mean_std_over_seeds
 from trainer.training.options import DeviceOptions
 from trainer.training.session import train
 
@@ -91,7 +91,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for row in rows:
-        cells = [over_seeds(row[metric]) for metric in METRICS]
+        cells = [mean_std_over_seeds(row[metric]) for metric in METRICS]
         gap = "-" if row is rows[0] else str(Interval.paired(rows[0][ACC], row[ACC]))
         lines.append(f"| {row['label']} | {' | '.join(cells)} | {len(row[ACC])} | {gap} |")
     return "\n".join(lines)
@@ -131,7 +131,7 @@ def header(entries: Sequence[Entry], protocol: str | None) -> list[str]:
 
 
 def _shown(value: Any) -> str:
-    return "null" if value is None else short(value)
+    return "null" if value is None else format_value(value)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -149,7 +149,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if rows and row["data_fingerprint"] != rows[0]["data_fingerprint"]:
             raise ConfigError(f"its images are not those of {entries[0].label}", file=entry.file, field="data.path")
         rows.append(row)
-        print(f"{row['label']}: ACC {over_seeds(row[ACC])} % (n = {len(seeds)}, {row['wall_s']:.0f} s)", flush=True)
+        print(
+            f"{row['label']}: ACC {mean_std_over_seeds(row[ACC])} % (n = {len(seeds)}, {row['wall_s']:.0f} s)",
+            flush=True,
+        )
     report = "\n".join([table(rows), "", *verdicts(rows)])
     print(f"\n{report}")
     if arguments.name:

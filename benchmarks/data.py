@@ -80,8 +80,8 @@ def _rows(what: str, found: timing.Seconds, first: str, images: int) -> list[lis
         [
             what,
             name,
-            timing.spread([s * 1e6 / images for s in seconds]),
-            timing.spread(timing.ratios(found, name, first)),
+            timing.median_and_range([s * 1e6 / images for s in seconds]),
+            timing.median_and_range(timing.ratios(found, name, first)),
         ]
         for name, seconds in found.items()
     ]

@@ -45,8 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             [
                 str(members),
                 name,
-                timing.spread([s * 1e3 / members for s in found]),
-                timing.spread(timing.ratios(seconds, name, GROUPED)),
+                timing.median_and_range([s * 1e3 / members for s in found]),
+                timing.median_and_range(timing.ratios(seconds, name, GROUPED)),
                 steps[name].memory(),
             ]
             for name, found in seconds.items()

@@ -16,7 +16,7 @@ from benchmarks.peers.options import add_options, chosen
 from trainer.config.run_config import RunConfig
 from trainer.data.tasks import build
 from trainer.errors import exit_code
-from trainer.results.spread import over_seeds
+from trainer.results.spread import mean_std_over_seeds
 from trainer.training.loop import EpochReport
 from trainer.training.observer import Observer
 from trainer.training.session import train
@@ -68,11 +68,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows = [
         [
             name,
-            timing.spread(found),
-            timing.spread(timing.ratios(seconds, name, OURS)),
-            timing.spread(epochs_s[name]),
-            timing.spread(timing.ratios(epochs_s, name, OURS)),
-            over_seeds(accuracy[name]),
+            timing.median_and_range(found),
+            timing.median_and_range(timing.ratios(seconds, name, OURS)),
+            timing.median_and_range(epochs_s[name]),
+            timing.median_and_range(timing.ratios(epochs_s, name, OURS)),
+            mean_std_over_seeds(accuracy[name]),
         ]
         for name, found in seconds.items()
     ]

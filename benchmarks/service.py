@@ -138,7 +138,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"{arguments.configurations} configurations that train nothing, TPE over three dimensions, {room} at a time; "
         f"{arguments.rounds} sweeps on one cluster, median (least to most). The launch is a command, of {DIGITS.name}."
     )
-    table = [[what, timing.spread(seconds)] for what, seconds in found.items()]
+    table = [[what, timing.median_and_range(seconds)] for what, seconds in found.items()]
     timing.publish(arguments.name, [about], ("what", "s"), table, {"seconds": found})
     return 0
 

@@ -71,8 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows = [
         [
             name,
-            timing.spread([s * 1e3 for s in found]),
-            timing.spread(timing.ratios(seconds, name, PLAIN)),
+            timing.median_and_range([s * 1e3 for s in found]),
+            timing.median_and_range(timing.ratios(seconds, name, PLAIN)),
             str(asked[name].operations),
             str(asked[name].waits),
         ]

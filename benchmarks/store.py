@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "classes. Asked is as a sweep asks for each configuration before it trains it. "
         f"{arguments.rounds} rounds, median (least to most)."
     )
-    table = [[what, timing.spread([s * 1e3 for s in seconds])] for what, seconds in found.items()]
+    table = [[what, timing.median_and_range([s * 1e3 for s in seconds])] for what, seconds in found.items()]
     timing.publish(arguments.name, [about], ("what", "ms"), table, {"seconds": found})
     return 0
 

@@ -27,7 +27,7 @@ from sweeper.search.study import Study
 from sweeper.store.results import open_results
 from trainer.errors import exit_code
 from trainer.results.provenance import device_name
-from trainer.results.spread import over_seeds, spread
+from trainer.results.spread import format_mean_std, mean_std_over_seeds
 from trainer.training.options import DeviceOptions
 from trainer.training.session import train
 
@@ -58,8 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     loop_s = time.perf_counter() - started
     mean, std, trial = max((statistics.fmean(v), statistics.stdev(v), n) for n, v in looped.items())
     rows = [
-        [SERVICE, f"{service_s:.0f}", "1", str(best["trial"]), spread(best["mean"], best["std"])],
-        [LOOP, f"{loop_s:.0f}", f"{loop_s / service_s:.2f}", str(trial), spread(mean, std)],
+        [SERVICE, f"{service_s:.0f}", "1", str(best["trial"]), format_mean_std(best["mean"], best["std"])],
+        [LOOP, f"{loop_s:.0f}", f"{loop_s / service_s:.2f}", str(trial), format_mean_std(mean, std)],
     ]
     spec, resources = space.spec, space.spec.resources
     about = (
@@ -67,7 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"of {resources.pack}, {resources.cpu:g} CPU a trial; {device_name(DeviceOptions().resolve_device())}, "
         f"the loop with {torch.get_num_threads()} threads. One time each: the service's includes the start of its "
         "Ray cluster. "
-        f"Its ledger: {ledger}. The best of the service's search has {over_seeds(looped[best['trial']])} in the loop."
+        f"Its ledger: {ledger}. The best of the service's search has {mean_std_over_seeds(looped[best['trial']])} "
+        "in the loop."
     )
     headers = ("search", "s", "times the service", "best trial", "its ACC %, validation")
     content: dict[str, Any] = {"service_s": service_s, "loop_s": loop_s, "best": best, "looped": looped}

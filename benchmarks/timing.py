@@ -52,8 +52,8 @@ def ratios(seconds: Seconds, of: str, to: str) -> list[float]:
     return [a / b for a, b in zip(seconds[of], seconds[to], strict=True)]
 
 
-def spread(values: Sequence[float], digits: int = 3) -> str:
-    """``median (least to most)``"""
+def median_and_range(values: Sequence[float], digits: int = 3) -> str:
+    """``median (least to most)``."""
     return f"{statistics.median(values):.{digits}g} ({min(values):.{digits}g} to {max(values):.{digits}g})"
 
 

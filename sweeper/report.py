@@ -32,8 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m sweeper.report", description="Draw a sweep.")
-    parser.add_argument("sweep", help="name of a sweep")
+    parser = argparse.ArgumentParser(prog="python -m sweeper.report", description="Draw a sweep as one figure.")
+    parser.add_argument("sweep", help="name of the sweep")
     add_results(parser)
     parser.add_argument("--out", default="out", metavar="DIR", help="folder of the figure (default: out)")
     return parser

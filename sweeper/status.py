@@ -1,19 +1,18 @@
-"""What a sweep is doing: ``python -m sweeper.status [SWEEP] [--results DIR]``.
+"""Show the state of sweeps: ``python -m sweeper.status [SWEEP] [--results DIR]``.
 
-The driver writes ``status.json`` at each change; the lease says whether the driver is still there.
+The driver writes ``status.json`` at each change; the lease tells whether the driver is still alive.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
-from typing import Any
 
-from sweeper.reporting import tables as show
+from sweeper.reporting import tables
 from sweeper.reporting.arguments import add_results
 from sweeper.reporting.ledger import Ledger
+from sweeper.search.space import format_params
 from sweeper.store.folder import Folder
 from sweeper.store.lease import holder
 from sweeper.store.results import open_results
@@ -23,7 +22,7 @@ from trainer.errors import StoreError, exit_code, nearest
 
 
 def state_of(folder: Folder, status: Status | None) -> str:
-    """The state in words: what the driver said, or interrupted if it went away without a word."""
+    """The state as the driver reported it, or ``interrupted`` if the driver was killed."""
     driver = holder(folder)
     if driver is not None and driver.alive():
         return "running"
@@ -53,7 +52,7 @@ _SUMMARY = ("sweep", "state", "done", "running", "best", "time left", "device ti
 
 
 def _details(name: str, folder: Folder) -> None:
-    """All that is known of one sweep."""
+    """Print one sweep in detail."""
     status = Status.read(folder)
     state = state_of(folder, status)
     print(f"{name}: {state}")
@@ -66,7 +65,7 @@ def _details(name: str, folder: Folder) -> None:
     of_them = ", ".join(f"{count} {end}" for count, end in ends if count)
     print(f"done: {status.done} of {status.total} configurations" + (f" ({of_them})" if of_them else ""))
     if status.best is not None:
-        print(f"best: {status.best.value:.6g}, trial {status.best.trial}, {_params(status.best.params)}")
+        print(f"best: {status.best.value:.6g}, trial {status.best.trial}, {format_params(status.best.params)}")
     if state == "running":
         print(f"time left: {format_duration(status.eta_s) or 'not known yet'}")
         if status.waiting:
@@ -75,24 +74,14 @@ def _details(name: str, folder: Folder) -> None:
     print(f"last change: {format_duration(max(0.0, time.time() - status.updated_at))} ago")
     if status.running and state == "running":
         rows = [
-            [str(r.trial), f"{r.task}/{r.tasks}", "" if r.value is None else f"{r.value:.6g}", _params(r.params)]
+            [str(r.trial), f"{r.task}/{r.tasks}", "" if r.value is None else f"{r.value:.6g}", format_params(r.params)]
             for r in status.running
         ]
-        show.print_table(("trial", "task", "value", "params"), rows)
-
-
-def _params(params: dict[str, Any]) -> str:
-    return ", ".join(
-        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={json.dumps(value)}"
-        for name, value in params.items()
-    )
+        tables.print_table(("trial", "task", "value", "params"), rows)
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m sweeper.status", description="What sweeps are doing.")
-    parser.add_argument("sweep", nargs="?", help="this one in detail; without it, a line for each")
-    add_results(parser)
-    arguments = parser.parse_args(argv)
+    arguments = _parser().parse_args(argv)
     root, found = Folder.at(arguments.results), sweeps(arguments.results)
     if arguments.sweep is not None:
         if arguments.sweep not in found:
@@ -100,10 +89,17 @@ def main(argv: list[str] | None = None) -> int:
             raise StoreError(f"{root}: no sweep {arguments.sweep!r}" + (f"; did you mean {near!r}?" if near else ""))
         _details(arguments.sweep, root.child(arguments.sweep))
     elif found:
-        show.print_table(_SUMMARY, [_summary(name, root.child(name)) for name in found])
+        tables.print_table(_SUMMARY, [_summary(name, root.child(name)) for name in found])
     else:
         print(f"no sweeps in {root}")
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m sweeper.status", description="Show the state of sweeps.")
+    parser.add_argument("sweep", nargs="?", help="name of the sweep to show in detail (default: a line for each sweep)")
+    add_results(parser)
+    return parser
 
 
 if __name__ == "__main__":

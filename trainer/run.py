@@ -18,7 +18,7 @@ from trainer.errors import CheckpointError, ConfigError, UserError, exit_code
 from trainer.files import atomic_write
 from trainer.results.parquet import write_results
 from trainer.results.rows import RunResult
-from trainer.results.spread import over_seeds
+from trainer.results.spread import mean_std_over_seeds
 from trainer.results.verify import Claim, compare
 from trainer.training.checkpoint import FileSlot
 from trainer.training.loop import EpochReport
@@ -173,7 +173,7 @@ def _mean(values: Sequence[float | None]) -> str:
 
 def _spread(rows: Sequence[RunResult], name: str) -> str:
     found = _numbers([getattr(row, name) for row in rows])
-    return over_seeds(found) if found else "-"
+    return mean_std_over_seeds(found) if found else "-"
 
 
 def _seeds(text: str) -> list[int]:

@@ -15,7 +15,7 @@ from benchmarks.paper import figures
 from benchmarks.paper.layout import LEGEND, Entry, markdown, parquet_rows
 from benchmarks.paper.measure import Measured
 from benchmarks.paper.tables import Table
-from sweeper.reporting import tables as show
+from sweeper.reporting import tables
 from trainer.errors import UserError
 from trainer.files import atomic_write
 from trainer.results.provenance import git_commit
@@ -54,7 +54,7 @@ class Report:
         print("\n".join(line for line in (f"\n{self.table.title}: {self.table.numbers}", self.reduced) if line))
         for section in self.sections:
             print(f"\n{section.title}")
-            show.print_table(section.headers, section.rows)
+            tables.print_table(section.headers, section.rows)
         print("\n" + "\n".join([*self.notes, LEGEND]), flush=True)
 
     def write(self, out: Path, measured: Sequence[Measured]) -> list[Path]:
@@ -62,7 +62,9 @@ class Report:
         everything = [*self.entries, *self.stepwise]
         contents = {
             "md": self._markdown(measured).encode(),
-            "parquet": show.as_bytes(parquet_rows(self.name, everything, self.table.unit, self.departures), "parquet"),
+            "parquet": tables.as_bytes(
+                parquet_rows(self.name, everything, self.table.unit, self.departures), "parquet"
+            ),
             **_images(figures.draw(self.table, self.entries, self.stepwise, self.reduced)),
         }
         files = []

@@ -39,7 +39,7 @@ class Table:
     data: Mapping[str, tuple[str, ...]]
     """the paper's data sets, and which of the columns it has of each; other data sets get all"""
     metric: str = "acc_task_mean_pct"
-    """column of table trials, or, where steps are drawn, of table tasks; of classes, where classes are drawn"""
+    """column of the table `runs`; of `tasks` if steps are drawn, of `classes` if classes are"""
     unit: str = "average accuracy over all phases (ACC), %"
     higher_is_better: bool | None = True
     """None where neither is"""

@@ -11,7 +11,7 @@ from sweeper.search.study import Outcome, Suggestion
 from sweeper.store.folder import Folder
 from sweeper.store.status_file import Best, Running, Status, format_duration
 from trainer.results.rows import RunResult
-from trainer.results.spread import over_seeds
+from trainer.results.spread import mean_std_over_seeds
 
 
 class Progress:
@@ -89,7 +89,7 @@ class Progress:
 
     def _in_words(self, outcome: Outcome) -> str:
         if outcome.value is not None:
-            return over_seeds([getattr(result, self._metric) for result in outcome.results])
+            return mean_std_over_seeds([getattr(result, self._metric) for result in outcome.results])
         if outcome.status not in ("failed", "diverged"):
             return outcome.status
         return f"{outcome.status} ({next((r.error for r in outcome.results if r.error), 'no reason given')})"

@@ -25,7 +25,7 @@ from trainer.config.run_config import RunConfig
 from trainer.data.tasks import build
 from trainer.errors import ConfigError, StoreError, UserError
 from trainer.results.rows import RunResult
-from trainer.results.spread import over_seeds
+from trainer.results.spread import mean_std_over_seeds
 
 VALIDATION_SEEDS, TEST_SEEDS = 1000, 2000
 """first of the fresh seeds of both steps, past those that sweeps use"""
@@ -234,4 +234,4 @@ def _table(
 
 
 def _in_words(values: Sequence[float] | None) -> str:
-    return "not finished" if values is None else over_seeds(values)
+    return "not finished" if values is None else mean_std_over_seeds(values)

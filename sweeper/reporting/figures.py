@@ -1,7 +1,7 @@
 """A sweep as one figure.
 
-The objective along each dimension, how the best grew with the search, and how accuracy falls from task to task: in the
-search for the best and the first configuration, and, once promotion was tried, on the test images.
+The panels show the objective along each dimension, the best value so far, and the accuracy after each task: for the
+best and the first configuration in the search and, after a promotion, on the test images.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Tried:
 
 @dataclass(frozen=True)
 class Curve:
-    """Accuracy after each task, mean and spread over seeds."""
+    """Accuracy after each task: mean and standard deviation over seeds."""
 
     label: str
     color: str
@@ -98,7 +98,7 @@ def _search_curve(space: Space, results: Results, tried: Tried, color: str) -> C
 
 
 def _promotion_curves(space: Space, results: Results) -> list[Curve]:
-    """Of the last promotion: what led and what it had to beat; empty if there was none."""
+    """Curves of the last promotion: the candidate that led, the incumbent and the base; empty without a promotion."""
     last = results.sql(
         "SELECT trial, config_id, incumbent_config_id, seeds FROM promotions WHERE sweep = $sweep "
         "ORDER BY decided_at DESC LIMIT 1",
@@ -117,7 +117,7 @@ def _promotion_curves(space: Space, results: Results) -> list[Curve]:
 
 
 def _curve(label: str, color: str, results: Results, space: Space, where: str, **parameters: Any) -> Curve:
-    """The accuracies that the objective averages over tasks, or its nearest kin."""
+    """Accuracy on all classes seen, weighted as in the objective."""
     weighted = "class_weighted" in space.spec.objective.metric
     column = f"phase_acc_{'class_weighted' if weighted else 'task_mean'}_pct"
     query = f"SELECT DISTINCT task, seed, {column} AS value FROM tasks WHERE {where} ORDER BY task"
@@ -134,7 +134,7 @@ def _curve(label: str, color: str, results: Results, space: Space, where: str, *
 def _dimension(
     axis: Axes, name: str, dimension: AnyDimension, tried: Sequence[Tried], best: Tried, first: Tried
 ) -> None:
-    """The objective over one dimension; configurations that lack it are left out."""
+    """Draw the objective over one dimension; configurations without that dimension are omitted."""
     shown = [t for t in tried if name in t.params]
     if isinstance(dimension, CategoricalDimension):
         choices = [str(choice) for choice in dimension.choices]

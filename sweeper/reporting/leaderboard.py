@@ -1,4 +1,4 @@
-"""The best configurations of a sweep, as people read them."""
+"""The best configurations of a sweep as a table."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from sweeper.reporting import tables
 from sweeper.search.space import Objective, format_value, short_names
 from sweeper.store.results import Results
 from sweeper.store.schema import std_name
-from trainer.results.spread import spread
+from trainer.results.spread import format_mean_std
 
 TOP = 5
 
 
 def print_top(results: Results, objective: Objective) -> None:
-    """A row for each of the best, a column for each dimension, the objective with its spread over seeds."""
+    """Print one row per configuration: its dimensions, and the objective with its standard deviation over seeds."""
     metric = objective.metric
     order = "DESC" if objective.direction == "maximize" else "ASC"
     found = results.sql(
@@ -32,7 +32,7 @@ def _row(row: dict[str, Any], cells: list[Any]) -> list[str]:
     return [
         str(row["trial"]),
         *(format_value(cell) for cell in cells),
-        spread(row["mean"], row["std"]),
+        format_mean_std(row["mean"], row["std"]),
         str(row["n"]),
         f"{row['device_s']:.1f}",
     ]

@@ -9,7 +9,7 @@ from sweeper.store.results import Results
 
 @dataclass(frozen=True)
 class Ledger:
-    """A row of the view ``ledger``, whose columns say more."""
+    """One row of the view ``ledger``; docs/results_schema.md explains its columns."""
 
     spent_s: float
     sharing_s: float

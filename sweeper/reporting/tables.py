@@ -1,4 +1,4 @@
-"""Tables as people and programs read them."""
+"""Tables as text for people, and as CSV, JSON and Parquet for programs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SHOWN_ROWS = 1000
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """On a terminal a drawn table, else plain aligned columns."""
+    """Print a drawn table on a terminal, plain aligned columns elsewhere."""
     shown, hidden = rows[:_SHOWN_ROWS], len(rows) - _SHOWN_ROWS
     if sys.stdout.isatty():
         from rich.console import Console  # noqa: PLC0415  (slow to import)
@@ -32,25 +32,25 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
             drawn.add_row(*(Text(cell) for cell in row))
         Console().print(drawn)
     else:
-        print(plain(headers, shown), end="")
+        print(plain_text(headers, shown), end="")
     if hidden > 0:
-        print(f"... and {hidden} more rows: --format csv shows them all")
+        print(f"... and {hidden} more rows; --format csv shows all")
 
 
-def plain(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Aligned columns, a header and one line a row."""
+def plain_text(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Aligned columns: a header and one line per row."""
     lines = [tuple(headers), *map(tuple, rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(headers))]
     return "".join("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() + "\n" for line in lines)
 
 
 def cells(table: pa.Table) -> list[list[str]]:
-    """The rows as people read them: floats to six digits, null as nothing."""
+    """The rows for people: floats to six digits, null as an empty cell."""
     return [[_cell(value) for value in row.values()] for row in _records(table)]
 
 
 def as_bytes(table: pa.Table, form: str) -> bytes:
-    """The table in one of the forms table, csv, json (a list of objects) and parquet."""
+    """The table as ``table`` (plain text), ``csv``, ``json`` (a list of objects) or ``parquet``."""
     if form == "parquet":
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, compression="zstd")
@@ -63,7 +63,7 @@ def as_bytes(table: pa.Table, form: str) -> bytes:
         writer.writerow(table.column_names)
         writer.writerows([_exact(value) for value in row.values()] for row in _records(table))
         return text.getvalue().encode()
-    return plain(table.column_names, cells(table)).encode()
+    return plain_text(table.column_names, cells(table)).encode()
 
 
 def _records(table: pa.Table) -> list[dict[str, Any]]:
@@ -76,7 +76,7 @@ def _records(table: pa.Table) -> list[dict[str, Any]]:
 
 
 def _plain_value(value: Any) -> Any:
-    """A value that JSON has; a number that is none is null."""
+    """The value as JSON can hold it; NaN and infinities become null."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):

@@ -29,17 +29,17 @@ def test_a_table_is_trained_once(tmp_path: Path) -> None:
     output = table(results, *asked)
     assert "2 of 2 cells are to be trained" in output
     assert "REDUCED, not the paper's table: epochs x 0.1; data.imbalance.max_per_class=20; 2 seeds" in output
-    runs = query(results, "SELECT run_id, finished_at FROM trials ORDER BY run_id")
+    runs = query(results, "SELECT run_id, finished_at FROM runs ORDER BY run_id")
     assert len(runs) == 4
 
     again = table(results, *asked)
     assert "to be trained" not in again
-    assert query(results, "SELECT run_id, finished_at FROM trials ORDER BY run_id") == runs
+    assert query(results, "SELECT run_id, finished_at FROM runs ORDER BY run_id") == runs
     assert output[output.index("Table 3") :] == again[again.index("Table 3") :]
 
     out = tmp_path / "out"
     assert {file.name for file in out.iterdir()} == {f"table3.{kind}" for kind in ("md", "parquet", "png", "svg")}
-    means = query(results, "SELECT method_group, avg(acc_task_mean_pct) AS acc FROM trials GROUP BY 1 ORDER BY 1 DESC")
+    means = query(results, "SELECT method_group, avg(acc_task_mean_pct) AS acc FROM runs GROUP BY 1 ORDER BY 1 DESC")
     rows = pq.read_table(out / "table3.parquet").to_pylist()
     assert [row["mean"] for row in rows] == pytest.approx([mean["acc"] for mean in means])
     assert [(row["row"], row["n"], row["seeds"]) for row in rows] == [
@@ -50,7 +50,7 @@ def test_a_table_is_trained_once(tmp_path: Path) -> None:
 
     more = table(results, *asked[:-1], "0,1,2")
     assert "2 of 2 cells are to be trained" in more
-    after = query(results, "SELECT run_id, finished_at FROM trials ORDER BY run_id")
+    after = query(results, "SELECT run_id, finished_at FROM runs ORDER BY run_id")
     assert len(after) == 6, "only the seed that was missing is trained"
     assert all(run in after for run in runs)
 
@@ -60,9 +60,9 @@ def test_systems_are_tuned_and_tested_on_fresh_seeds(tmp_path: Path) -> None:
     asked = ("table1", "--tuned", "--only", "finetune", "--trials", "2", "--seeds", "0,1")
     output = table(results, *asked)
     assert "seeds 2000 to 2001" in output
-    tested = query(results, "SELECT config_id, seed, split, optim_lr FROM trials WHERE sweep = 'paper-table1'")
+    tested = query(results, "SELECT config_id, seed, split, optim_lr FROM runs WHERE sweep = 'paper-table1'")
     (best,) = query(results, "SELECT params_json, sweep FROM best WHERE sweep LIKE 'paper-tuned-%'")
-    searched = query(results, f"SELECT seed, split FROM trials WHERE sweep = '{best['sweep']}'")
+    searched = query(results, f"SELECT seed, split FROM runs WHERE sweep = '{best['sweep']}'")
     assert [(row["seed"], row["split"]) for row in searched] == [(0, "validation")] * 2
     assert {row["split"] for row in tested} == {"test"}
     assert {row["seed"] for row in tested} == {2000, 2001}

@@ -15,7 +15,7 @@ import pytest
 
 from support.results import result
 from sweeper import query
-from sweeper.reporting import tables as show
+from sweeper.reporting import tables
 from sweeper.store import schema
 from sweeper.store.results import QueryError, open_results
 from sweeper.store.store import Store
@@ -260,5 +260,5 @@ def test_times_are_told_in_utc(results: Path) -> None:
 
 def test_columns_of_one_name_are_all_shown() -> None:
     table = pa.Table.from_arrays([pa.array([1]), pa.array(["x"])], names=["a", "a"])
-    assert show.as_bytes(table, "csv") == b"a,a\n1,x\n"
-    assert show.as_bytes(table, "table") == b"a  a\n1  x\n"
+    assert tables.as_bytes(table, "csv") == b"a,a\n1,x\n"
+    assert tables.as_bytes(table, "table") == b"a  a\n1  x\n"

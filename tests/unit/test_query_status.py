@@ -47,11 +47,11 @@ def test_a_running_sweep(results: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert lines[0] == "digits: running"
     assert lines[1].startswith("driver: host ")
     assert lines[2] == "done: 4 of 10 configurations (1 pruned, 1 diverged)"
-    assert "best: 88.5, trial 1, method.alpha=1" in lines
+    assert "best: 88.5, trial 1, alpha 1" in lines
     assert "time left: 2 min 0 s" in lines
     assert "waiting: 2 configurations wait for a GPU" in lines
     assert "ledger: 0 device seconds spent; saved: none" in lines
-    assert lines[-1].split() == ["4", "2/5", "81.25", "method.alpha=0.5,", 'net.name="small"']
+    assert lines[-1].split() == ["4", "2/5", "81.25", "alpha", "0.5,", "name", "small"]
 
 
 def test_a_sweep_whose_driver_went_away_is_interrupted(results: Path, capsys: pytest.CaptureFixture[str]) -> None:

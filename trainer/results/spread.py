@@ -1,4 +1,4 @@
-"""Numbers over seeds as people read them: mean and standard deviation."""
+"""Mean and standard deviation over seeds, formatted for people."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import statistics
 from collections.abc import Sequence
 
 
-def spread(mean: float, std: float | None) -> str:
-    """``93.10 ± 0.40``, without the spread where there is none."""
+def format_mean_std(mean: float, std: float | None) -> str:
+    """``93.10 ± 0.40``, or the mean alone if ``std`` is None."""
     return f"{mean:.2f}" if std is None else f"{mean:.2f} ± {std:.2f}"
 
 
-def over_seeds(values: Sequence[float]) -> str:
-    """The same of a value a seed; there is no spread of one."""
-    return spread(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
+def mean_std_over_seeds(values: Sequence[float]) -> str:
+    """The same from one value per seed; a single seed has no standard deviation."""
+    return format_mean_std(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
