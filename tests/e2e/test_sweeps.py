@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from support.sweeps import accuracies, files, launch, query, space_file, start, 
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def whole(tmp_path_factory: pytest.TempPathFactory, session_cluster: dict[str, str]) -> Path:
     """An undisturbed sweep's results."""
     folder = tmp_path_factory.mktemp("whole")
@@ -97,8 +98,9 @@ def test_lost_processes_cost_what_they_had_not_finished(whole: Path, tmp_path: P
 
 @pytest.mark.usefixtures("shared_cluster")
 def test_stored_runs_are_not_trained_again(whole: Path, tmp_path: Path) -> None:
-    output = launch(space_file(tmp_path, name="other"), "--results", whole)
-    rows = query(whole, "SELECT sweep, sum(device_s) AS spent, sum(saved_s) AS saved FROM runs GROUP BY 1 ORDER BY 1")
+    results = shutil.copytree(whole, tmp_path / "results")
+    output = launch(space_file(tmp_path, name="other"), "--results", results)
+    rows = query(results, "SELECT sweep, sum(device_s) AS spent, sum(saved_s) AS saved FROM runs GROUP BY 1 ORDER BY 1")
     assert rows[0]["sweep"] == "other"
     assert rows[0]["spent"] == 0
     assert rows[0]["saved"] > 0
