@@ -1,5 +1,5 @@
 # make demo    a fresh machine -> a sweep on real images -> its best configuration, checked
-# make test    a fresh machine -> all tests (make test-fast: those of a minute)
+# make test    a fresh machine -> all tests
 PYTHON ?= python3
 DEMO ?= out/demo
 BIN := .venv/bin
@@ -9,14 +9,15 @@ export RAY_USAGE_STATS_ENABLED = 0
 .PHONY: help setup demo test test-fast fuzz docs lint types clean
 
 help:
-	@echo "make setup    the environment in .venv (PYTHON=... chooses the interpreter, 3.11 or newer)"
-	@echo "make demo     a sweep on digits, its leaderboard, promotion and verification (minutes, CPU)"
-	@echo "make test     all tests (6 minutes on two cores)"
-	@echo "make test-fast  tests without a Ray cluster or long computation (90 seconds on two cores)"
-	@echo "make fuzz     the tests of files, parsers and formulas with other random examples"
-	@echo "make docs     generated pages and JSON Schemas"
-	@echo "make lint     ruff: rules and format        make types    mypy"
-	@echo "make clean    remove the environment and what tools left behind; results stay"
+	@echo "make setup      the environment in .venv (PYTHON=... chooses the interpreter, 3.11 or newer)"
+	@echo "make demo       a sweep on digits, its leaderboard, promotion and verification (minutes, CPU)"
+	@echo "make test       all tests (about 6 minutes on two cores)"
+	@echo "make test-fast  the tests without a Ray cluster or long computation (about 90 seconds on two cores)"
+	@echo "make fuzz       the tests of files, parsers and formulas on new random examples"
+	@echo "make docs       the generated pages and JSON Schemas"
+	@echo "make lint       ruff: rules and format"
+	@echo "make types      mypy"
+	@echo "make clean      remove the environment and what tools left behind; results stay"
 
 setup: .venv/.ready
 

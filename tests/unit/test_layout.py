@@ -220,7 +220,6 @@ def packages() -> list[Path]:
 
 
 @pytest.mark.parametrize("path", packages(), ids=module_of)
-@pytest.mark.xfail(reason="being built")
 def test_a_package_says_in_a_sentence_what_idea_lives_there(path: Path) -> None:
     said = (ast.get_docstring(tree(path)) or "").partition("\n\n")[0]
     assert said.endswith(".")
@@ -319,7 +318,6 @@ def test_patches_are_recognised(code: str, found: list[str]) -> None:
     assert sorted(set(patched(call))) == found
 
 
-@pytest.mark.xfail(reason="being built")
 def test_no_test_patches_an_underscored_name() -> None:
     found = [
         f"{place}: {ast.unparse(node)}"
@@ -329,7 +327,6 @@ def test_no_test_patches_an_underscored_name() -> None:
     assert not found
 
 
-@pytest.mark.xfail(reason="being built")
 def test_no_test_uses_an_underscored_name() -> None:
     assert not [name for path in sources("tests") for name in private_names_of_others(path)]
 
