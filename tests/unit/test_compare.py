@@ -57,7 +57,7 @@ def test_a_file_that_is_reduced_itself_is_held_against_the_protocol(tmp_path: Pa
     [
         ([9.0, 10.0, 11.0], [4.0, 5.0, 6.1], "better than b by .*; more than the larger spread of the two, 1.05"),
         ([9.0, 10.0, 11.0], [8.5, 9.6, 10.4], "better than b by .*; not more than the larger spread of the two"),
-        ([9.0, 10.0, 11.0], [10.9, 8.2, 10.0], "not enough evidence.*; not more than"),
+        ([9.0, 10.0, 11.0], [10.9, 8.2, 10.0], "not significant.*; not more than"),
         ([4.0, 5.0, 6.0], [9.0, 10.0, 11.0], "not better than b"),
     ],
 )
@@ -87,7 +87,7 @@ def test_a_comparison_is_recorded_with_all_that_it_needs_to_be_repeated(
         ([DIGITS, "--seeds", "1,1"], "given twice"),
         (["a=no.yaml"], "no.yaml"),
         ([f"{DIGITS},optim.epoch=3"], "epoch"),
-        ([DIGITS, f"{DIGITS},protocol.tasks=2", *SHORT, "--seeds", "1"], "do not compare"),
+        ([DIGITS, f"{DIGITS},protocol.tasks=2", *SHORT, "--seeds", "1"], "not comparable"),
     ],
 )
 def test_bad_input_gets_one_line(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
