@@ -17,13 +17,23 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
 from benchmarks import same_sweep, timing
 from sweeper.store.store import Store
 from trainer.errors import exit_code
+
+
+class Seconds(NamedTuple):
+    """What an undisturbed launch takes."""
+
+    start: float
+    """to the first trial"""
+    training: float
+    """from there to the end"""
+
 
 DRIVER, TRIAL = "driver", "trial"
 _KILLS_A_SWEEP = 5
@@ -89,34 +99,39 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def killed_sweep(
-    file: Path, results: Path, rng: random.Random, undisturbed_s: float, kills: int
+    file: Path, results: Path, rng: random.Random, undisturbed: Seconds, kills: int
 ) -> list[dict[str, Any]]:
     """Run a sweep to its end through up to ``kills`` kills; what was killed when, and what was stored by then.
 
-    An instant is drawn from the time that an undisturbed launch takes, over the number of kills, so that they spread
-    over the whole sweep. A launch that ends before its instant ends the sweep.
+    One kill in four hits the driver as it starts, the others the driver or a trial during training. A sweep that ends
+    before the next instant has fewer kills.
     """
     found: list[dict[str, Any]] = []
     process = _launch(file, results)
     while len(found) < kills:
-        wait_s = rng.uniform(0, undisturbed_s)
-        victim = rng.choice((DRIVER, TRIAL))
+        starting = rng.random() < 0.25
+        victim = DRIVER if starting else rng.choice((DRIVER, TRIAL))
+        wait_s = rng.uniform(0, undisturbed.start if starting else undisturbed.training)
+        if not starting:
+            _until_trained(process)
         try:
             process.wait(wait_s)
             break
         except subprocess.TimeoutExpired:
             pass
         trials = trial_processes(process.pid)
-        pid = rng.choice(trials) if victim == TRIAL and trials else process.pid
+        if victim == TRIAL and not trials:
+            continue
         try:
-            os.kill(pid, signal.SIGKILL)
+            os.kill(rng.choice(trials) if victim == TRIAL else process.pid, signal.SIGKILL)
         except ProcessLookupError:
             continue
-        hit = DRIVER if pid == process.pid else TRIAL
-        if hit == DRIVER:
+        when = "start" if starting else "training"
+        if victim == DRIVER:
             process.communicate()
-        found.append({"victim": hit, "after_s": round(wait_s, 2), "stored": len(Store(results, file.stem).trials())})
-        if hit == DRIVER:
+        stored = len(Store(results, file.stem).trials())
+        found.append({"victim": victim, "during": when, "after_s": round(wait_s, 2), "stored": stored})
+        if victim == DRIVER:
             process = _launch(file, results)
     _end(process)
     return found
@@ -166,13 +181,25 @@ def _end(process: subprocess.Popen[str]) -> None:
         raise RuntimeError(output)
 
 
-def _undisturbed(file: Path, results: Path) -> float:
-    """Launch the sweep. Returns the seconds that it takes."""
-    started = time.perf_counter()
-    _end(_launch(file, results))
-    taken = time.perf_counter() - started
-    print(f"{file.stem}: {taken:.0f} s undisturbed", flush=True)
-    return taken
+def _until_trained(process: subprocess.Popen[str]) -> None:
+    """Wait until a launch has a trial, or has ended."""
+    while process.poll() is None and not trial_processes(process.pid):
+        time.sleep(0.1)
+
+
+def _undisturbed(file: Path, results: Path) -> Seconds:
+    """Launch the sweep, and time it."""
+    begun = time.perf_counter()
+    process = _launch(file, results)
+    _until_trained(process)
+    trained = time.perf_counter()
+    _end(process)
+    found = Seconds(trained - begun, time.perf_counter() - trained)
+    print(
+        f"{file.stem}: undisturbed, {found.start:.0f} s to the first trial, {found.training:.0f} s from there",
+        flush=True,
+    )
+    return found
 
 
 def _in_words(kills: Sequence[dict[str, Any]]) -> str:

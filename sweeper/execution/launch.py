@@ -33,7 +33,7 @@ class Launch:
         metric = space.spec.objective.metric
         self.study = Study(space)
         self.progress = Progress(store.folder, space.spec.trials, len(task_stream.tasks), metric, say)
-        stored = stored_trials(store, metric)
+        stored = stored_trials(store, metric, first_task=int(self._shares_first_task()))
         costs: dict[int, list[dict[str, float | None]]] = {}
         for row in store.read(["trial", "device_s", "saved_s"]).to_pylist():
             costs.setdefault(row["trial"], []).append(row)

@@ -3,34 +3,32 @@
 from __future__ import annotations
 
 import json
-import math
-from statistics import fmean
 from typing import Any
 
 from sweeper.search.simulation import CompletedTrial
 from sweeper.search.space import Space
-from sweeper.search.study import Outcome, StoredTrial
+from sweeper.search.study import Outcome, StoredTrial, objective_by_task
 from sweeper.store.results import open_results
 from sweeper.store.store import Store
 from trainer.errors import StoreError
 
 
-def stored_trials(store: Store, metric: str) -> dict[int, StoredTrial]:
-    """The trials that are stored, by number, with the mean of ``metric`` over seeds after each task."""
-    steps: dict[int, dict[int, list[float]]] = {}
-    for row in store.read(["trial", "task", metric], detail="tasks").to_pylist():
-        if row[metric] is not None and math.isfinite(row[metric]):
-            steps.setdefault(row["trial"], {}).setdefault(row["task"], []).append(row[metric])
-    params: dict[int, str | None] = {}
-    runs: dict[int, list[tuple[str, float | None]]] = {}
-    for row in store.read(["trial", "params_json", "status", metric]).to_pylist():
-        params[row["trial"]] = row["params_json"]
-        runs.setdefault(row["trial"], []).append((row["status"], row[metric]))
+def stored_trials(store: Store, metric: str, first_task: int = 0) -> dict[int, StoredTrial]:
+    """The trials that are stored, by number, with the mean of ``metric`` over seeds after each task.
+
+    ``first_task``: the first one after which a study is told the metric: 1 if all trials share task 0.
+    """
+    values: dict[tuple[int, int], list[float | None]] = {}
+    for row in store.read(["trial", "seed", "task", metric], detail="tasks").sort_by("task").to_pylist():
+        values.setdefault((row["trial"], row["seed"]), []).append(row[metric])
+    runs: dict[int, list[dict[str, Any]]] = {}
+    for row in store.read(["trial", "seed", "params_json", "status", metric]).to_pylist():
+        runs.setdefault(row["trial"], []).append(row)
     return {
         number: StoredTrial(
-            json.loads(params[number] or "{}"),
-            Outcome.over(own),
-            {task: fmean(found) for task, found in steps.get(number, {}).items()},
+            json.loads(own[0]["params_json"] or "{}"),
+            Outcome.over([(run["status"], run[metric]) for run in own]),
+            objective_by_task([(run["status"], values.get((number, run["seed"]), [])) for run in own], first_task),
         )
         for number, own in runs.items()
     }

@@ -25,7 +25,7 @@ from sweeper.execution.messages import (
 from sweeper.execution.packing import Packing, note
 from sweeper.execution.progress import Progress, packing_saved_s
 from sweeper.search.space import Budget, Params
-from sweeper.search.study import Outcome, Suggestion
+from sweeper.search.study import Outcome, Suggestion, objective_by_task
 from sweeper.store.store import Store
 from trainer.config.files import dump_run
 from trainer.errors import UserError
@@ -88,6 +88,8 @@ class Sweep:
         """configurations in training, by Ray trial and number"""
         self._apart: list[Suggestion] = []
         """suggested, but cannot be trained together with those of the last pack"""
+        self._decided: dict[int, dict[int, bool]] = {}
+        """whether to prune, by number and task, of configurations in training"""
         self._open = store.suggested()
 
     # -- what Ray Tune's trials are given -------------------------------------------------------------
@@ -109,6 +111,9 @@ class Sweep:
             self._note_suggested(suggestion)
             held = self._lookup([config.run_id for config in suggestion.configs])
             if held is not None:
+                runs = [(result.status, [getattr(row, self.job.metric) for row in result.tasks]) for result in held]
+                for task, value in objective_by_task(runs, int(self.job.shares_first_task)).items():
+                    self._source.report(suggestion.number, task, value)
                 self._finish(suggestion, FROM_STORE, None, held)
             elif pack and not suggestion.configs[0].trains_together_with(next(iter(pack.values())).configs[0]):
                 self._apart.append(suggestion)
@@ -158,7 +163,7 @@ class Sweep:
                     self.progress.say(f"first task trained: {spent}, saved in every other configuration")
                 self._set_up = None
             case TaskDone():
-                self._note_task(message)
+                self._note_task(trial_id, message)
             case TrialsEnded():
                 self._end(trial_id, message)
             case PackSplit():
@@ -187,13 +192,16 @@ class Sweep:
         numbers = ", ".join(str(number) for number in self._packs.get(trial_id, {}))
         self.progress.say(f"trial {numbers}: {why}; resuming from its last completed task")
 
-    def _note_task(self, message: TaskDone) -> None:
+    def _note_task(self, trial_id: str, message: TaskDone) -> None:
         pruned = []
         for number, value in message.values.items():
-            if not math.isfinite(value):
+            if number not in self._packs.get(trial_id, {}) or not math.isfinite(value):
                 continue
-            self.progress.step(number, message.task, value)
-            if self._source.report(number, message.task, value) and message.task + 1 < message.tasks:
+            decided = self._decided.setdefault(number, {})
+            if message.task not in decided:  # a retried trial reports tasks again, and is told the same
+                self.progress.step(number, message.task, value)
+                decided[message.task] = self._source.report(number, message.task, value)
+            if decided[message.task] and message.task + 1 < message.tasks:
                 pruned.append(number)
         self._publish(message.pack, message.task, pruned)
 
@@ -227,6 +235,7 @@ class Sweep:
             packing_saved_s=packing_saved_s(results, self._packing.gain),
         )
         self._open.pop(suggestion.number, None)
+        self._decided.pop(suggestion.number, None)
         self._source.tell(suggestion.number, outcome)
         self.progress.ended(suggestion, outcome, self._source.best())
 

@@ -103,18 +103,25 @@ class _Reporter(Observer):
         self._job, self._owners, self._report = job, owners, report
         self._results: dict[int, RunResult] = {}
 
+    def on_resume(self, reports: Sequence[TaskReport]) -> None:
+        for report in reports[int(self._job.shares_first_task) :]:
+            self._tell(report)
+
     def on_task(self, report: TaskReport) -> Collection[int]:
+        self._tell(report)
+        if self._job.decisions is None or report.task + 1 == report.tasks:
+            return ()
+        # The driver has decided before `_tell` returned: it handles a result before it lets a trial continue.
+        pruned = fetch(self._job.decisions, self.pack, report.task)
+        return [m.position for m in report.members if self._owners[m.position] in pruned]
+
+    def _tell(self, report: TaskReport) -> None:
         values: dict[int, list[float]] = {}
         for member in report.members:
             found = None if member.status == "diverged" else getattr(member.metrics, self._job.metric)
             values.setdefault(self._owners[member.position], []).append(math.nan if found is None else found)
         means = {number: sum(own) / len(own) for number, own in values.items()}
         self._report(TaskDone(pack=self.pack, task=report.task, tasks=report.tasks, values=means))
-        if self._job.decisions is None or report.task + 1 == report.tasks:
-            return ()
-        # The driver has decided before `report` returned: it handles a result before it lets a trial continue.
-        pruned = fetch(self._job.decisions, self.pack, report.task)
-        return [m.position for m in report.members if self._owners[m.position] in pruned]
 
     def on_end(self, results: Mapping[int, RunResult]) -> None:
         self._results |= results

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
@@ -63,6 +63,21 @@ class StoredTrial:
     outcome: Outcome
     steps: Mapping[int, float] = field(default_factory=dict)
     """objective after each task, mean over seeds"""
+
+
+def objective_by_task(runs: Iterable[tuple[str, Sequence[float | None]]], first_task: int = 0) -> dict[int, float]:
+    """The objective after each task from ``first_task`` on, mean over seeds, as a study is told it in training.
+
+    ``runs``: a status, and the metric after each task, by seed. A study is told nothing after a task in which a seed
+    has diverged, or has no value.
+    """
+    values: dict[int, list[float]] = {}
+    for status, value_T in runs:
+        for task, value in enumerate(value_T):
+            lost = value is None or (status == "diverged" and task + 1 == len(value_T))
+            values.setdefault(task, []).append(math.nan if lost or value is None else value)
+    means = {task: fmean(own) for task, own in sorted(values.items()) if task >= first_task}
+    return {task: mean for task, mean in means.items() if math.isfinite(mean)}
 
 
 class Study:

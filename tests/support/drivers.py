@@ -10,10 +10,24 @@ from support.sweeps import space_file
 from sweeper.execution.job import Job, SetUp, pack_of_trial
 from sweeper.execution.packing import Packing
 from sweeper.execution.progress import Progress
-from sweeper.execution.sweep import Sweep
+from sweeper.execution.sweep import Lookup, Sweep
 from sweeper.search.space import Space, load_space
 from sweeper.search.study import Study
 from sweeper.store.store import Store
+
+
+class ListenedStudy(Study):
+    """A study that keeps what it is told after tasks, and prunes as ``answers`` say, where there are any left."""
+
+    def __init__(self, space: Space) -> None:
+        super().__init__(space)
+        self.steps: dict[int, dict[int, float]] = {}
+        self.answers: list[bool] = []
+
+    def report(self, number: int, task: int, value: float) -> bool:
+        self.steps.setdefault(number, {})[task] = value
+        prune = super().report(number, task, value)
+        return self.answers.pop(0) if self.answers else prune
 
 
 @dataclass
@@ -22,8 +36,11 @@ class Driver:
 
     space: Space
     store: Store
+    study: ListenedStudy
     sweep: Sweep
     said: list[str]
+    published: list[list[int]]
+    """trials pruned, by task reported"""
 
     def pack(self, trial_id: str) -> list[int]:
         """Numbers of the configurations that a Ray trial is given."""
@@ -32,15 +49,32 @@ class Driver:
         return list(pack_of_trial(trial))
 
 
-def driver(folder: Path, *, packing: Packing, set_up: bool = False, **changes: Any) -> Driver:
+def driver(
+    folder: Path,
+    *,
+    packing: Packing,
+    set_up: bool = False,
+    shares_first_task: bool = False,
+    lookup: Lookup = lambda run_ids: None,
+    **changes: Any,
+) -> Driver:
     """The sweep of ``space_file(folder, **changes)``, nine configurations by default.
 
     ``set_up``: packs of up to 4 are to be measured and the first task of two seeds trained.
     """
     space = load_space(space_file(folder, **{"trials": 9, **changes}))
-    store, said = Store(folder, space.name), list[str]()
+    store, study, said, published = Store(folder, space.name), ListenedStudy(space), list[str](), list[list[int]]()
     metric = space.spec.objective.metric
     progress = Progress(store.folder, space.spec.trials, 5, metric, said.append)
-    job = Job(str(folder / space.name), space.spec.resources, metric)
-    wanted = SetUp(space.configs({}), 4, 2) if set_up else None
-    return Driver(space, store, Sweep(Study(space), job, store, progress, packing=packing, set_up=wanted), said)
+    job = Job(str(folder / space.name), space.spec.resources, metric, shares_first_task)
+    sweep = Sweep(
+        study,
+        job,
+        store,
+        progress,
+        packing=packing,
+        set_up=SetUp(space.configs({}), 4, 2) if set_up else None,
+        lookup=lookup,
+        publish=lambda pack, task, numbers: published.append(numbers),
+    )
+    return Driver(space, store, study, sweep, said, published)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from trainer.results.rows import RunResult, TaskRow
@@ -39,6 +39,9 @@ class Observer:
     def on_task(self, report: TaskReport) -> Collection[int]:
         """After every task; returns the positions of the configurations to prune now."""
         return ()
+
+    def on_resume(self, reports: Sequence[TaskReport]) -> None:
+        """Before training continues from a checkpoint: the tasks completed by then, in order."""
 
     def on_end(self, results: Mapping[int, RunResult]) -> None:
         """As soon as runs have ended, pruned and diverged ones too: their results, by position."""

@@ -107,7 +107,9 @@ class _Session:
             history.started_at = now
 
     def run(self, first_task_checkpoint: FirstTaskCheckpoint | None) -> list[RunResult]:
-        if not self._resume() and first_task_checkpoint is not None and self.tasks > 1:
+        if self._resume():
+            self.observer.on_resume([self._completed(task) for task in range(self.state.cursor.task)])
+        elif first_task_checkpoint is not None and self.tasks > 1:
             self._start_from_first_task(first_task_checkpoint)
         while self.state.cursor.task < self.tasks and self.state.members and not self._all_diverged():
             self.train_task()
@@ -257,6 +259,16 @@ class _Session:
                 history.status = "finished"
             members.append(MemberReport(position, history.status, history.tasks[-1]))
         return TaskReport(state.cursor.task - 1, self.tasks, tuple(members))
+
+    def _completed(self, task: int) -> TaskReport:
+        """The report of a task that was completed before a resume: what ``_report`` said then."""
+        members = []
+        for position, history in enumerate(self.state.histories):
+            if task < len(history.tasks):
+                diverged = history.status == "diverged" and task + 1 == len(history.tasks)
+                status = "diverged" if diverged else "finished" if task + 1 == self.tasks else "running"
+                members.append(MemberReport(position, status, history.tasks[task]))
+        return TaskReport(task, self.tasks, tuple(members))
 
     def _drop(self, pruned: Collection[int]) -> None:
         """Take members out that are pruned or diverged: from now on nothing is spent on them."""
