@@ -1,26 +1,26 @@
-"""Measure the results folder: storing a configuration, querying the best one, looking up a finished run.
+"""What the results folder costs: a configuration stored, the best of a million runs, a look for a finished run.
 
-``python -m benchmarks.store``. A sweep of ``--configurations`` is written with at least as many unmerged files as a
-service leaves at its worst, on the disk of ``--folder``; then it is merged and measured again.
+``python -m benchmarks.store``. Files are written as a sweep writes them and read through the code that users call, on
+the disk of ``--folder``.
 """
 
 from __future__ import annotations
 
-import json
+import random
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
+import yaml
 
 from benchmarks import timing
+from sweeper.store import schema
 from sweeper.store.cache import RunCache
-from sweeper.store.folder import Folder
 from sweeper.store.results import open_results
 from sweeper.store.segments import Range
 from sweeper.store.store import Store
@@ -28,203 +28,196 @@ from trainer.config.run_config import RunConfig
 from trainer.errors import exit_code
 from trainer.methods.base import METHODS
 from trainer.results.columns import config_values
-from trainer.results.parquet import encode
+from trainer.results.parquet import encode, to_arrow
 from trainer.results.rows import ClassRow, EpochRow, RunResult, TaskRow
 
 TASKS, EPOCHS, CLASSES = 10, 160, 100
 BLOCKS = (256, 32, 1)
-"""trials of a file, as merging leaves them"""
+"""trials of the files that a sweep leaves, largest first"""
 
 
-def results(trial: int, seeds: int, method: str, *, details: bool = True) -> list[RunResult]:
-    """The results of a configuration as a sweep with the paper's protocol stores them."""
-    config = RunConfig(method=METHODS.find(method)())
-    values = {name: value for name, value in config_values(config).items() if value is not None}
-    return [_result(trial, seed, values, details) for seed in range(seeds)]
+def results(seeds: int, method: str, *, details: bool = True, draw: int = 0) -> list[RunResult]:
+    """A configuration's results as a sweep of the real protocol stores them, with random numbers."""
+    values = {k: v for k, v in config_values(RunConfig(method=METHODS.find(method)())).items() if v is not None}
+    return [_result(seed, values, random.Random(draw + seed), details) for seed in range(seeds)]
 
 
-def _result(trial: int, seed: int, config: dict[str, Any], details: bool) -> RunResult:
-    step = CLASSES // TASKS
+def _result(seed: int, config: dict[str, object], draw: random.Random, details: bool) -> RunResult:
+    tasks = range(TASKS if details else 0)
     return RunResult(
-        run_id=_run_id(trial, seed),
-        config_id=f"{trial:016x}",
+        run_id=f"{0:08x}{seed:08x}",
+        config_id=f"{0:016x}",
         seed=seed,
         status="finished",
         split="validation",
         tasks_done=TASKS,
-        acc_task_mean_pct=_accuracy(trial),
+        acc_task_mean_pct=50.0,
         device_s=9.0,
         saved_s=0.0,
-        finished_at=datetime.now(UTC),
-        versions={"torch": "2"},
-        data_fingerprint="images",
         config=config,
-        tasks=[_task(t, step, _accuracy(trial)) for t in range(TASKS if details else 0)],
-        epochs=[_epoch(t, e) for t in range(TASKS if details else 0) for e in range(EPOCHS)],
-        classes=[_class(t, c, step) for t in range(TASKS if details else 0) for c in range(step * (t + 1))],
+        tasks=[_task(task, draw) for task in tasks],
+        epochs=[_epoch(task, epoch, draw) for task in tasks for epoch in range(EPOCHS)],
+        classes=[_class(t, c, draw) for t in tasks for c in range(CLASSES // TASKS * (t + 1))],
     )
 
 
-def _task(task: int, step: int, acc: float) -> TaskRow:
+def _task(task: int, draw: random.Random) -> TaskRow:
+    acc = 100 * draw.random()
     return TaskRow(
         task=task,
-        classes_new=step,
-        classes_seen=step * (task + 1),
+        classes_new=CLASSES // TASKS,
+        classes_seen=CLASSES // TASKS * (task + 1),
         images_new=500,
         images_memory=20 * task,
         acc_task_mean_pct=acc,
         acc_class_weighted_pct=acc,
         phase_acc_task_mean_pct=acc,
         phase_acc_class_weighted_pct=acc,
-        acc_by_task_pct=[acc] * (task + 1),
+        acc_by_task_pct=[100 * draw.random() for _ in range(task + 1)],
         phase_acc_others_pct={},
-        forgetting_pct=3.5 if task else None,
+        forgetting_pct=draw.random(),
         acc_many_pct=acc,
         acc_medium_pct=acc,
         acc_few_pct=acc,
-        head_norm_mean=1.25,
-        head_norm_var=0.25,
-        wall_s=1.0,
+        head_norm_mean=draw.random(),
+        head_norm_var=draw.random(),
+        wall_s=2.7,
         device_s=0.9,
     )
 
 
-def _epoch(task: int, epoch: int) -> EpochRow:
-    loss = 1 + 1 / (1 + epoch) + task
-    terms = {"ce": loss, "kd": loss / 3}
+def _epoch(task: int, epoch: int, draw: random.Random) -> EpochRow:
+    terms = {"ce": draw.random(), "kd": draw.random()}
     return EpochRow(
         task=task,
-        epoch=epoch,
         stage="train",
-        steps=5,
+        epoch=epoch,
+        steps=10,
         lr=0.1,
-        loss=loss,
+        loss=sum(terms.values()),
         terms=terms,
-        train_acc_pct=50 + epoch / 7,
-        wall_s=0.1 + epoch / 1e4,
+        train_acc_pct=100 * draw.random(),
+        wall_s=draw.random(),
     )
 
 
-def _class(task: int, position: int, step: int) -> ClassRow:
+def _class(task: int, position: int, draw: random.Random) -> ClassRow:
     return ClassRow(
         task=task,
-        position=position,
         class_id=position,
         class_name=f"class {position}",
-        first_task=position // step,
-        images=500 - position,
+        position=position,
+        first_task=position // (CLASSES // TASKS),
+        images=500 - 4 * position,
         exemplars=20,
         shot="many",
-        acc_pct=50 + position / 7 + task,
-        head_norm=1 + position / 11,
-        head_grad_norm=0.125,
+        acc_pct=draw.randrange(101),
+        head_norm=draw.random(),
+        head_grad_norm=draw.random(),
     )
-
-
-def _run_id(trial: int, seed: int) -> str:
-    return f"{trial:08x}{seed:08x}"
-
-
-def _accuracy(trial: int) -> float:
-    return 30 + trial * 7919 % 1000 / 100
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = timing.parser("store", "Measure the results folder.", run_file=False)
+    parser = timing.parser("store", "What the results folder costs.", run_file=False)
     parser.add_argument("--folder", help="a disk to measure (default: the temporary folder's)")
-    parser.add_argument("--configurations", type=int, default=10_000, help="stored before (default: %(default)s)")
-    parser.add_argument("--seeds", type=int, default=3, help="runs of each configuration (default: %(default)s)")
-    parser.add_argument("--no-details", action="store_true", help="store them without tasks, epochs and classes")
-    parser.add_argument("--method", default="gradient_reweighting", help="method of the runs (default: %(default)s)")
+    parser.add_argument("--configurations", type=int, default=9_983, help="stored before (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each (default: %(default)s)")
+    parser.add_argument("--million", action="store_true", help="100 runs of each, without tasks, epochs and classes")
+    parser.add_argument("--method", default="gradient_reweighting")
     arguments = parser.parse_args(argv)
+    seeds, count = 100 if arguments.million else arguments.seeds, arguments.configurations
     folder = Path(tempfile.mkdtemp(dir=arguments.folder))
     try:
-        template = results(0, arguments.seeds, arguments.method, details=not arguments.no_details)
-        files = _fill(folder, arguments.configurations, template)
-        found = _measure(folder, arguments.configurations, arguments.rounds, arguments.method)
-        size = sum(file.stat().st_size for file in folder.rglob("*.parquet"))
+        template = results(seeds, arguments.method, details=not arguments.million)
+        found, sizes = _measure(folder, count, template, arguments.rounds, arguments.method)
     finally:
         shutil.rmtree(folder)
     about = (
-        f"{arguments.configurations} configurations of {arguments.seeds} seeds in {files} files, "
-        f"{arguments.configurations * arguments.seeds} runs{' without details' if arguments.no_details else ''}; "
-        f"{size / 1e6:.0f} MB after merging. A stored configuration has 3 seeds, {TASKS} tasks, {EPOCHS} epochs per "
-        f"task and {CLASSES} classes. {arguments.rounds} rounds, median (least to most)."
+        f"{count} configurations of {seeds} runs{', of which nothing but the run is stored' * arguments.million}, in "
+        f"the largest number of files that a sweep leaves. Stored is a configuration of 3 seeds with its {TASKS} tasks,"
+        f" {EPOCHS} epochs a task and all of {CLASSES} classes. A sweep looks for the runs of each one before "
+        f"training them. {arguments.rounds} rounds, median (least to most)."
     )
-    table = [[what, timing.median_and_range([s * 1e3 for s in seconds])] for what, seconds in found.items()]
-    timing.publish(arguments.name, [about], ("what", "ms"), table, {"seconds": found, "files": files, "bytes": size})
-    print(about)
+    table = [[what, timing.spread([s * 1e3 for s in seconds]) + " ms"] for what, seconds in found.items()]
+    table += [[what, f"{number:,.0f}"] for what, number in sizes.items()]
+    timing.publish(arguments.name, [about], ("what", "cost"), table, {"seconds": found, "sizes": sizes})
     return 0
 
 
-def _fill(folder: Path, configurations: int, template: Sequence[RunResult]) -> int:
-    """Write a sweep's files: blocks of 256, then at least 7 of 32, then at least 31 single ones; return their number."""
-    store = Store(folder, "s")
-    space = {"objective": {"metric": "acc_task_mean_pct", "split": "validation", "direction": "maximize"}}
-    store.folder.write("space.yaml", json.dumps(space).encode())
-    store.finish_trial(0, template, attempt="a")
-    rows = store.read()
-    runs = store.folder.child("runs")
-    runs.delete(Range(0, 0).file)
-    first = files = 0
-    while first < configurations:
-        left = configurations - first
-        size = next(size for size, spare in zip(BLOCKS, (255, 31, 0), strict=True) if left >= size + spare)
-        trials = range(first, first + size)
-        runs.write(Range(trials[0], trials[-1]).file, encode(pa.concat_tables(_copies(rows, trials))))
-        first, files = first + size, files + 1
-    return files
+def _measure(
+    folder: Path, configurations: int, template: list[RunResult], rounds: int, method: str
+) -> tuple[timing.Seconds, dict[str, float]]:
+    store = _filled(folder, configurations, template)
+    runs = folder / "s" / "runs"
+    sizes: dict[str, float] = {"files": len(list(runs.iterdir()))}
+    ready = [results(3, method, draw=3 * index) for index in range(32)]  # no two alike: a merged file is compressed
+    own, trials = Store(folder / "own", "own"), iter(range(1_000_000))
+    cache = RunCache(folder, own="s", look_every_s=1000)
+    last = f"{configurations - 1:08x}{0:08x}"
 
-
-def _copies(rows: pa.Table, trials: range) -> list[pa.Table]:
-    """The runs of one configuration, once for each of these trials."""
-    found = []
-    for trial in trials:
-        changed = {
-            "trial": [trial] * len(rows),
-            "config_id": [f"{trial:016x}"] * len(rows),
-            "run_id": [_run_id(trial, seed) for seed in rows["seed"].to_pylist()],
-            "acc_task_mean_pct": [_accuracy(trial)] * len(rows),
-        }
-        table = rows
-        for name, values in changed.items():
-            own = rows.schema.field(name)
-            table = table.set_column(rows.schema.get_field_index(name), own, pa.array(values, own.type))
-        found.append(table)
-    return found
-
-
-def _measure(folder: Path, configurations: int, rounds: int, method: str) -> timing.Seconds:
-    store = Store(folder, "s")
-    other = Store(folder, "other")
-    ready = results(0, 3, method)
-    trials = iter(range(1_000_000))
-    cache = RunCache(Folder.at(folder), look_every_s=1e9)
+    def store_one() -> None:
+        trial = next(trials)
+        own.finish_trial(trial, ready[trial % len(ready)], attempt="a")
 
     def best() -> None:
-        open_results(folder, "s").sql("SELECT * FROM best")
+        assert open_results(folder, "s").sql("FROM best").rows()
 
-    def finish() -> None:
-        other.finish_trial(next(trials), ready, attempt="a")
-
-    def absent() -> None:
-        assert not cache.find(["none"])
-
-    def present() -> None:
-        assert cache.find([_run_id(configurations - 1, 0)])
-
-    return {
-        "best, before merging": _times(rounds, best),
-        "one configuration stored": _times(20 * rounds, finish),
-        "finished runs, first look": _times(1, absent),
-        "a run that is not stored": _times(20 * rounds, absent),
-        "a run that is stored": _times(rounds, present),
-        "merging everything, once": _times(1, store.compact),
-        "best, after merging": _times(rounds, best),
+    found = {
+        "one configuration stored": _times(20 * rounds, store_one),
+        "best": _times(rounds, best),
+        "finished runs, looked at first": _times(1, lambda: cache.find(["none"])),
+        "a look for a run that is not there": _times(20 * rounds, lambda: cache.find(["none"])),
+        "a look for one that is there": _times(rounds, lambda: cache.find([last])),
     }
+    sizes["peak memory of a process that reads best, MB"] = _peak_mb(folder)
+    found["merged, once"] = _times(1, store.compact)
+    found["best, merged"] = _times(rounds, best)
+    sizes["files, merged"] = len(list(runs.iterdir()))
+    sizes["peak memory of a process that reads best, merged, MB"] = _peak_mb(folder)
+    single = folder / "own" / "own" / "runs" / f"{next(trials) - 1:06d}.parquet"
+    sizes["bytes of a configuration in a file of its own"] = single.stat().st_size
+    own.compact()
+    stored = sum(file.stat().st_size for file in single.parent.iterdir())
+    sizes["bytes of a configuration, merged"] = stored / (20 * rounds)
+    return found, sizes
 
 
-def _times(rounds: int, what: Callable[[], None]) -> list[float]:
+def _filled(folder: Path, configurations: int, template: list[RunResult]) -> Store:
+    """A sweep of this many configurations, which have their ids and accuracies apart from the template's."""
+    store = Store(folder, "s")
+    space = {"objective": {"metric": "acc_task_mean_pct", "split": "validation", "direction": "maximize"}}
+    store.folder.write("space.yaml", yaml.safe_dump(space).encode())
+    one = to_arrow(template, schema.file_columns(), {"sweep": "s", "attempt": "a", "params_json": "{}"})
+    first = 0
+    for size in BLOCKS:
+        while first + size <= configurations:
+            trials = [trial for trial in range(first, first + size) for _ in template]
+            changed = {
+                "trial": trials,
+                "config_id": [f"{trial:016x}" for trial in trials],
+                "run_id": [f"{trial:08x}{i % len(template):08x}" for i, trial in enumerate(trials)],
+                "acc_task_mean_pct": [30 + trial * 7919 % 1000 / 100 for trial in trials],
+            }
+            table = pa.concat_tables([one] * size).combine_chunks()
+            for name, values in changed.items():
+                place = table.column_names.index(name)
+                table = table.set_column(place, table.field(name), pa.array(values, table.field(name).type))
+            content = encode(table, "zstd" if size > 1 else "lz4")
+            store.folder.child("runs").write(Range(first, first + size - 1).file, content)
+            first += size
+    return store
+
+
+def _peak_mb(folder: Path) -> float:
+    code = (
+        "import sys; from sweeper.store.results import open_results; open_results(sys.argv[1], 's').sql('FROM best');"
+        "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
+    )
+    command = [sys.executable, "-c", code, str(folder)]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout) / 1024
+
+
+def _times(rounds: int, what: Callable[[], object]) -> list[float]:
     found = []
     for _ in range(rounds):
         started = time.perf_counter()

@@ -24,7 +24,8 @@ from trainer.results.parquet import ResultsFile, arrow_schema, encode, to_arrow
 from trainer.results.rows import RunResult
 
 _BLOCKS = (32, 256)
-"""trials of a merged file: at most 31 single files and 7 of 32 lie beside those of 256, which are merged in memory"""
+"""trials of a merged file: at most 31 single files and 7 of 32 lie beside those of 256. A merge holds its rows in
+memory: 256 trials of the real protocol are a few hundred MB"""
 
 _SUGGESTED = "suggested.json"
 _PARAMS = TypeAdapter(dict[int, dict[str, Any]])
@@ -113,14 +114,15 @@ class Store:
         self._delete_replaced()
 
     def compact(self) -> None:
-        """Merge all files whose trials follow one another. Readers may read, and the process may die, at any moment.
+        """Merge all files whose trials follow one another, within blocks of the largest size.
 
-        Only for the holder of the lease, or while nobody writes.
+        Readers may read, and the process may die, at any moment. Only for the holder of the lease, or while nobody
+        writes.
         """
         self.tidy()
         trials, first = sorted(self.trials()), 0
         for index, trial in enumerate(trials):
-            if index + 1 == len(trials) or trials[index + 1] != trial + 1:
+            if index + 1 == len(trials) or trials[index + 1] != trial + 1 or (trial + 1) % _BLOCKS[-1] == 0:
                 self._merge(Range(trials[first], trial))
                 first = index + 1
         self._delete_replaced()
