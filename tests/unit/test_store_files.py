@@ -117,6 +117,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str | No
     return folder, everything(store)
 
 
+@pytest.mark.slow
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     kind=st.sampled_from(sorted(DAMAGE)),
@@ -333,6 +334,7 @@ def test_what_is_no_file_of_results_is_damaged() -> None:
             ResultsFile(pa.py_buffer(content))
 
 
+@pytest.mark.slow
 def test_10_000_configurations_are_less_than_a_hundred_files(tmp_path: Path) -> None:
     store = Store(tmp_path, "s")
     for trial in range(260):
