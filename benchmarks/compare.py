@@ -1,8 +1,8 @@
-"""Run files side by side on the same seeds: ``python -m benchmarks.compare A.yaml B.yaml --seeds 100,101,102``.
+"""Compare run files on the same seeds: ``python -m benchmarks.compare A.yaml B.yaml --seeds 100,101,102``.
 
-Prints a table with mean, spread (sample standard deviation over seeds) and n, and the paired difference of the first
-run to every other one with its 95 % interval; with ``--name`` records all of it under benchmarks/results/ as JSON and
-Markdown. What overrides change of the protocol is said at the head of both.
+Prints mean, sample standard deviation over seeds, n, and the paired difference between the first run and each of the
+others with its 95 % interval. ``--name`` records all of it under benchmarks/results/ as JSON and Markdown. The first
+lines state which fields differ from the protocol.
 """
 
 from __future__ import annotations
@@ -98,13 +98,13 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def verdicts(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What the table allows to say of the first run, a line for each of the others."""
+    """What the table shows about the first run: one line for each of the others."""
     return [f"- {rows[0]['label']}: {_verdict(rows[0][ACC], row[ACC], row['label'])}." for row in rows[1:]]
 
 
-def _verdict(mine: Sequence[float], theirs: Sequence[float], rival: str) -> str:
+def _verdict(mine: Sequence[float], theirs: Sequence[float], baseline: str) -> str:
     difference = Interval.paired(mine, theirs)
-    reason = decide(difference, maximize=True, incumbent=rival).reason
+    reason = decide(difference, maximize=True, incumbent=baseline).reason
     if len(mine) < 2:
         return reason
     larger = max(statistics.stdev(mine), statistics.stdev(theirs))
@@ -113,7 +113,7 @@ def _verdict(mine: Sequence[float], theirs: Sequence[float], rival: str) -> str:
 
 
 def header(entries: Sequence[Entry], protocol: str | None) -> list[str]:
-    """A line for each run that is not the full protocol, or one for all of them alike."""
+    """A line for each run that differs from the full protocol, or one line if all differ in the same way."""
     found: dict[str, list[str]] = {}
     for entry in entries:
         apart = changes(entry.config, load_run(protocol or entry.file).config)
@@ -183,12 +183,18 @@ def _seeds(text: str) -> list[int]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description="Run files on the same seeds.")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.compare", description="Compare run files on the same seeds."
+    )
     parser.add_argument("runs", nargs="+", help="LABEL=FILE or FILE, with ',FIELD=VALUE' behind it to override a field")
-    parser.add_argument("--seeds", default="100,101,102,103,104", help="default: 100,101,102,103,104")
-    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="for every run")
     parser.add_argument(
-        "--protocol", metavar="RUN.yaml", help="what is no reduced run (default: each run's file, as it is)"
+        "--seeds", default="100,101,102,103,104", help="comma-separated seeds (default: 100,101,102,103,104)"
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="FIELD=VALUE", help="override a field of every run"
+    )
+    parser.add_argument(
+        "--protocol", metavar="RUN.yaml", help="run file of the full protocol (default: the file of each run)"
     )
     parser.add_argument("--device", default="auto")
     parser.add_argument("--name", help="record under benchmarks/results/NAME.json and .md")

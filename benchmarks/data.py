@@ -1,7 +1,7 @@
-"""Images on their way to the network: crops of whole batches against one image at a time, and decoding by all cores.
+"""Images on their way to the network: crops of whole batches or of one image at a time, and decoding on all cores.
 
-``python -m benchmarks.data``, with the folder $IMAGENET32_100. Crops are torchvision's random resized crop and flip, of
-decoded images on both sides; at 224 pixels the same images are stored at 256.
+``python -m benchmarks.data`` reads the folder $IMAGENET32_100. Crops are torchvision's random resized crop and flip, of
+decoded images on both sides; for crops of 224 pixels, the images are stored at 256.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ SIZES = {"32 pixels": {}, "224 pixels": {"resize": 256, "crop": 224, "pad": 0}}
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = timing.parser("data", "Crops of whole batches, and decoding by all cores.", run_file=False)
-    parser.add_argument("--run", default="runs/imagenet32_lt_lfs10.yaml", help="whose images (default: %(default)s)")
+    parser.add_argument(
+        "--run", default="runs/imagenet32_lt_lfs10.yaml", help="run file that names the images (default: %(default)s)"
+    )
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args(argv)

@@ -1,7 +1,7 @@
-"""What a step asks of the device, told on any machine: operations, and results that the host waits for.
+"""Count what a step costs a device, on any machine: its operations, and the results that the host waits for.
 
-On a GPU every operation is a launch, or several, which Python takes microseconds to send, however little it computes:
-networks as small as these are bound by their number. Every result that the host reads makes it wait for all of them.
+On a GPU every operation is one or more launches that take Python microseconds each, however little they compute, which
+bounds networks as small as these. Every result that the host reads makes it wait for all operations before it.
 """
 
 from __future__ import annotations

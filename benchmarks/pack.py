@@ -1,8 +1,8 @@
-"""Members in one pass: how long a member's share of a training step is, by how M of them are computed.
+"""Time per member of a training step, for each way to compute M members in one pass.
 
-``python -m benchmarks.pack --device cpu``: forward and backward of the backbone on one batch of noise, as grouped
-convolutions, as these compiled, one member after another, and as ``torch.vmap``. On CUDA the memory of a member stands
-beside it.
+``python -m benchmarks.pack --device cpu``: forward and backward pass of the backbone on one batch of noise, as grouped
+convolutions, compiled grouped convolutions, one member after another, and ``torch.vmap``. On CUDA it also shows the
+memory per member.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ GROUPED, COMPILED, ALONE, VMAP = "grouped convolution", "the same, compiled", "o
 def main(argv: Sequence[str] | None = None) -> int:
     parser = timing.parser("pack", "A member's share of a step, by how members are computed.", run_file=False)
     parser.add_argument("--net", default="resnet32", choices=("resnet32", "resnet18", "small"))
-    parser.add_argument("--side", type=int, default=32, help="pixels (default: %(default)s)")
+    parser.add_argument("--side", type=int, default=32, help="image size in pixels (default: %(default)s)")
     parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--members", default="1,2,4,8", help="default: %(default)s")
+    parser.add_argument("--members", default="1,2,4,8", help="numbers of members (default: %(default)s)")
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args(argv)
     if arguments.threads:

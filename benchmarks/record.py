@@ -1,4 +1,4 @@
-"""Recorded results: what was measured, on what, as JSON for programs and Markdown for people."""
+"""Records of results: values, machine and commit, as JSON for programs and Markdown for people."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A whole run: all tasks, exemplars and evaluations; against another project's code with ``--peer``.
+"""Time a whole run with all tasks, exemplars and evaluations; ``--peer`` compares it with a different codebase.
 
-``python -m benchmarks.run --small --device cpu --peer DIR``. Both sides train the same images, tasks, epochs and
-batches in one process, in turn, with another seed in every round. Their accuracies stand beside the times: whoever
+``python -m benchmarks.run --small --device cpu --peer DIR``. Both sides alternate in one process and train the same
+images, tasks, epochs and batches, with a new seed in every round. Accuracies are shown as well, because a trainer that
 learns nothing is fast.
 """
 

@@ -1,7 +1,7 @@
-"""What the service itself costs: configurations that train nothing, through Ray Tune, Optuna and the store.
+"""Overhead of the service: configurations that train nothing, through Ray Tune, Optuna and the store.
 
-``python -m benchmarks.service``: sweeps whose trials report at once what a run of one task would have to report. The
-cluster is there before; what is timed begins where a launch on it would.
+``python -m benchmarks.service`` runs sweeps whose trials report at once what a run of one task would report. The
+cluster is started beforehand; timing begins where a launch on a running cluster would begin.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def launch_s(address: str) -> tuple[float, float]:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = timing.parser("service", "What the service itself costs.", run_file=False)
     parser.add_argument("--configurations", type=int, default=1000, help="default: %(default)s")
-    parser.add_argument("--address", help="of a Ray cluster (default: one is started here, and not timed)")
+    parser.add_argument("--address", help="address of a Ray cluster (default: start one, untimed)")
     parser.set_defaults(rounds=3)
     arguments = parser.parse_args(argv)
     shared, own = (

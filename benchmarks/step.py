@@ -1,8 +1,8 @@
-"""A training step: the whole method's against plain cross-entropy's, and against another project's with ``--peer``.
+"""Time a training step of the whole method and of plain cross-entropy; ``--peer`` adds a different codebase.
 
-``python -m benchmarks.step --small --device cpu``. Timed are the steps of the last task's first stage, with
-their images and their distillation; all sides train the same run in turn, in one process. Beside the times stands what
-a step asks of the device, which is the same on every machine (``benchmarks.operations``).
+``python -m benchmarks.step --small --device cpu`` times the steps of the first stage of the last task, with their
+images and their distillation. All variants train the same run, alternating in one process. The table also counts
+operations and host synchronisations per step, which are the same on every machine (``benchmarks.operations``).
 """
 
 from __future__ import annotations

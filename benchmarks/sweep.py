@@ -1,8 +1,8 @@
-"""A whole search, as the service does it and as a loop would: ``python -m benchmarks.sweep search_spaces/digits.yaml``.
+"""Time a whole search, by the service and in a plain loop: ``python -m benchmarks.sweep search_spaces/digits.yaml``.
 
 The service shares the first task, trains packs of configurations with all their seeds, prunes, and runs as many trials
-at a time as fit. The loop trains the same configurations one by one, seed after seed, each from its first task to its
-last, with all of torch's threads. Both ask a random sampler, so that what they search is the same.
+at a time as fit. The loop trains the same configurations one after another, seed by seed, each from its first task to
+its last, with all of torch's threads. Both use a random sampler, so that they search the same points.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = timing.parser("sweep", "A whole search, by the service and by a loop.", run_file=False)
     parser.add_argument("space", help="a search-space file")
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="override a field of it")
-    parser.add_argument("--device", default="auto", help="of the loop (default: auto)")
+    parser.add_argument("--device", default="auto", help="device of the loop (default: auto)")
     arguments = parser.parse_args(argv)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)

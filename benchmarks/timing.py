@@ -1,4 +1,4 @@
-"""Sides of a comparison in one process, in turn: on a shared machine only their ratio means anything."""
+"""Alternate the sides of a comparison in one process: on a shared machine only their ratio is meaningful."""
 
 from __future__ import annotations
 
@@ -87,8 +87,10 @@ def parser(module: str, description: str, *, run_file: bool = True) -> argparse.
         made.add_argument("--device", default="auto")
         made.add_argument("--precision", default="auto")
         made.add_argument("--compile", action="store_true")
-    made.add_argument("--rounds", type=int, default=5, help="after one that is not counted (default: %(default)s)")
-    made.add_argument("--threads", type=int, help="of torch on the CPU (default: its own choice)")
+    made.add_argument(
+        "--rounds", type=int, default=5, help="number of rounds, after one that is not counted (default: %(default)s)"
+    )
+    made.add_argument("--threads", type=int, help="CPU threads of torch (default: its own choice)")
     made.add_argument("--name", help="record under benchmarks/results/")
     return made
 

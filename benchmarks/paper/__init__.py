@@ -1,1 +1,1 @@
-"""The tables and figures of "Gradient Reweighting: Towards Imbalanced Class-Incremental Learning" (CVPR 2024), run."""
+"""Reproduce the tables and figures of "Gradient Reweighting: Towards Imbalanced CIL" (CVPR 2024)."""

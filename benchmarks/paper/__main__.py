@@ -1,8 +1,8 @@
-"""A table or figure of the paper, run and set beside the paper's numbers: ``python -m benchmarks.paper table1``.
+"""Reproduce a table or figure and compare it with the paper's numbers: ``python -m benchmarks.paper table1``.
 
-What the results folder holds is not trained again, so a table that was stopped goes on where it was. ``--data``,
-``--columns``, ``--only``, ``--seeds``, ``--epochs-scale`` and ``--set`` make a small version; it says so in its header.
-``table1 --tuned`` searches each system's own space first, all with the same number of trials.
+Stored runs are not trained again, so an interrupted table resumes. ``--data``, ``--columns``, ``--only``, ``--seeds``,
+``--epochs-scale`` and ``--set`` reduce a table, which its header then says. ``table1 --tuned`` first searches each
+system's own space, all with the same number of trials.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def _report(name: str, key: str, table: Table, choice: Choice, measured: Sequenc
 
 
 def _plan(table: Table, found: Sequence[Cell], store: Store, choice: Choice) -> int:
-    """Say what would be run, and start nothing."""
+    """Print what would be trained, and start nothing."""
     missing = {cell.label for cell in unstored(found, store, fingerprints(found))}
     _say(f"{table.title}: {len(found)} cells x {len(choice.seeds)} seeds; results in {store.folder}")
     less = departures(table, choice)
@@ -126,14 +126,14 @@ def _listed(kind: Callable[[str], T]) -> Callable[[str], tuple[T, ...]]:
 def _positive(text: str) -> float:
     value = float(text)
     if not 0 < value <= 100:
-        raise argparse.ArgumentTypeError(f"{text}: above 0, at most 100")
+        raise argparse.ArgumentTypeError(f"{text}: must be above 0 and at most 100")
     return value
 
 
 def _seeds(text: str) -> tuple[int, ...]:
     seeds = _listed(int)(text)
     if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
-        raise argparse.ArgumentTypeError(f"{text}: different whole numbers from 0 on, such as 0,1,2")
+        raise argparse.ArgumentTypeError(f"{text}: must be distinct integers from 0, such as 0,1,2")
     return seeds
 
 
@@ -148,13 +148,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--columns", metavar="COLUMN,...", help="columns, such as lfs10 (default: all)", **names)
     parser.add_argument("--only", metavar="ROW,...", help="rows, by label (default: all)", **names)
-    parser.add_argument("--seeds", default=(0, 1, 2), type=_seeds, help="default: 0,1,2")
-    parser.add_argument("--epochs-scale", default=1.0, type=_positive, metavar="X", help="factor on all epochs")
+    parser.add_argument("--seeds", default=(0, 1, 2), type=_seeds, help="seeds of every cell (default: 0,1,2)")
+    parser.add_argument("--epochs-scale", default=1.0, type=_positive, metavar="X", help="multiply all epochs by X")
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="override a field")
     parser.add_argument("--tuned", action="store_true", help="search each system's own space first")
     parser.add_argument("--trials", type=int, help="configurations per search (default: the file's)")
-    parser.add_argument("--cpu", type=float, default=1, help="CPUs of one training (default: 1)")
-    parser.add_argument("--gpu", type=float, default=0, help="GPUs of one training; 0.25 puts four on one (default: 0)")
+    parser.add_argument("--cpu", type=float, default=1, help="CPUs per training (default: 1)")
+    parser.add_argument("--gpu", type=float, default=0, help="GPUs per training; 0.25 puts four on one (default: 0)")
     add_results(parser)
     parser.add_argument("--out", default="out/paper", metavar="DIR", help="folder of the files (default: out/paper)")
     parser.add_argument("--name", help="name of the files (default: the table's)")

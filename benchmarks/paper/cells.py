@@ -1,4 +1,4 @@
-"""From a table to the runs that fill it: a cell is a row, a column of a data set, and a configuration a seed."""
+"""From a table to its runs: a cell is a row and a column of a data set, with one configuration per seed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from trainer.errors import ConfigError, nearest
 
 RUNS = Path(__file__).resolve().parents[2] / "runs"
 SEEDS = 3
-"""of the paper's means"""
+"""number of seeds behind the paper's means"""
 _LARGE_IMAGES = "resnet18"
 """the network of ImageNetSubset and Food101"""
 _PROTOCOL = r"(lfs\d+|lfh\d+|recognition)"
@@ -28,7 +28,7 @@ _PROTOCOL = r"(lfs\d+|lfh\d+|recognition)"
 
 @dataclass(frozen=True)
 class Choice:
-    """What the command line asks for."""
+    """The selection made on the command line."""
 
     data: tuple[str, ...] = ()
     """data sets; none: the paper's"""
@@ -60,7 +60,7 @@ class Cell:
 
 
 def cells(table: Table, choice: Choice) -> list[Cell]:
-    """Every cell of the table that is asked for, by data set, column and row. Raises ConfigError."""
+    """The selected cells, by data set, column and row. Raises ConfigError."""
     known = (*table.rows, *table.further_rows)
     rows = _chosen(known, choice.only, "--only", [row.label for row in known]) if choice.only else table.rows
     found = []
@@ -74,7 +74,7 @@ def cells(table: Table, choice: Choice) -> list[Cell]:
 
 
 def columns(table: Table, data: str, asked: Sequence[str] = ()) -> list[Column]:
-    """The table's columns for a data set; where it has no run file of a protocol, its first one stands in."""
+    """The table's columns for a data set; where it has no run file of a protocol, its first one is used instead."""
     have = protocols(data)
     found: dict[tuple[str, str], Column] = {}
     for column in table.columns:
@@ -105,9 +105,9 @@ def configure(data: str, column: Column, row: Row, choice: Choice) -> RunConfig:
 
 
 def scaled(content: Mapping[str, Any], factor: float) -> dict[str, Any]:
-    """A complete run file with the epochs of its stages times ``factor``, at least 1, and their milestones alike.
+    """A complete run file with epochs and milestones of its stages multiplied by ``factor``, at least 1.
 
-    Stages that belong to a method follow by themselves: methods state their epochs as parts of a task's.
+    Stages of a method follow by themselves: methods state their epochs as fractions of a task's.
     """
     found = dict(content)
     for name in ("optim", "stage2"):
@@ -117,7 +117,7 @@ def scaled(content: Mapping[str, Any], factor: float) -> dict[str, Any]:
 
 
 def departures(table: Table, choice: Choice) -> list[str]:
-    """In which ways this is less than the table of the paper, in words; empty if in none."""
+    """How this differs from the full table of the paper, in words; empty if it is the full table."""
     found = []
     if choice.epochs_scale != 1:
         found.append(f"epochs x {choice.epochs_scale:g}")
@@ -137,7 +137,7 @@ def departures(table: Table, choice: Choice) -> list[str]:
 
 
 def protocols(data: str) -> list[str]:
-    """The protocols that a data set has run files of, sorted. Raises ConfigError for a data set without any."""
+    """The protocols for which a data set has run files, sorted. Raises ConfigError for a data set without any."""
     found: dict[str, list[str]] = {}
     for file in sorted(RUNS.glob("*.yaml")):
         match = re.fullmatch(rf"(.+)_{_PROTOCOL}", file.stem)

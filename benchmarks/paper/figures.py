@@ -1,4 +1,4 @@
-"""Tables as figures: bars beside the paper's numbers, lines from task to task, lines over classes."""
+"""Tables as figures: bars next to the paper's numbers, lines over tasks, lines over classes."""
 
 from __future__ import annotations
 

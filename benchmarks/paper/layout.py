@@ -1,4 +1,4 @@
-"""What was measured as entries, and entries as a table beside the paper's: on a terminal, as Markdown, as Parquet."""
+"""Measurements as entries, and entries next to the paper's numbers: on a terminal, as Markdown, as Parquet."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from benchmarks.paper.tables import Table
 from trainer.results.rows import ClassRow, RunResult
 
 STAND_INS = ("cifar100_lt", "imagenet_subset_lt", "food101_lt")
-"""whose numbers stand beside those of a data set that the paper does not have: for the order of the rows alone"""
+"""whose numbers are shown for a data set that the paper does not have, to compare the order of the rows only"""
 INSIDE, LEVEL = "≈", "*"
 LEGEND = (
-    f"mean ± standard deviation (n seeds). {LEVEL}: no further from the column's best than both spreads together. "
-    f"{INSIDE}: the paper's number lies inside our spread."
+    f"mean ± standard deviation (n seeds). {LEVEL}: at most the sum of both deviations from the column's best. "
+    f"{INSIDE}: the paper's number lies within our standard deviation."
 )
 
 

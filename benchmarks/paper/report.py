@@ -1,4 +1,4 @@
-"""A table told: printed, and written as Markdown, Parquet, PNG and SVG."""
+"""Report of a table: printed, and written as Markdown, Parquet, PNG and SVG."""
 
 from __future__ import annotations
 

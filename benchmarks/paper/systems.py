@@ -1,4 +1,4 @@
-"""The rows of the paper's tables: what each system changes in a run file. Nothing here is run."""
+"""The rows of the paper's tables: what each system changes in a run file."""
 
 from __future__ import annotations
 

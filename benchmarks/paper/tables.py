@@ -1,4 +1,4 @@
-"""Every table and figure as data: rows, columns, what is measured."""
+"""Every table and figure as data: rows, columns, metric."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NUMBERS = {
 
 @dataclass(frozen=True)
 class Column:
-    """A run file of a data set, and what is changed in it."""
+    """A run file of a data set, and the fields to change in it."""
 
     label: str
     """as in numbers.yaml"""
@@ -37,7 +37,7 @@ class Table:
     rows: tuple[Row, ...]
     columns: tuple[Column, ...]
     data: Mapping[str, tuple[str, ...]]
-    """the paper's data sets, and which of the columns it has of each; other data sets get all"""
+    """the paper's data sets with the columns that it reports for each; different data sets get all columns"""
     metric: str = "acc_task_mean_pct"
     """column of the table `runs`; of `tasks` if steps are drawn, of `classes` if classes are"""
     unit: str = "average accuracy over all phases (ACC), %"
@@ -45,13 +45,13 @@ class Table:
     """None where neither is"""
     drawn: DRAWN = "bars"
     further_rows: tuple[Row, ...] = ()
-    """rows that the paper does not have: trained only where they are asked for by label"""
+    """rows that the paper does not have, trained only if selected by label"""
     log: bool = False
-    """whether what is measured is drawn on a log scale"""
+    """whether the metric is drawn on a log scale"""
 
     @property
     def numbers(self) -> str:
-        """What the table's numbers are, in words."""
+        """What the numbers of the table mean, in words."""
         return self.unit + _NUMBERS[self.drawn]
 
 

@@ -1,1 +1,1 @@
-"""Other projects' code beside this trainer: the same work in one process, in turn."""
+"""Other codebases, compared with this trainer on the same work in one process."""

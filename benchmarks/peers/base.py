@@ -1,7 +1,7 @@
-"""What a peer is: another project's code, trained on our images, its modules imported from a checkout as they are.
+"""A peer: another project's code, trained on our images; its modules are imported unchanged from a checkout.
 
-Of ours are the images, the tasks and the call of its training. The network, the loaders, the loop, the exemplars and
-the evaluation are its own, with what it does there by default.
+Images, tasks and the call of its training are ours. Network, loaders, training loop, exemplars and evaluation are its
+own, with its defaults.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What peers share that are built on FACIL: its networks, data sets, exemplars and approaches."""
+"""What peers built on FACIL share: its networks, data sets, exemplars and approaches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Long-Tailed CIL (Liu et al., ECCV 2022): xialeiliu/Long-Tailed-CIL, with its second stage or without."""
+"""Long-Tailed CIL (Liu et al., ECCV 2022): xialeiliu/Long-Tailed-CIL, with or without its second stage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``--peer``: which project a checkout is of, told by its files."""
+"""``--peer``: recognises the project of a checkout by its files."""
 
 from __future__ import annotations
 
