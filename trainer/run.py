@@ -206,13 +206,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--compile", action="store_true", help="torch.compile the network")
     parser.add_argument("--deterministic", action="store_true", help="bit-equal repeats on CUDA, slower")
     parser.add_argument("--out", metavar="DIR", help="write Parquet tables and the checkpoint here")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    parser.add_argument("--resume", action="store_true", help="continue the run in --out")
     parser.add_argument(
         "--checkpoint-every",
         type=_epochs,
         default=0,
         metavar="EPOCHS",
-        help="besides after every task (default: 0, off)",
+        help="also checkpoint every EPOCHS epochs (default: after each task only)",
     )
     parser.add_argument("--verify", action="store_true", help="re-run a promoted file and compare with its numbers")
     return parser

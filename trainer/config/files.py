@@ -14,7 +14,7 @@ from trainer.config.run_config import RunConfig
 from trainer.errors import ConfigError, nearest, shown
 
 _NOT_YAML = (yaml.YAMLError, RecursionError, ValueError, OverflowError, TypeError)
-"""what PyYAML raises: beside its own errors, Python's on impossible dates, endless numbers and deep nesting"""
+"""what PyYAML raises: its own errors, and Python's on impossible dates, endless numbers and deep nesting"""
 
 
 class RunFile(NamedTuple):

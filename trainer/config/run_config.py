@@ -36,7 +36,7 @@ class RunConfig(Section):
     optim: OptimConfig = OptimConfig()
     stage2: SecondStage | None = Field(None, description="null: none")
     seed: int = Field(
-        0, ge=0, le=LARGEST_SEED, description="of initial weights, shuffles, augmentation and random exemplars"
+        0, ge=0, le=LARGEST_SEED, description="seed of initial weights, shuffles, augmentation and random exemplars"
     )
 
     @field_validator("method", mode="before")

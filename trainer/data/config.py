@@ -1,4 +1,4 @@
-"""What a run file says of its images and tasks: the sections ``data`` and ``protocol``."""
+"""The sections ``data`` and ``protocol`` of a run file: images and tasks."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ class Imbalance(Section):
         "random", description="which images stay: a seeded draw (CIFAR) or the first ones listed (ImageNetSubset)"
     )
     seed: int = Field(
-        0, ge=0, lt=2**32, description="of the draw of images and of the shuffle of sizes; apart from the run's seed"
+        0,
+        ge=0,
+        lt=2**32,
+        description="seed of the draw of images and the shuffle of sizes; independent of the run's seed",
     )
 
 
@@ -44,7 +47,7 @@ class Evaluation(Section):
         "test", description="test: the data set's test images; validation: images taken from the training images"
     )
     per_class: int = Field(25, ge=1, description="validation images of each class, taken before the tail is cut")
-    seed: int = Field(0, ge=0, description="of the draw of the validation images")
+    seed: int = Field(0, ge=0, description="seed of the draw of validation images")
 
 
 class DataConfig(Section):
@@ -58,7 +61,9 @@ class DataConfig(Section):
     )
     image_column: str = Field("image", description="parquet: column of the image bytes or Hugging Face image structs")
     label_column: str = Field("label", description="parquet: column of the labels, integers or names")
-    on_bad_image: Literal["error", "skip"] = Field("error", description="what a corrupt or missing image does")
+    on_bad_image: Literal["error", "skip"] = Field(
+        "error", description="how to treat a corrupt or missing image: fail or skip it"
+    )
     resize: int | None = Field(
         None,
         ge=4,
@@ -66,7 +71,7 @@ class DataConfig(Section):
         description="short side in pixels that images are stored at, as centre squares; null: as they are, "
         "but 256 for imagenet_subset and food101",
     )
-    crop: int = Field(32, ge=4, le=1024, description="side in pixels of what the network sees")
+    crop: int = Field(32, ge=4, le=1024, description="input size of the network, in pixels")
     augment: Literal["resized_crop", "random_crop", "none"] = Field(
         "resized_crop", description="training: random resized crop, or random crop, each with flip; or nothing"
     )
@@ -79,7 +84,8 @@ class DataConfig(Section):
     )
     imbalance: Imbalance = Imbalance()
     holdout_fraction: Fraction = Field(
-        0.0, description="part of each class left out after the tail is cut, unused, as the released code does (0.1)"
+        0.0,
+        description="fraction of each class left out and unused after the tail is cut, as the released code does (0.1)",
     )
     evaluation: Evaluation = Evaluation()
 
@@ -87,7 +93,9 @@ class DataConfig(Section):
 class ClassOrder(Section):
     """The order in which classes are learnt."""
 
-    seed: int | None = Field(1993, ge=0, lt=2**32, description="of the permutation; null: the data set's own order")
+    seed: int | None = Field(
+        1993, ge=0, lt=2**32, description="seed of the permutation; null: the data set's own order"
+    )
     classes: tuple[int, ...] | None = Field(None, description="the order itself, all classes, instead of a seed")
 
     @field_validator("classes", mode="before")

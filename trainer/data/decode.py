@@ -24,7 +24,7 @@ from trainer.data.images import Digest, ImageSet
 from trainer.errors import ConfigError, DataError
 
 FORMAT = 1
-"""of the cache entries; raise it when what is decoded changes"""
+"""version of the cache entries; raise it when decoding changes"""
 _CHUNK = 256
 _SHOWN = 5
 

@@ -19,7 +19,7 @@ from trainer.data.labels import Labels, numbered
 from trainer.errors import DataError
 
 SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
-"""of the files in class folders that are images; others are not looked at"""
+"""suffixes of image files in class folders; other files are ignored"""
 _TEST_NAMES = ("test", "val", "validation")
 
 

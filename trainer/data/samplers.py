@@ -35,7 +35,7 @@ def oversampled(labels_MN: Tensor, streams: MemberStreams, *, power: float = 1.0
 
 
 def duplicated(labels_MN: Tensor, streams: MemberStreams) -> Tensor:
-    """Every class's images again and again, until it has as many as the largest; all of it shuffled."""
+    """Repeat every class's images until it has as many as the largest class, then shuffle."""
     return torch.stack(
         [
             _duplicated(labels_N, generator)

@@ -1,4 +1,4 @@
-"""torchvision's data sets, also beside a torch that its operators were not built for."""
+"""torchvision's data sets, even where its compiled operators do not match the installed torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run file says of its network: the section ``net``."""
+"""The section ``net`` of a run file: the network."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Images and activations are ``[B, M*C, H, W]``, channel block m belonging to member m. Convolution runs with
 ``groups=M``, batch norm over ``M*C`` channels is per member by nature, the head is a batched matmul. Every
-parameter and buffer leads with ``[M, ...]``, so that a member can be taken out, or put beside others, by
+parameter and buffer leads with ``[M, ...]``, so that a member can be taken out, or joined with others, by
 indexing alone. One network is M = 1.
 """
 
@@ -153,7 +153,7 @@ def assign(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
 
 def initialise(net: nn.Module, seeds: Sequence[int]) -> None:
-    """Draw the weights of member m from ``seeds[m]``, whatever stands beside it."""
+    """Draw the weights of member m from ``seeds[m]``, whatever the other members are."""
     for path, module in net.named_modules():
         if isinstance(module, MemberConv2d):
             for member, seed in enumerate(seeds):

@@ -1,4 +1,4 @@
-"""The second stage of Long-Tailed CIL, after any method's own: the classifier is balanced, the backbone stands still.
+"""The second stage of Long-Tailed CIL, after any method's own: the classifier is balanced, the backbone is frozen.
 
 Liu et al., "Long-Tailed Class-Incremental Learning", ECCV 2022, "learnable weight scaling": a factor on each class's
 logit and the new rows of the head are trained on class-aware batches. The factors act from then on where images are
@@ -29,7 +29,7 @@ class SecondStage(Section):
 
     epochs: int = Field(30, ge=1, le=10_000)
     lr: float = Field(0.1, gt=0, le=100, description="learning rate of the new rows of the head, falling as a cosine")
-    scale_lr_factor: float = Field(0.1, gt=0, le=10, description="of the learning rate of the factors on the logits")
+    scale_lr_factor: float = Field(0.1, gt=0, le=10, description="factor of that learning rate for the logit factors")
     images_per_visit: int = Field(4, ge=1, description="images of a class that the class-aware sampler takes in a row")
 
 

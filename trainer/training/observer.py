@@ -1,4 +1,4 @@
-"""Who hears how runs go on, and what they are told."""
+"""Callbacks: reports after each epoch, task and run."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class TaskReport:
 
 
 class Observer:
-    """Hears how a run goes on. Override what is of interest."""
+    """Receives reports while runs are trained. Override the callbacks that you need."""
 
     def on_epoch(self, report: EpochReport) -> None:
         """After every epoch."""

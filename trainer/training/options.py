@@ -26,7 +26,7 @@ class DeviceOptions:
     deterministic: bool = False
     """bit-equal repeats on CUDA too, slower; the CPU is deterministic anyway"""
     checkpoint_every_epochs: int = 0
-    """besides the checkpoint after every task; 0: none"""
+    """also checkpoint every so many epochs; 0: after each task only"""
 
     def resolve_device(self) -> torch.device:
         """Raises ConfigError if there is no such device here."""

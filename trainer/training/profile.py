@@ -22,7 +22,7 @@ _EPOCHS = 5
 _LR = 1e-9
 """a step takes as long with any, and with this one nothing diverges that is finite at first"""
 _ENOUGH_S = 0.5
-"""of timed epochs; one is timed in any case"""
+"""seconds of timed epochs; one epoch is always timed"""
 
 
 class ProfileError(UserError):
@@ -112,7 +112,7 @@ class StepTimer(Observer):
 
 
 def _watched_peak(device: torch.device) -> Callable[[], int | None]:
-    """What asks for the peak from now on."""
+    """Start measuring the peak from now on."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)

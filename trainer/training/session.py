@@ -49,7 +49,7 @@ def train(
     ``task_stream``: trained and measured on instead of what the configurations describe.
 
     Raises ConfigError if the configurations cannot be members of one pass, DataError if the images do not
-    hold what they ask for, CheckpointError if the checkpoint belongs to other runs.
+    hold what they need, CheckpointError if the checkpoint belongs to other runs.
     """
     options = options or DeviceOptions()
     with deterministic(options.deterministic):
