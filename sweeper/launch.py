@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _conclude(launch: Launch) -> int:
-    """Say what the sweep came to. Returns the exit code: 1 if every configuration failed."""
+    """Print the results of the sweep. Returns the exit code: 1 if every configuration failed."""
     status, space, store = launch.progress.status, launch.space, launch.store
     launch.progress.end("finished" if launch.ended else "stopped")
     if not launch.ended:  # nothing else keeps a launch from training all

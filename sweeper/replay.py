@@ -1,7 +1,7 @@
 """Simulate another pruner on a stored sweep: ``python -m sweeper.replay SWEEP --pruning PRUNER``. Nothing is trained.
 
-The pruner sees of each configuration what earlier ones came to, as if they had run one after another. Only
-configurations that ran to their end can be simulated: how the others would have continued is not known.
+The pruner sees each configuration after the outcomes of the earlier ones, as if they had run one after another. Only
+configurations that ran to their end can be simulated: how the rest would have continued is not known.
 """
 
 from __future__ import annotations

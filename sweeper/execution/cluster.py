@@ -80,7 +80,7 @@ def connected(address: str | None) -> Iterator[None]:
 def use_fresh_token() -> None:
     """Give this process, and the cluster that it starts, a random token of their own.
 
-    Without one, anybody who reaches this machine's ports can run code as the user. Raises ClusterError where Ray was
+    Without one, anyone who can reach this machine's ports can run code as the user. Raises ClusterError if Ray was
     imported before this package, with authentication off: too late.
     """
     if get_authentication_mode() != AuthenticationMode.TOKEN:

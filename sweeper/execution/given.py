@@ -1,4 +1,4 @@
-"""Given configurations, trained as those of a search are and stored; what is stored already is not trained again."""
+"""Train given configurations with the engine of a search and store them; stored runs are not trained again."""
 
 from __future__ import annotations
 

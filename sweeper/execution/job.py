@@ -1,4 +1,4 @@
-"""What a driver gives its workers: the job of the sweep, and the configuration of each Ray trial."""
+"""The orders of a driver to its workers: the job of the sweep, and the configuration of each Ray trial."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SET_UP, _PACK = "set_up", "pack"
 
 @dataclass(frozen=True)
 class FolderSlot:
-    """A checkpoint in a results folder, on whatever filesystem that is."""
+    """A checkpoint in a results folder, on any filesystem."""
 
     folder: Folder
     name: str
@@ -40,7 +40,7 @@ class FolderSlot:
 
 @dataclass(frozen=True)
 class Job:
-    """What every worker of a sweep needs to know."""
+    """The settings that all workers of a sweep share."""
 
     folder: str
     """path or URI of the sweep's folder, as every node reaches it"""
@@ -49,21 +49,21 @@ class Job:
     """column of a task that is reported after it"""
     shares_first_task: bool = False
     decisions: str | None = None
-    """name of the actor that says what is pruned; None where nothing is"""
+    """name of the actor that holds the pruning decisions; None without pruning"""
 
     @property
     def options(self) -> DeviceOptions:
-        """How runs are trained on what the trial occupies."""
+        """The device options of a worker, by the resources of a trial."""
         return DeviceOptions(device="cuda" if self.resources.gpu else "cpu")
 
     def first_task_checkpoint(self, first_task_id: str) -> FolderSlot:
-        """Where the training of a first task is kept."""
+        """The checkpoint of a shared first task."""
         return FolderSlot(Folder.at(self.folder).child("base"), f"{first_task_id}.pt")
 
 
 @dataclass(frozen=True)
 class SetUp:
-    """What is missing before the first pack."""
+    """The work to do before the first pack."""
 
     configs: Sequence[RunConfig]
     """runs of the first configuration"""
@@ -74,12 +74,12 @@ class SetUp:
 
     @classmethod
     def of_trial(cls, trial: Mapping[str, Any]) -> SetUp | None:
-        """What ``as_trial`` was called on; None for the configuration of a pack."""
+        """The inverse of ``as_trial``; None for the configuration of a pack."""
         found = trial.get(_SET_UP)
         return found and cls(_parsed(found["configs"]), found["largest"], found["first_tasks"])
 
     def as_trial(self) -> dict[str, Any]:
-        """The configuration of a Ray trial that does it."""
+        """The configuration of the Ray trial that does this work."""
         configs = [config.as_dict() for config in self.configs]
         return {_SET_UP: {"configs": configs, "largest": self.largest, "first_tasks": self.first_tasks}}
 
@@ -90,7 +90,7 @@ def pack_as_trial(pack: Mapping[int, Sequence[RunConfig]]) -> dict[str, Any]:
 
 
 def pack_of_trial(trial: Mapping[str, Any]) -> dict[int, list[RunConfig]]:
-    """What ``pack_as_trial`` was given."""
+    """The inverse of ``pack_as_trial``."""
     return {entry["number"]: _parsed(entry["configs"]) for entry in trial[_PACK]}
 
 

@@ -90,7 +90,7 @@ class Launch:
                 concurrency=concurrency,
                 retries=spec.retries,
                 check_stop=check_stop,
-                # On a cluster of our own nobody else holds what trials need: one that does not run is being started.
+                # On a cluster of its own nothing else occupies what trials need: one that does not run yet is starting.
                 why_waiting=lambda: None if own_cluster else why_waiting(resources),
             )
         except Stopped:
@@ -109,7 +109,7 @@ class Launch:
         return self.space.shares_first_task() and len(self._benchmark.tasks) > 1
 
     def _set_up(self, job: Job, most: int | None) -> SetUp | None:
-        """What is missing before the first pack; ``most``: configurations of the largest one to measure, if any."""
+        """The set-up that is missing, if any; ``most``: configurations of the largest pack to measure, or None."""
         first = self.study.peek()
         if first is None:
             return None

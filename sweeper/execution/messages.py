@@ -1,4 +1,4 @@
-"""What a worker tells the driver: one union of typed messages, checked on arrival."""
+"""The messages of a worker to the driver: one union of types, validated on arrival."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ class _Message(BaseModel):
 
 
 class PackingMeasured(_Message):
-    """How many configurations a pack should have, as measured before the first one."""
+    """The best size of a pack, as measured before the first one."""
 
     kind: Literal["packing-measured"] = "packing-measured"
     packing: Packing
 
 
 class PackingNotMeasured(_Message):
-    """Why packs could not be measured."""
+    """The reason why packs could not be measured."""
 
     kind: Literal["packing-not-measured"] = "packing-not-measured"
     reason: str
 
 
 class SetUpDone(_Message):
-    """What all configurations share is there."""
+    """The set-up is done: everything that all configurations share exists."""
 
     kind: Literal["set-up-done"] = "set-up-done"
     first_task_s: float | None
@@ -73,7 +73,7 @@ class PackSplit(_Message):
 
 
 class Refused(_Message):
-    """A worker cannot do what it was told, and another try would end the same."""
+    """A worker cannot train, and a retry would end in the same way."""
 
     kind: Literal["refused"] = "refused"
     reason: str

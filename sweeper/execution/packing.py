@@ -1,7 +1,7 @@
-"""How many configurations a pack has: ``resources.pack``, or for ``auto`` what a measurement says.
+"""Choose the number of configurations in a pack: ``resources.pack``, or for ``auto`` by measurement.
 
 A worker times a few steps of one run, then of a configuration's seeds together, then of twice as many, and so on. The
-pack grows as long as each run's share of a step falls, and the memory allows it.
+pack grows while each run's share of a step falls and the memory allows it.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from trainer.training.profile import StepCost, profile_steps
 
 _FILE = "packing.json"
 _WORTH = 0.95
-"""more are taken where a run's share of a step is less than this times that in the smaller pack"""
+"""a pack grows if a run's share of a step is less than this times that in the smaller pack"""
 _PATIENCE_S = 8.0
-"""no measurement is begun that would end later"""
+"""a measurement that would end later is not begun"""
 _STEPS = 12
-"""steps of a measurement, about"""
+"""approximate number of steps of a measurement"""
 _ROUNDS = 4
-"""packs that a place trains one after another, at least: the search learns from one for the next"""
+"""minimum number of packs trained one after another, so that the search can learn from the earlier ones"""
 _FILLED = 0.9
-"""of the memory: the rest is for what a measurement does not see"""
+"""share of the memory to fill: the rest is for what a measurement does not see"""
 
 
 @dataclass(frozen=True)
 class Packing:
-    """What was chosen, and the step of such a pack where it was measured."""
+    """The size of packs, and the time of a step where it was measured."""
 
     pack: int
-    """configurations of one trial"""
+    """configurations in a pack"""
     members: int | None = None
     """runs trained together"""
     alone_s: float | None = None
@@ -66,7 +66,7 @@ class Packing:
 
 
 def choose(
-    asked: int | None,
+    given: int | None,
     seeds: int,
     most: int,
     profile_steps: Callable[[int], StepCost],
@@ -75,14 +75,14 @@ def choose(
 ) -> Packing:
     """The packing of configurations with ``seeds`` runs each.
 
-    ``asked``: configurations a trial, or None for the best of 1, 2, 4 ... up to ``most``. ``profile_steps`` is given a
+    ``given``: configurations a pack, or None for the best of 1, 2, 4 ... up to ``most``. ``profile_steps`` is given a
     number of runs; what would end after ``patience_s``, or not fit ``budget_bytes``, is not tried.
     """
     deadline = time.monotonic() + patience_s
-    chosen = Packing(asked or 1)
+    chosen = Packing(given or 1)
     try:
         alone = found = profile_steps(1)
-        for pack in [asked] if asked else [2**k for k in range(most.bit_length())]:
+        for pack in [given] if given else [2**k for k in range(most.bit_length())]:
             members = pack * seeds
             if time.monotonic() + _STEPS * found.step_s * members / found.members > deadline:
                 break
@@ -93,7 +93,9 @@ def choose(
             if chosen.gain is not None and packing.gain is not None and chosen.gain > _WORTH * packing.gain:
                 break
             chosen = packing
-    except torch.OutOfMemoryError:  # of a pack: then the last one it is; of one run: its trial will say so
+    except (
+        torch.OutOfMemoryError
+    ):  # a pack that is too large: the last one stays; a run that is too large: its trial fails
         pass
     return chosen
 
@@ -125,12 +127,12 @@ def measure_packing(configs: Sequence[RunConfig], resources: Resources, most: in
             [config.model_copy(update={"seed": seed}) for seed in range(members)], task_stream, options
         )
 
-    asked = None if resources.pack == "auto" else resources.pack
-    return choose(asked, len(configs), most, cost, _budget_bytes(resources))
+    given = None if resources.pack == "auto" else resources.pack
+    return choose(given, len(configs), most, cost, _budget_bytes(resources))
 
 
 def _budget_bytes(resources: Resources) -> int | None:
-    """Memory that one trial may fill; None where nobody says."""
+    """Memory that a pack may fill; None if it is not known."""
     if resources.gpu:
         free, total = torch.cuda.mem_get_info()
         return int(_FILLED * min(free, total * min(1.0, resources.gpu)))
@@ -142,7 +144,7 @@ def _budget_bytes(resources: Resources) -> int | None:
 
 @dataclass(frozen=True)
 class _Noted:
-    """What a sweep's folder says: a later launch with the same resources measures nothing again."""
+    """The content of the file: a later launch with the same resources measures nothing again."""
 
     resources: Resources
     packing: Packing
@@ -152,7 +154,7 @@ _NOTED = TypeAdapter(_Noted)
 
 
 def noted(sweep: Folder, resources: Resources) -> Packing | None:
-    """What an earlier launch has chosen with these resources."""
+    """The packing that an earlier launch chose with these resources; None if there is none."""
     try:
         found = _NOTED.validate_json(sweep.read_bytes(_FILE))
     except (FileNotFoundError, ValidationError):
@@ -161,5 +163,5 @@ def noted(sweep: Folder, resources: Resources) -> Packing | None:
 
 
 def note(sweep: Folder, resources: Resources, packing: Packing) -> None:
-    """Keep what was chosen in the sweep's folder."""
+    """Keep the packing in the sweep's folder."""
     sweep.write(_FILE, _NOTED.dump_json(_Noted(resources, packing), indent=1))

@@ -1,4 +1,4 @@
-"""What a sweep has come to so far: counted, written to its folder after each change, and said a line at a time."""
+"""The progress of a sweep: counted, written to its status file after each change, and printed line by line."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Progress:
         self._values.setdefault(number, {})[task] = value
 
     def ended(self, suggestion: Suggestion, outcome: Outcome, best: tuple[int, Params, float] | None) -> None:
-        """Count a configuration and say what it came to."""
+        """Count a configuration that has ended and print its outcome."""
         self._values.pop(suggestion.number, None)
         self.count(outcome, [{"device_s": r.device_s, "saved_s": r.saved_s} for r in outcome.results])
         self._note_best(best)
@@ -61,7 +61,7 @@ class Progress:
         self.say(f"{count} {what}: {self._in_words(outcome)}{now}{eta}")
 
     def wait(self, why: str | None) -> None:
-        """Say what trials wait for; None: they no longer do."""
+        """Print what trials wait for; None: they no longer wait."""
         self.status.waiting = why
         self.status.write(self._folder)
         if why:

@@ -1,4 +1,4 @@
-"""How a worker learns which of its configurations are pruned: Ray Tune's reports go one way only."""
+"""Pass pruning decisions from the driver to workers, as the reports of Ray Tune only go the opposite way."""
 
 from __future__ import annotations
 

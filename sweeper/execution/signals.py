@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, noticed where stopping does no harm."""
+"""Handle Ctrl-C and SIGTERM at safe points."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from types import FrameType
 
 
 class Stopped(BaseException):
-    """Ctrl-C or SIGTERM, raised where it does no harm."""
+    """Ctrl-C or SIGTERM was received; raised at a safe point."""
 
 
 class StopSignal:
     """Remembers SIGINT and SIGTERM until ``check``; the second one kills.
 
-    A handler that raises is no use here: Ray waits in C++ and turns what is raised there into another error.
+    A handler that raises would not do: Ray waits in C++ and turns an exception raised there into a different error.
     """
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class StopSignal:
 
     @property
     def exit_code(self) -> int:
-        """As a shell has it for a program that the signal ended."""
+        """The exit code that a shell gives a program ended by the signal."""
         return 128 + (self.number or 0)
 
     def check(self) -> None:

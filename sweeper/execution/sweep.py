@@ -1,6 +1,6 @@
-"""The driver's side of a sweep: what is trained next, and what becomes of it.
+"""The driver's side of a sweep: decide what is trained next, and handle the outcomes.
 
-The driver alone writes results. It notes a suggestion before it hands it out and stores an outcome before it tells the
+Only the driver writes results. It notes a suggestion before handing it out and stores an outcome before telling the
 study, so that a sweep that is killed at any instant resumes from its files.
 """
 
@@ -33,10 +33,10 @@ from trainer.results.history import failed_result
 from trainer.results.rows import RunResult
 
 WAIT = None
-"""what a sweep answers where a trial must wait"""
+"""the answer to a trial that must wait"""
 
 FROM_STORE = "from-store"
-"""attempt of a configuration that was answered from what is stored"""
+"""attempt of a configuration whose runs were stored already"""
 
 
 class Source(Protocol):
@@ -80,14 +80,14 @@ class Sweep:
         """
         self.job, self.store, self.progress = job, store, progress
         self.refusal: UserError | None = None
-        """why the set-up could not be done: then no pack is trained"""
+        """the reason why the set-up failed; then no pack is trained"""
         self._source, self._packing, self._budget = source, packing, budget or Budget()
         self._lookup, self._publish = lookup, publish
         self._set_up, self._setting_up = set_up, ""
         self._packs: dict[str, dict[int, Suggestion]] = {}
         """configurations in training, by Ray trial and number"""
         self._apart: list[Suggestion] = []
-        """suggested, but cannot be trained together with those of the last pack"""
+        """suggestions that cannot be trained together with those of the last pack"""
         self._decided: dict[int, dict[int, bool]] = {}
         """whether to prune, by number and task, of configurations in training"""
         self._open = store.suggested()
@@ -173,7 +173,7 @@ class Sweep:
         self._write()
 
     def fail(self, trial_id: str, why: str) -> None:
-        """Store the configurations of a trial that died as failed, and each as a run file that reproduces it."""
+        """Store the configurations of a dead trial as failed, and each as a run file that reproduces it."""
         if trial_id == self._setting_up and self._set_up is not None:
             self.refusal = UserError(why)
         for suggestion in self._packs.pop(trial_id, {}).values():
@@ -185,7 +185,7 @@ class Sweep:
         self._write()
 
     def recovered(self, trial_id: str, why: str) -> None:
-        """Say why a trial has ended too early; it is retried."""
+        """Print why a trial died; Ray Tune retries it."""
         if trial_id == self._setting_up and self._set_up is not None:
             self.progress.say(f"setup failed ({why}); retrying")
             return
@@ -198,7 +198,7 @@ class Sweep:
             if number not in self._packs.get(trial_id, {}) or not math.isfinite(value):
                 continue
             decided = self._decided.setdefault(number, {})
-            if message.task not in decided:  # a retried trial reports tasks again, and is told the same
+            if message.task not in decided:  # a retried trial reports tasks again, and gets the same answer
                 self.progress.step(number, message.task, value)
                 decided[message.task] = self._source.report(number, message.task, value)
             if decided[message.task] and message.task + 1 < message.tasks:
@@ -215,7 +215,7 @@ class Sweep:
             self.store.folder.child("checkpoints", message.pack).remove()
 
     def _split(self, pack: str) -> None:
-        """A pack was too large for the device: later ones are smaller, and nobody resumes from its checkpoints."""
+        """A pack was too large for the device: later packs are smaller, and its checkpoints are of no use."""
         self.store.folder.child("checkpoints", pack).remove()
         self._packing = replace(self._packing, pack=max(1, self._packing.pack // 2))
         note(self.store.folder, self.job.resources, self._packing)

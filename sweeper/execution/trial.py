@@ -1,7 +1,7 @@
 """One Ray trial: a pack of configurations with all their seeds, trained together as members of one pass.
 
 A trial writes nothing but checkpoints, under a path that names the attempt, and reports to the driver; a lost
-node's trial may run on beside its replacement and does no harm.
+node's trial may continue alongside its replacement and does no harm.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def train_pack(job: Job, pack: Mapping[int, Sequence[RunConfig]], report: Report
 
 
 class _Reporter(Observer):
-    """Tells the driver how each configuration stands after a task and what it came to, and learns which are pruned."""
+    """Reports values after each task and outcomes to the driver, and drops the configurations that it prunes."""
 
     def __init__(self, job: Job, owners: Sequence[int], pack: str, report: Report) -> None:
         self.pack, self.attempt = pack, uuid.uuid4().hex[:8]
@@ -137,7 +137,7 @@ class _Reporter(Observer):
 
 
 def configure_torch(resources: Resources) -> None:
-    """As many threads as the trial has CPUs. Raises TrialError where Ray has given a GPU that PyTorch does not see."""
+    """Use as many threads as the trial has CPUs. Raises TrialError for a GPU of Ray's that PyTorch does not see."""
     torch.set_num_threads(max(1, int(resources.cpu)))
     if resources.gpu and not torch.cuda.is_available():
         raise TrialError(

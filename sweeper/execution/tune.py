@@ -1,4 +1,4 @@
-"""A sweep's trials through Ray Tune, which places them, retries what is lost and keeps processes for reuse."""
+"""Adapt a sweep to Ray Tune, which places trials, retries lost ones and reuses their processes."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class _SweepSearcher(Searcher):
 
 
 class _Watch(Callback):
-    """What Ray Tune tells callbacks but not searchers: that time passes, that trials wait, why they failed."""
+    """Passes on the events that only callbacks get: time passes, trials wait, trials fail."""
 
     def __init__(self, sweep: Sweep, check_stop: Callable[[], None], why_waiting: Callable[[], str | None]) -> None:
         self._sweep, self._check_stop, self._why_waiting = sweep, check_stop, why_waiting

@@ -1,8 +1,7 @@
-"""What Ray Tune runs in the processes of a sweep: packs, and before the first one, in one of them, the set-up.
+"""The function that Ray Tune runs in processes: it trains a pack or, before the first one, does the set-up.
 
-The set-up measures packs and trains the first task that all configurations share. It is a trial as packs are, so that
-it waits for a place, is stopped and is retried as they are, and its process, which has imported all it needs, trains
-the first pack.
+The set-up measures packs and trains the first task that all configurations share. It is a Ray trial like a pack, so
+that it is placed, stopped and retried like one, and its process, which has all imports done, trains the first pack.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Whether a sweep's best is better than what is there: candidates on fresh seeds, paired intervals, the decision."""
+"""Promote the best of a sweep: candidates on fresh seeds, paired intervals, the decision."""

@@ -77,7 +77,7 @@ class Incumbent:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was measured of the leader and of the incumbent."""
+    """The results of the leader and of the incumbent on the test split."""
 
     query: str
     """SQL that chose the candidates"""

@@ -1,1 +1,1 @@
-"""What is tried next: search spaces, samplers and the Optuna study. No Ray, no files."""
+"""Decide what is tried next: search spaces, samplers and the Optuna study; no Ray, no results."""

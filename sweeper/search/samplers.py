@@ -23,7 +23,7 @@ _DESIGNS = frozenset({"QMCSampler", "GridSampler", "BruteForceSampler"})
 
 
 class SamplerConfig(Section):
-    """How the next configuration is suggested."""
+    """The sampler of a search."""
 
     sampler: str = Field("TPESampler", description="name of a sampler of Optuna, or import path of a class")
     seed: int = Field(0, ge=0, description="seed of the sampler")
@@ -31,7 +31,7 @@ class SamplerConfig(Section):
 
 
 class PrunerConfig(Section):
-    """How configurations with poor results are stopped early."""
+    """The pruner of a search, which stops configurations with poor results early."""
 
     pruner: str = Field(
         "SuccessiveHalvingPruner",
@@ -51,8 +51,8 @@ def note_past(search: SamplerConfig, study: optuna.Study, number: int) -> None:
     """Let the sampler update its state for a restored trial, whose parameters are known."""
     if search.sampler not in _READERS:
         trial = study.get_trials(deepcopy=False)[number]
-        asked = sampler(search, number)
-        asked.sample_relative(study, trial, asked.infer_relative_search_space(study, trial))
+        own = sampler(search, number)
+        own.sample_relative(study, trial, own.infer_relative_search_space(study, trial))
 
 
 def sampler(search: SamplerConfig, number: int) -> BaseSampler:

@@ -1,4 +1,4 @@
-"""What another pruner would have done with a sweep that was trained to its end."""
+"""Simulate a pruner on the trials of a sweep that ran to their end."""
 
 from __future__ import annotations
 

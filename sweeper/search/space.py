@@ -30,12 +30,12 @@ class Objective(Section):
 
 
 class Resources(Section):
-    """What one Ray trial occupies, which trains a pack of configurations with all their seeds."""
+    """The resources of one Ray trial, which trains a pack of configurations with all their seeds."""
 
     cpu: float = Field(1, gt=0)
     gpu: float = Field(0, ge=0)
     pack: int | Literal["auto"] = Field(
-        "auto", description="configurations trained together; auto: as many as pay, and fit"
+        "auto", description="configurations trained together; auto: as many as save time and fit"
     )
 
     @model_validator(mode="after")
@@ -53,7 +53,7 @@ class Budget(Section):
 
 
 class SearchSpace(Section):
-    """What a search-space file holds."""
+    """The content of a search-space file."""
 
     base: str = Field(description="run file, relative to this file or to the working directory")
     set: dict[str, Any] = Field({}, description="overrides applied to the base run file")
@@ -169,8 +169,8 @@ def load_space(path: str | Path, sets: tuple[str, ...] = ()) -> Space:
 
 
 def _base(spec: SearchSpace, file: str) -> RunConfig:
-    beside = Path(file).parent / spec.base
-    found = beside if beside.exists() else Path(spec.base)
+    sibling = Path(file).parent / spec.base
+    found = sibling if sibling.exists() else Path(spec.base)
     if not found.exists():
         raise ConfigError(f"no such run file: {spec.base}", file=file, field="base")
     sets = [f"{name}={_yaml(value)}" for name, value in spec.set.items()]

@@ -33,7 +33,7 @@ class Suggestion:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a configuration came to over its seeds."""
+    """The outcome of a configuration over its seeds."""
 
     status: str
     """the worst of its runs: failed, diverged, pruned or finished"""
@@ -81,7 +81,7 @@ def objective_by_task(runs: Iterable[tuple[str, Sequence[float | None]]], first_
 
 
 class Study:
-    """Asks and tells of one sweep, by trial number."""
+    """An Optuna study of one sweep, addressed by trial number."""
 
     def __init__(self, space: Space) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -93,7 +93,7 @@ class Study:
             direction=spec.objective.direction,
             pruner=samplers.pruner(spec.pruning) if spec.pruning else optuna.pruners.NopPruner(),
         )
-        # Kept here, as the study copies all its trials for every question about them.
+        # Kept here because Optuna copies all trials whenever it is queried.
         self._suggested = 0
         self._best: tuple[int, Params, float] | None = None
         self._live: dict[int, Trial] = {}
@@ -102,9 +102,9 @@ class Study:
     def restore(self, stored: Mapping[int, StoredTrial], suggested: Mapping[int, Params]) -> None:
         """Bring the study to where it was, from stored trials and from those that were suggested and have not ended.
 
-        Every trial is asked and told again, in the order of numbers: pruners and some samplers keep state that only
-        arises so. Trials that have not ended wait to be asked for, under their own number; a number of which nothing
-        is known any more is suggested anew.
+        Every trial is asked and told again, in the order of numbers, because pruners and some samplers build up state
+        in this way. Trials that have not ended are suggested again under their own numbers; a number of which nothing
+        is known gets a new suggestion.
         """
         for number in range(max([*stored, *suggested], default=-1) + 1):
             params = stored[number].params if number in stored else suggested.get(number)
@@ -125,7 +125,7 @@ class Study:
             self.tell(number, stored[number].outcome)
 
     def peek(self) -> Suggestion | None:
-        """What ``ask`` will return next."""
+        """The suggestion that ``ask`` will return next."""
         found = self.ask()
         if found is not None:
             self._waiting.insert(0, found)
@@ -165,7 +165,7 @@ class Study:
         return self._best
 
     def _order(self, number: int, value: float) -> tuple[float, int]:
-        """What the best has the least of."""
+        """A key by which the best trial comes first."""
         return (value if self.space.spec.objective.direction == "minimize" else -value), number
 
     def _suggest(self, number: int) -> Suggestion:
