@@ -53,7 +53,7 @@ def _config_error(
 
 
 class DataError(UserError):
-    """A data set is missing, empty, corrupt, or does not hold what the run asks of it."""
+    """A data set is missing, empty, corrupt, or does not contain what the run needs."""
 
 
 class CheckpointError(UserError):

@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         torch.set_num_threads(claim.torch_threads)
     slot = _prepare(Path(arguments.out), configs, arguments.resume) if arguments.out else None
     if arguments.resume and slot is None:
-        raise ConfigError("needs --out, the folder of the run to go on with", field="--resume")
+        raise ConfigError("needs --out, the folder of the run to continue", field="--resume")
 
     print(_headline(file.config, seeds), flush=True)
     terminal = Console()
@@ -97,7 +97,7 @@ def show(results: Sequence[RunResult], terminal: Console) -> None:
 
 
 class _Progress(Observer):
-    """A bar on a terminal, a line a task elsewhere."""
+    """A progress bar on a terminal, otherwise a line per task."""
 
     def __init__(self, terminal: Console, config: RunConfig) -> None:
         self._lines = not terminal.is_terminal
@@ -145,9 +145,7 @@ def _prepare(out: Path, configs: Sequence[RunConfig], resume: bool) -> FileSlot:
             out.mkdir(parents=True, exist_ok=True)
             atomic_write(out / "run.yaml", dump_run(configs[0]).encode())
         elif not resume:
-            raise CheckpointError(
-                f"{slot}: this folder holds a run already; go on with --resume, or give another --out"
-            )
+            raise CheckpointError(f"{slot}: already contains a run; pass --resume to continue it or a different --out")
     except OSError as error:
         raise UserError(f"--out {out}: cannot be written: {error.strerror}") from None
     return slot

@@ -87,7 +87,7 @@ def test_a_killed_run_resumes_to_the_same_numbers(tmp_path: Path) -> None:
     assert process.returncode == -signal.SIGKILL
     assert not (out / "runs").exists()
     _, errors = finish(start(COMMAND, *arguments, "--out", out), code=2)
-    assert errors.startswith(f"error: {checkpoint}: this folder holds a run already; go on with --resume")
+    assert errors.startswith(f"error: {checkpoint}: already contains a run; pass --resume")
     finish(start(COMMAND, *arguments, "--out", out, "--resume"))
     # The commit aside: the code may change between two commands.
     (found,), (whole,) = stored(out), stored(tmp_path / "whole")
@@ -253,7 +253,7 @@ def test_a_folder_keeps_the_run_it_holds(tmp_path: Path, capsys: pytest.CaptureF
     assert main([str(file), "--device", "cpu", "--out", str(out)]) == 0
     capsys.readouterr()
     kept = (out / "run.yaml").read_text(), FileSlot(out / "checkpoint.pt").read()
-    assert "holds a run already" in refusal([file, "--out", out, "--set", "seed=5"], capsys)
+    assert "already contains a run" in refusal([file, "--out", out, "--set", "seed=5"], capsys)
     assert re.search("holds runs [0-9a-f]+, not", refusal([file, "--out", out, "--resume", "--set", "seed=5"], capsys))
     assert ((out / "run.yaml").read_text(), FileSlot(out / "checkpoint.pt").read()) == kept
 

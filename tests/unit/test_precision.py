@@ -21,7 +21,7 @@ def test_the_cpu_computes_in_float32_unless_told() -> None:
     [
         (DeviceOptions(device="gpu"), "--device: no such device: 'gpu'; allowed: auto, cpu, cuda, cuda:N"),
         (DeviceOptions(device="cudda"), "--device: no such device: 'cudda'; .*did you mean 'cuda'"),
-        (DeviceOptions(device="cuda:99"), r"--device: cuda:99 is not here: \d+ CUDA devices"),
+        (DeviceOptions(device="cuda:99"), r"--device: cuda:99 is not available: \d+ CUDA devices"),
         (DeviceOptions(device="cpu", precision="float46"), "--precision: no such precision: 'float46'; .*'float64'"),
     ],
 )
