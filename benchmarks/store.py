@@ -202,7 +202,7 @@ def _filled(folder: Path, configurations: int, template: list[RunResult]) -> Sto
             for name, values in changed.items():
                 place = table.column_names.index(name)
                 table = table.set_column(place, table.field(name), pa.array(values, table.field(name).type))
-            content = encode(table, "zstd" if size > 1 else "lz4")
+            content = encode(table, fast=size == 1)
             store.folder.child("runs").write(Range(first, first + size - 1).file, content)
             first += size
     return store

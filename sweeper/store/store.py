@@ -78,13 +78,12 @@ class Store:
             objective=objective,
             params_json=None if params is None else schema.params_json(params),
         )
-        saved = packing_saved_s or [None] * len(results)
-        columns = schema.file_columns()
-        tables = [
-            to_arrow([result], columns, {**dict(same), "packing_saved_s": saved_s})
-            for result, saved_s in zip(results, saved, strict=True)
-        ]
-        self._write("runs", Range(trial, trial).file, encode(pa.concat_tables(tables), "lz4"))
+        table = to_arrow(results, schema.file_columns(), dict(same))
+        if packing_saved_s is not None:
+            place = table.column_names.index("packing_saved_s")
+            saved = pa.array(packing_saved_s, table.field(place).type)
+            table = table.set_column(place, table.field(place), saved)
+        self._write("runs", Range(trial, trial).file, encode(table, fast=True))
         self.trials().add(trial)
         for size in _BLOCKS:
             if not self._merge_block(trial // size * size, size):
