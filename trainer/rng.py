@@ -26,7 +26,7 @@ class MemberStreams:
     """The random streams of M members at one place of a run, such as an epoch. All on the CPU."""
 
     seeds: tuple[int, ...]
-    """of the members"""
+    """seeds of the members"""
     where: tuple[str | int, ...]
 
     def generators(self, use: str) -> list[torch.Generator]:

@@ -22,7 +22,7 @@ class RunFile(NamedTuple):
 
     config: RunConfig
     provenance: dict[str, Any] | None
-    """of a promoted file: sweep, trials, seeds, n, mean, spread, interval, commit, data"""
+    """provenance of a promoted file: sweep, trials, seeds, n, mean, spread, interval, commit, data"""
 
 
 def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:

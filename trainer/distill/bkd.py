@@ -17,7 +17,7 @@ from trainer.distill.base import KnowledgeDistillation, OldClasses, Pair
 from trainer.distill.kd import kd, kd_grad
 
 BETA = 0.9999
-"""of the effective number of images, as published for CIFAR-100"""
+"""beta of the effective number of images, as published for CIFAR-100"""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ class MultiLevelKD(KnowledgeDistillation):
     """
 
     factors: tuple[float, ...] = (1.0, 1.5, 2.0, 2.5, 3.0)
-    """of the temperature: 2, 3, 4, 5 and 6 at the published 2"""
+    """factors of the temperature: 2, 3, 4, 5 and 6 at the published 2"""
     relations: bool = True
     """with the terms over pairs of images and of classes"""
 

@@ -21,7 +21,7 @@ from trainer.rng import stream
 T = TypeVar("T")
 
 _ALONE_FROM_PIXELS = 1 << 14
-"""of one member's batch"""
+"""pixels in one member's batch"""
 
 
 class _Membered(nn.Module):

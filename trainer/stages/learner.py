@@ -44,7 +44,7 @@ class Learner:
 
     @property
     def dtype(self) -> torch.dtype:
-        """of parameters, features and logits"""
+        """Data type of parameters, features and logits."""
         return self.network.classifier.weight_MKD.dtype
 
     def freeze_teacher(self) -> None:

@@ -43,7 +43,7 @@ class TaskContext:
     """the method's per-member hyperparameters by field name, each ``[M]``, on the device"""
     optim: OptimConfig
     dtype: torch.dtype
-    """of features, logits and buffers"""
+    """data type of features, logits and buffers"""
     method_state: Mapping[str, Tensor] = field(default_factory=dict)
     """what the method has kept from earlier tasks, each ``[M, ...]``"""
 
@@ -77,13 +77,13 @@ class TaskImages:
     exemplars_ME: Tensor
     """each member's exemplars; of the old classes, and once the task is trained of its own as well"""
     labels_A: Tensor
-    """of all training images, rising"""
+    """labels of all training images, in rising order"""
     old: int
     """classes of earlier tasks"""
     per_class: int
     """images of a class that may be kept"""
     streams: MemberStreams
-    """of this task"""
+    """random streams of this task"""
     embed: Callable[[Tensor], Embedding]
     """what the network, as it is, makes of images ``[N]``, or each member's own ``[M, N]``; evaluation transforms"""
 
@@ -119,7 +119,7 @@ class Step:
     partner_MB: Tensor | None = None
     """labels of what was pasted into the images; None where nothing was"""
     share_M: Tensor | None = None
-    """of the images that still is theirs"""
+    """fraction of each image that still shows the image itself"""
 
     @property
     def features_MBD(self) -> Tensor:
@@ -169,7 +169,7 @@ class Stage:
     adjust_grads: Callable[[Step], None] | None = None
     """called after the backward pass, before the optimiser"""
     buffers: dict[str, Tensor] = field(default_factory=dict)
-    """what the stage's buffers start as, each ``[M, ...]``; when it ends they are among what the method carries"""
+    """initial values of the stage's buffers, each ``[M, ...]``; at its end they become part of the method's state"""
     forward: Forward | None = None
     """None: the method's ``outputs`` of student and teacher"""
     pool: Callable[[TaskImages], Tensor] = new_and_exemplars
@@ -177,17 +177,17 @@ class Stage:
     sampler: Sampler = shuffled
     mix: BoxMix | None = None
     trains: tuple[str, ...] = ("",)
-    """parameters that learn, by the beginnings of their names, such as ``head.``; the rest stays as it is"""
+    """parameters that learn, by prefixes of their names, such as ``head.``; the rest is frozen"""
     evaluates: tuple[str, ...] = ()
     """parts of the network that stay in evaluation mode"""
     frozen_rows: int = 0
     """first rows of the head that do not learn"""
     lr_factor: Mapping[str, float] = field(default_factory=dict)
-    """of the learning rate, by the beginnings of parameters' names"""
+    """factors of the learning rate, by prefixes of parameter names"""
     drops: Mapping[int, float] = field(default_factory=dict)
     """further factors of the learning rate, by the 0-based epoch from which they hold"""
     no_decay: tuple[str, ...] = ()
-    """parameters without weight decay, likewise"""
+    """parameters without weight decay, by prefixes of their names"""
     prepare: Callable[[Learner], None] | None = None
     """called when the stage begins, to put networks in place"""
     after_step: Callable[[Network], None] | None = None

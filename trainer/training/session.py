@@ -99,7 +99,7 @@ class _Session:
         self.tasks = len(self.task_stream.tasks)
         self.compiled = options.compile
         self.results: dict[int, RunResult] = {}
-        """of runs that have ended, by position"""
+        """results of runs that have ended, by position"""
         channels = self.task_stream.train_pixels_NCHW.shape[1]
         self.state = State(configs, new_learner(configs, channels, device, precision), precision)
         now = datetime.now(UTC)

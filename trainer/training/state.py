@@ -54,12 +54,12 @@ class State:
         self.optimiser: torch.optim.SGD | None = None
         self._waiting: dict[str, Tensor] = {}
         self.buffers: dict[str, Tensor] = {}
-        """of the current stage"""
+        """buffers of the current stage"""
         self.cursor = Cursor()
         self.elapsed_s = 0.0
-        """spent on the current task"""
+        """seconds spent on the current task"""
         self.histories = [History() for _ in configs]
-        """of all configurations of the run, by position, live or not"""
+        """histories of all configurations, by position, live or not"""
 
     @property
     def members(self) -> int:
