@@ -39,7 +39,7 @@ demo: setup
 	@echo; echo "== 3/4 promote: the best few again, on fresh seeds and the test split"
 	@rm -f $(DEMO)/*.yaml && mkdir -p $(DEMO)
 	@$(BIN)/python -m sweeper.promote digits --runs $(DEMO)
-	@echo; echo "== 4/4 verify: the promoted run file gives the numbers that it claims"
+	@echo; echo "== 4/4 verify: the promoted run file gives its recorded results again"
 	@set -e; for file in $(DEMO)/*.yaml; do $(BIN)/python -m trainer.run "$$file" --verify; done
 
 test: setup

@@ -138,7 +138,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         f" {EPOCHS} epochs a task and all of {CLASSES} classes. A sweep looks for the runs of each one before "
         f"training them. {arguments.rounds} rounds, median (least to most)."
     )
-    table = [[what, timing.spread([s * 1e3 for s in seconds]) + " ms"] for what, seconds in found.items()]
+    table = [[what, timing.median_and_range([s * 1e3 for s in seconds]) + " ms"] for what, seconds in found.items()]
     table += [[what, f"{number:,.0f}"] for what, number in sizes.items()]
     timing.publish(arguments.name, [about], ("what", "cost"), table, {"seconds": found, "sizes": sizes})
     return 0

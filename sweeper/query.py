@@ -38,7 +38,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("query", nargs="?", help="one SELECT statement; without it, list the tables and their columns")
     add_results(parser)
     parser.add_argument("--sweep", metavar="NAME", help="restrict the query to one sweep")
-    parser.add_argument("--format", choices=("table", "csv", "json", "parquet"), default="table")
+    parser.add_argument(
+        "--format", choices=("table", "csv", "json", "parquet"), default="table", help="output format (default: table)"
+    )
     parser.add_argument("--out", type=Path, metavar="FILE", help="write to a file instead of standard output")
     return parser
 

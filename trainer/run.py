@@ -19,7 +19,7 @@ from trainer.files import atomic_write
 from trainer.results.parquet import write_results
 from trainer.results.rows import RunResult
 from trainer.results.spread import mean_std_over_seeds
-from trainer.results.verify import Claim, compare
+from trainer.results.verify import RecordedResult, compare
 from trainer.training.checkpoint import FileSlot
 from trainer.training.loop import EpochReport
 from trainer.training.observer import Observer, TaskReport
@@ -38,11 +38,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         checkpoint_every_epochs=arguments.checkpoint_every,
     )
     options.resolve_device()
-    claim = Claim.of(file, arguments.file) if arguments.verify else None
-    seeds = claim.seeds if claim else arguments.seeds or [file.config.seed]
+    recorded = RecordedResult.of(file, arguments.file) if arguments.verify else None
+    seeds = recorded.seeds if recorded else arguments.seeds or [file.config.seed]
     configs = [file.config.model_copy(update={"seed": seed}) for seed in seeds]
-    if claim:
-        torch.set_num_threads(claim.torch_threads)
+    if recorded:
+        torch.set_num_threads(recorded.torch_threads)
     slot = _prepare(Path(arguments.out), configs, arguments.resume) if arguments.out else None
     if arguments.resume and slot is None:
         raise ConfigError("needs --out, the folder of the run to continue", field="--resume")
@@ -55,8 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.out:
         write_results(Path(arguments.out), results)
         print(f"results: {arguments.out}  (python -m sweeper.query --results {arguments.out})")
-    if claim:
-        return compare(claim, results)
+    if recorded:
+        return compare(recorded, results)
     return 0 if all(r.status == "finished" for r in results) else 1
 
 
@@ -200,10 +200,12 @@ def _parser() -> argparse.ArgumentParser:
         "--seeds", type=_seeds, metavar="0,1,2", help="train these seeds together instead of the file's"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
-    parser.add_argument("--precision", default="auto", choices=PRECISIONS, help="default: auto")
+    parser.add_argument(
+        "--precision", default="auto", choices=PRECISIONS, help="arithmetic of the network (default: auto)"
+    )
     parser.add_argument("--compile", action="store_true", help="torch.compile the network")
-    parser.add_argument("--deterministic", action="store_true", help="bit-equal repeats on CUDA, slower")
-    parser.add_argument("--out", metavar="DIR", help="write Parquet tables and the checkpoint here")
+    parser.add_argument("--deterministic", action="store_true", help="repeat runs bit by bit on CUDA, slower")
+    parser.add_argument("--out", metavar="DIR", help="write results as Parquet and a checkpoint to this folder")
     parser.add_argument("--resume", action="store_true", help="continue the run in --out")
     parser.add_argument(
         "--checkpoint-every",
@@ -212,7 +214,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="EPOCHS",
         help="also checkpoint every EPOCHS epochs (default: after each task only)",
     )
-    parser.add_argument("--verify", action="store_true", help="re-run a promoted file and compare with its numbers")
+    parser.add_argument(
+        "--verify", action="store_true", help="train a promoted file again and compare with its recorded results"
+    )
     return parser
 
 

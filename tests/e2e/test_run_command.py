@@ -1,4 +1,4 @@
-"""``python -m trainer.run`` as users run it: tables, Parquet, kills, claims, and a line for each mistake."""
+"""``python -m trainer.run`` as users run it: tables, Parquet, kills, recorded results, and a line for each mistake."""
 
 from __future__ import annotations
 
@@ -95,8 +95,8 @@ def test_a_killed_run_resumes_to_the_same_numbers(tmp_path: Path) -> None:
     assert not [path for path in out.iterdir() if path.name.startswith(".checkpoint.pt") and path.suffix == ".pt"]
 
 
-def claiming(folder: Path, **changes: Any) -> Path:
-    """A promoted file that claims what its run gives, but for ``changes`` in its provenance."""
+def recording(folder: Path, **changes: Any) -> Path:
+    """A promoted file that records what its run gives, but for ``changes`` in its provenance."""
     config = tiny_run("finetune", data=FEW_IMAGES)
     (found,) = train([config], DeviceOptions(device="cpu"))
     accuracy = found.acc_task_mean_pct
@@ -113,9 +113,9 @@ def claiming(folder: Path, **changes: Any) -> Path:
 
 
 @pytest.mark.slow
-def test_a_claim_that_holds_is_verified(tmp_path: Path) -> None:
-    shown, _ = finish(start(COMMAND, claiming(tmp_path), "--verify", "--device", "cpu"))
-    assert shown.splitlines()[-1] == "verified: acc_task_mean_pct is the claimed one for every seed"
+def test_recorded_results_are_verified(tmp_path: Path) -> None:
+    shown, _ = finish(start(COMMAND, recording(tmp_path), "--verify", "--device", "cpu"))
+    assert shown.splitlines()[-1] == "verified: acc_task_mean_pct matches the recorded value for every seed"
 
 
 @pytest.mark.parametrize(
@@ -123,11 +123,13 @@ def test_a_claim_that_holds_is_verified(tmp_path: Path) -> None:
     [
         ({"by_seed_pct": {0: 1.0}, "interval_pct": [0.5, 1.5]}, r"not verified: the means differ by [\d.]+, more than"),
         ({"by_seed_pct": {0: 50.0}, "interval_pct": [-50.0, 150.0]}, r"verified: the means differ by [\d.]+, within"),
-        ({"data_fingerprint": "0123"}, r"not verified: the images differ \(fingerprint [0-9a-f]+, claimed 0123\)"),
+        ({"data_fingerprint": "0123"}, r"not verified: the images differ \(fingerprint [0-9a-f]+, recorded 0123\)"),
     ],
 )
-def test_other_claims(tmp_path: Path, changes: Any, line: str, capsys: pytest.CaptureFixture[str]) -> None:
-    code = main([str(claiming(tmp_path, **changes)), "--verify", "--device", "cpu"])
+def test_recorded_results_that_differ(
+    tmp_path: Path, changes: Any, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = main([str(recording(tmp_path, **changes)), "--verify", "--device", "cpu"])
     assert re.match(line, capsys.readouterr().out.splitlines()[-1])
     assert code == (0 if line.startswith("verified") else 1)
 
@@ -271,7 +273,7 @@ def test_a_damaged_checkpoint(tmp_path: Path, content: bytes, capsys: pytest.Cap
     ("arguments", "line"),
     [
         (["--resume"], "--resume: needs --out"),
-        (["--verify"], ": provenance: is missing: only promoted files claim numbers to verify"),
+        (["--verify"], ": provenance: missing; only promoted run files record results that can be verified"),
         (["--device", "gpu"], "--device: no such device: 'gpu'; allowed: auto, cpu, cuda, cuda:N"),
     ],
 )
@@ -304,4 +306,4 @@ def test_options_out_of_range(arguments: list[str], capsys: pytest.CaptureFixtur
 def test_claims_that_promotion_does_not_write(
     tmp_path: Path, changes: dict[str, Any], line: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert line in refusal([claiming(tmp_path, **changes), "--verify"], capsys)
+    assert line in refusal([recording(tmp_path, **changes), "--verify"], capsys)

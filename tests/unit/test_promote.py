@@ -35,7 +35,7 @@ from trainer.errors import ConfigError, UserError, exit_code
 from trainer.results.columns import config_values
 from trainer.results.provenance import git_commit
 from trainer.results.rows import RunResult
-from trainer.results.verify import Claim
+from trainer.results.verify import RecordedResult
 
 ROOT = Path(__file__).parents[2]
 LAMBDA = "method.lambda"
@@ -163,9 +163,9 @@ def test_a_promoted_file_is_complete_and_can_be_verified(measured: Bench) -> Non
     assert file.config.data.evaluation.split == "test"
     content = yaml.safe_load(measured.file.read_text())
     assert content == yaml.safe_load(dump_run(file.config, file.provenance))
-    claim = Claim.of(file, str(measured.file))
-    assert claim.by_seed_pct == {2000: 94.0, 2001: 95.0, 2002: 96.5}
-    assert claim.data_fingerprint == measured.fingerprint
+    recorded = RecordedResult.of(file, str(measured.file))
+    assert recorded.by_seed_pct == {2000: 94.0, 2001: 95.0, 2002: 96.5}
+    assert recorded.data_fingerprint == measured.fingerprint
     found = content["provenance"]
     assert (found["sweep"], found["trial"], found["trials"], found["n"]) == ("s", 1, 4, 3)
     assert found["mean_pct"] == pytest.approx(95.1667, abs=1e-4)

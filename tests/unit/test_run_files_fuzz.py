@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from support.fuzz import BOMBS, changed, junk, loads_or_says_why, mangled, paths, scalars, thorough, write
 from trainer.config.files import dump_run, load_run
 from trainer.errors import ConfigError
-from trainer.results.verify import Claim
+from trainer.results.verify import RecordedResult
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parent.parent.parent
@@ -30,13 +30,13 @@ names = st.text(max_size=8) | st.sampled_from(["nmae", "lr", "method", "(", "a[b
 
 
 def load(file: Path) -> None:
-    """A file that loads can be written, read again and asked for its claim."""
+    """A file that loads can be written, read again and asked for its recorded results."""
     found = load_run(file)
     again = file.with_name("again.yaml")
     again.write_text(dump_run(found.config), encoding="utf-8")
     assert load_run(again).config == found.config
     assert len(found.config.run_id) == 16
-    Claim.of(found, str(file))
+    RecordedResult.of(found, str(file))
 
 
 @thorough(1000)
