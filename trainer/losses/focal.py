@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
 import torch
 from torch import Tensor
 
+from trainer.losses.base import ClassificationLoss
 from trainer.losses.cross_entropy import image_cross_entropy
 
 _LEAST = 1e-12
@@ -20,3 +24,19 @@ def focal(logits_MBK: Tensor, labels_MB: Tensor, gamma_M: Tensor) -> Tensor:
 def focal_factor(ce_MB: Tensor, gamma_M: Tensor) -> Tensor:
     """``(1 - p)**gamma`` from ``ce = -log p``, ``[M, B]``."""
     return (-torch.expm1(-ce_MB)).clamp_min(_LEAST) ** gamma_M[:, None]
+
+
+@dataclass(frozen=True)
+class Focal(ClassificationLoss):
+    """``focal`` with gamma 1, which long-tailed recognition uses."""
+
+    GAMMA: ClassVar[float] = 1.0
+
+    gamma_M: Tensor
+
+    @classmethod
+    def prepare(cls, kept_K: Tensor, members: int, dtype: torch.dtype) -> Self:
+        return cls(kept_K.new_full((members,), cls.GAMMA, dtype=dtype))
+
+    def __call__(self, logits_MBK: Tensor, labels_MB: Tensor) -> Tensor:
+        return focal(logits_MBK, labels_MB, self.gamma_M)

@@ -5,10 +5,14 @@ Cao et al., "Learning Imbalanced Datasets with Label-Distribution-Aware Margin L
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from trainer.losses.base import ClassificationLoss
 from trainer.losses.class_weights import of_labels, weighted_mean
 from trainer.losses.cross_entropy import image_cross_entropy
 
@@ -29,3 +33,23 @@ def ldam(
     at_label_MBK = F.one_hot(labels_MB, cosines_MBK.shape[2]).to(cosines_MBK) * margins_MK.unsqueeze(1)
     ce_MB = image_cross_entropy(scale_M[:, None, None] * (cosines_MBK - at_label_MBK), labels_MB)
     return ce_MB.mean(1) if weights_MK is None else weighted_mean(ce_MB, of_labels(weights_MK, labels_MB), "weights")
+
+
+@dataclass(frozen=True)
+class Ldam(ClassificationLoss):
+    """Margins on the logits of any head: those of cosines, times the published scale, so that logits need none."""
+
+    MARGIN: ClassVar[float] = 0.5
+    """of the rarest class, in cosine"""
+    SCALE: ClassVar[float] = 30.0
+
+    margins_MK: Tensor
+    one_M: Tensor
+
+    @classmethod
+    def prepare(cls, kept_K: Tensor, members: int, dtype: torch.dtype) -> Self:
+        largest_M = kept_K.new_full((members,), cls.SCALE * cls.MARGIN)
+        return cls(margins(kept_K, largest_M).to(dtype), torch.ones_like(largest_M, dtype=dtype))
+
+    def __call__(self, logits_MBK: Tensor, labels_MB: Tensor) -> Tensor:
+        return ldam(logits_MBK, labels_MB, self.margins_MK, self.one_M)

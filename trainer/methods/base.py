@@ -6,12 +6,14 @@ nothing else names it: a run file's ``method.name`` is the file's name.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from trainer.distill.base import DistillationName, prepare
+from trainer.losses.base import LOSSES, LossName
 from trainer.nets.heads import LinearHead
 from trainer.nets.network import Network, Outputs
 from trainer.registry import Registry
@@ -39,6 +41,23 @@ def hyperparameter(
     """
     extra: dict[str, Any] = {"per_member": per_member, "first_task": first_task}
     return Field(default, description=doc, ge=ge, gt=gt, le=le, lt=lt, alias=alias, json_schema_extra=extra)
+
+
+def distillation_weight(default: float = 1.0, doc: str = "weight of the distillation", le: float = 100) -> Any:
+    """The field ``lambda`` of a method that distils, from the second task on."""
+    return hyperparameter(default, doc, alias="lambda", per_member=True, first_task=1, ge=0, le=le)
+
+
+def distillation_temperature() -> Any:
+    """The field ``temperature`` of a method that distils, from the second task on."""
+    doc = "temperature that softens teacher and student"
+    return hyperparameter(2.0, doc, per_member=True, first_task=1, gt=0, le=100)
+
+
+def effective_number_beta(default: float) -> Any:
+    """The field ``cb_beta`` of a method with class weights (Cui et al., CVPR 2019)."""
+    doc = "beta of the effective numbers that class weights come from: 0 for none, towards 1 for inverse frequency"
+    return hyperparameter(default, doc, per_member=True, ge=0, le=0.99999)
 
 
 class Method(BaseModel):
@@ -133,6 +152,43 @@ class Method(BaseModel):
             info.alias or name: info.json_schema_extra if isinstance(info.json_schema_extra, dict) else plain
             for name, info in cls.model_fields.items()
         }
+
+
+class ChoosesLoss(Method):
+    """Base of methods whose cross-entropy a run file can replace by another classification loss."""
+
+    loss_: LossName = hyperparameter("ce", "classification loss: the name of a file of trainer/losses/", alias="loss")
+
+    def plan(self, task: TaskContext) -> tuple[Stage, ...]:
+        return (Stage("train", task.optim, self.classification(task)),)
+
+    def classification(self, task: TaskContext) -> Callable[[Step], Terms]:
+        """The chosen loss as a named term, with whatever of it stays the same over the task."""
+        loss = LOSSES.find(self.loss_).prepare(task.kept_K, task.members, task.dtype)
+        return lambda step: {self.loss_: loss(step.logits_MBK, step.labels_MB)}
+
+
+class SharesWithDistillation(ChoosesLoss):
+    """Base of methods that minimise ``(1 - m/K) CE + m/K KD``, with m of K classes old."""
+
+    needs_teacher: ClassVar[bool] = True
+
+    lambda_: float = distillation_weight(doc="weight of the distillation, on top of its m / K")
+    temperature: float = distillation_temperature()
+    kd: DistillationName = hyperparameter("kd", "the distillation", first_task=1)
+
+    def terms(self, task: TaskContext) -> Callable[[Step], Terms]:
+        """The loss of one task; in the first the classification loss alone."""
+        classification, distillation = self.classification(task), prepare(self.kd, task.old_classes())
+        if distillation is None:
+            return classification
+        share, weight_M = task.old / task.seen, task.hyperparameters["lambda"]
+
+        def loss(step: Step) -> Terms:
+            terms = {name: (1 - share) * value_M for name, value_M in classification(step).items()}
+            return {**terms, "kd": weight_M * share * distillation.loss(step.pair())}
+
+        return loss
 
 
 METHODS = Registry("trainer.methods", Method, kind="method", field="method.name")

@@ -9,30 +9,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from functools import partial
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from trainer.distill.base import DistillationName, KnowledgeDistillation, prepare
 from trainer.losses.cross_entropy import cross_entropy
-from trainer.methods.base import Method, hyperparameter
+from trainer.methods.base import SharesWithDistillation, hyperparameter
 from trainer.nets.correction import TaskAffine
 from trainer.nets.network import Network, Outputs
 from trainer.stages.optim import rescheduled
 from trainer.stages.stage import Stage, Step, TaskContext, TaskImages, Terms, new_and_exemplars
 
 
-class Bic(Method):
+class Bic(SharesWithDistillation):
     paper: ClassVar[str] = "Wu et al., Large Scale Incremental Learning, CVPR 2019"
-    needs_teacher: ClassVar[bool] = True
 
-    lambda_: float = hyperparameter(
-        1.0, "weight of the distillation, beside its m / K", alias="lambda", per_member=True, first_task=1, ge=0, le=100
-    )
-    temperature: float = hyperparameter(2.0, "softens teacher and student", per_member=True, first_task=1, gt=0, le=100)
-    kd: DistillationName = hyperparameter("kd", "the distillation", first_task=1)
     reserve: float = hyperparameter(
         0.1, "part of each class's places in memory that is set aside for the correction, rounded up", ge=0, lt=1
     )
@@ -58,8 +50,7 @@ class Bic(Method):
         return out._replace(logits_MBK=correction(out.logits_MBK), weight_MKD=rows_MKD)
 
     def plan(self, task: TaskContext) -> tuple[Stage, ...]:
-        loss = partial(self.terms, distillation=prepare(self.kd, task.old_classes()))
-        train = Stage("train", task.optim, loss, pool=self._to_train_on, trains=("net.", "head."))
+        train = Stage("train", task.optim, self.terms(task), pool=self._to_train_on, trains=("net.", "head."))
         if task.old == 0:
             return (train,)
         optim = rescheduled(task.optim, self.bias_epochs, lr=self.bias_lr * task.optim.lr, weight_decay=0.0)
@@ -73,15 +64,6 @@ class Bic(Method):
             evaluates=("net",),
         )
         return (train, correct)
-
-    def terms(self, step: Step, distillation: KnowledgeDistillation | None) -> Terms:
-        """``(1 - m/K) CE + m/K KD``, logits of student and teacher corrected."""
-        ce_M = cross_entropy(step.logits_MBK, step.labels_MB)
-        if distillation is None:
-            return {"ce": ce_M}
-        share = step.task.old / step.task.seen
-        kd_M = distillation.loss(step.pair())
-        return {"ce": (1 - share) * ce_M, "kd": step.task.hyperparameters["lambda"] * share * kd_M}
 
     def correction_loss(self, step: Step) -> Terms:
         offset_M = _correction(step.network).offset_MT[:, -1]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from trainer.losses.class_weights import effective_number_weights, of_labels, weighted_mean
 from trainer.losses.cross_entropy import image_cross_entropy
 from trainer.losses.sigmoid_focal import sigmoid_focal
-from trainer.methods.base import Method, hyperparameter
+from trainer.methods.base import Method, effective_number_beta, hyperparameter
 from trainer.nets.heads import LinearHead, rare_bias
 from trainer.stages.stage import Stage, Step, TaskContext, Terms
 
@@ -26,13 +26,7 @@ class ClassBalanced(Method):
     form: Literal["sigmoid_focal", "softmax"] = hyperparameter(
         "sigmoid_focal", "focal loss on sigmoids, or cross-entropy"
     )
-    cb_beta: float = hyperparameter(
-        0.99,
-        "of the effective numbers that class weights come from: 0 none, towards 1 inverse frequency",
-        per_member=True,
-        ge=0,
-        le=0.99999,
-    )
+    cb_beta: float = effective_number_beta(0.99)
     gamma: float = hyperparameter(
         1.0, "sigmoid_focal: how fast an entry counts less; 0: binary cross-entropy", per_member=True, ge=0, le=10
     )

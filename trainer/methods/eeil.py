@@ -15,7 +15,7 @@ from torch import Tensor
 
 from trainer.distill.headwise import headwise_bce
 from trainer.losses.cross_entropy import cross_entropy
-from trainer.methods.base import Method, hyperparameter
+from trainer.methods.base import Method, distillation_temperature, distillation_weight, hyperparameter
 from trainer.stages.exemplars import Candidates, herding, kept_only
 from trainer.stages.learner import Learner
 from trainer.stages.optim import rescheduled
@@ -26,10 +26,8 @@ class Eeil(Method):
     paper: ClassVar[str] = "Castro et al., End-to-End Incremental Learning, ECCV 2018"
     needs_teacher: ClassVar[bool] = True
 
-    lambda_: float = hyperparameter(
-        1.0, "weight of the distillation, a sum over tasks", alias="lambda", per_member=True, first_task=1, ge=0, le=100
-    )
-    temperature: float = hyperparameter(2.0, "softens teacher and student", per_member=True, first_task=1, gt=0, le=100)
+    lambda_: float = distillation_weight(doc="weight of the distillation, a sum over tasks")
+    temperature: float = distillation_temperature()
     balanced_epochs: float = hyperparameter(
         0.25, "epochs of the fine-tuning, as a part of those of a task (40 of 160)", first_task=1, gt=0, le=10
     )

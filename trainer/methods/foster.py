@@ -20,7 +20,7 @@ from trainer.distill.base import DistillationName, KnowledgeDistillation, prepar
 from trainer.distill.kd import kd
 from trainer.losses.class_weights import effective_number_weights
 from trainer.losses.cross_entropy import cross_entropy
-from trainer.methods.base import Method, hyperparameter
+from trainer.methods.base import Method, distillation_temperature, distillation_weight, hyperparameter
 from trainer.nets.correction import align_new_rows
 from trainer.nets.heads import LinearHead
 from trainer.nets.member import assign
@@ -39,12 +39,8 @@ class Foster(Method):
     )
     needs_teacher: ClassVar[bool] = True
 
-    lambda_: float = hyperparameter(
-        1.0, "weight of the distillation while boosting", alias="lambda", per_member=True, first_task=1, ge=0, le=100
-    )
-    temperature: float = hyperparameter(
-        2.0, "softens teachers and students", per_member=True, first_task=1, gt=0, le=100
-    )
+    lambda_: float = distillation_weight(doc="weight of the distillation while boosting")
+    temperature: float = distillation_temperature()
     kd: DistillationName = hyperparameter("kd", "the distillation while boosting", first_task=1)
     beta_boost: float = hyperparameter(
         0.96, "of the effective numbers that logits are divided by", per_member=True, first_task=1, ge=0, lt=1

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from trainer.distill.base import DistillationName, KnowledgeDistillation, prepare
 from trainer.losses.cross_entropy import cross_entropy, cross_entropy_grad, log_prior
-from trainer.methods.base import Method, hyperparameter
+from trainer.methods.base import Method, distillation_temperature, distillation_weight, hyperparameter
 from trainer.stages.stage import Stage, Step, TaskContext, Terms
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -60,12 +60,8 @@ class GradientReweighting(Method):
     alpha: float = hyperparameter(
         1.0, "strength of the attenuation (gamma of Eq. 10)", per_member=True, first_task=1, ge=0, le=100
     )
-    lambda_: float = hyperparameter(
-        0.7, "base weight of the distillation (Eq. 9)", alias="lambda", per_member=True, first_task=1, ge=0, le=100
-    )
-    temperature: float = hyperparameter(
-        2.0, "softens teacher and student (Eq. 6)", per_member=True, first_task=1, gt=0, le=100
-    )
+    lambda_: float = distillation_weight(0.7, "base weight of the distillation (Eq. 9)")
+    temperature: float = distillation_temperature()
     prior: Literal["counts", "all_counts", "grads", "none"] = hyperparameter(
         "counts",
         "log prior in the softmax (Eq. 5): class counts with old ones capped at their exemplars, "

@@ -14,7 +14,7 @@ from torch import Tensor
 from trainer.losses.class_weights import effective_number_weights, inverse_frequency_weights
 from trainer.losses.cross_entropy import cross_entropy
 from trainer.losses.influence_balanced import influence_balanced
-from trainer.methods.base import Method, hyperparameter
+from trainer.methods.base import Method, effective_number_beta, hyperparameter
 from trainer.stages.stage import Stage, Step, TaskContext, Terms
 
 
@@ -32,13 +32,7 @@ class InfluenceBalanced(Method):
     class_weights: Literal["inverse", "effective", "none"] = hyperparameter(
         "inverse", "by class beside the influence: 1 / n, effective numbers (IB + CB), or none"
     )
-    cb_beta: float = hyperparameter(
-        0.9999,
-        "of the effective numbers that class weights come from: 0 none, towards 1 inverse frequency",
-        per_member=True,
-        ge=0,
-        le=0.99999,
-    )
+    cb_beta: float = effective_number_beta(0.9999)
     gamma: float = hyperparameter(
         0.0, "focal factor beside the influence (IB + Focal: 1)", per_member=True, ge=0, le=10
     )

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from trainer.losses.binary_cross_entropy import sigmoid_cross_entropy
 from trainer.losses.cross_entropy import cross_entropy
-from trainer.methods.base import Method, hyperparameter
+from trainer.methods.base import Method, distillation_weight, hyperparameter
 from trainer.nets.network import Outputs
 from trainer.stages.learner import Learner
 from trainer.stages.stage import Step, TaskImages, Terms
@@ -20,15 +20,7 @@ class Icarl(Method):
     paper: ClassVar[str] = "Rebuffi et al., iCaRL: Incremental Classifier and Representation Learning, CVPR 2017"
     needs_teacher: ClassVar[bool] = True
 
-    lambda_: float = hyperparameter(
-        1.0,
-        "weight of the distillation, a sum over old classes",
-        alias="lambda",
-        per_member=True,
-        first_task=1,
-        ge=0,
-        le=100,
-    )
+    lambda_: float = distillation_weight(doc="weight of the distillation, a sum over old classes")
     classification: Literal["softmax", "sigmoid"] = hyperparameter(
         "softmax",
         "what the labels teach: cross-entropy over all classes, or, as in the paper, each new class by itself",

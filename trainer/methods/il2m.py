@@ -12,25 +12,21 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from trainer.losses.cross_entropy import cross_entropy
-from trainer.methods.base import Method, hyperparameter
+from trainer.methods.base import ChoosesLoss, hyperparameter
 from trainer.nets.network import Outputs
 from trainer.stages.learner import Learner
-from trainer.stages.stage import Stage, Step, TaskImages, Terms
+from trainer.stages.stage import Stage, TaskImages
 
 _TINY = 1e-6
 """a mean score nearer to 0 than this rectifies nothing"""
 
 
-class Il2m(Method):
+class Il2m(ChoosesLoss):
     paper: ClassVar[str] = "Belouadah & Popescu, IL2M: Class Incremental Learning With Dual Memory, ICCV 2019"
 
     scores: Literal["logits", "softmax"] = hyperparameter(
         "logits", "what is rectified: logits, as FACIL's code does, whose means may have either sign, or probabilities"
     )
-
-    def loss(self, step: Step) -> Terms:
-        return {"ce": cross_entropy(step.logits_MBK, step.labels_MB)}
 
     def after_stage(self, stage: Stage, learner: Learner, images: TaskImages) -> None:
         """Keep what new classes score now, and find what the scores of old ones are to be multiplied by."""

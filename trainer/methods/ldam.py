@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from trainer.losses.class_weights import deferral, effective_number_weights
 from trainer.losses.ldam import ldam, margins
-from trainer.methods.base import Method, hyperparameter
+from trainer.methods.base import Method, effective_number_beta, hyperparameter
 from trainer.nets.heads import CosineHead
 from trainer.stages.stage import Stage, Step, TaskContext, Terms
 
@@ -28,13 +28,7 @@ class Ldam(Method):
     drw_start: int | None = hyperparameter(
         None, "epoch from which they act; null: where the learning rate first falls, or after 4/5 of the epochs", ge=0
     )
-    cb_beta: float = hyperparameter(
-        0.9999,
-        "of the effective numbers that class weights come from: 0 none, towards 1 inverse frequency",
-        per_member=True,
-        ge=0,
-        le=0.99999,
-    )
+    cb_beta: float = effective_number_beta(0.9999)
 
     def parts(self, members: int, features: int) -> dict[str, nn.Module]:
         return {"head": CosineHead(members, features, scale=1.0)}

@@ -12,26 +12,20 @@ from typing import ClassVar, cast
 from torch import nn
 
 from trainer.distill.features import cosine_distance
-from trainer.losses.cross_entropy import cross_entropy
 from trainer.losses.margin_ranking import margin_ranking
-from trainer.methods.base import Method, hyperparameter
+from trainer.methods.base import ChoosesLoss, distillation_weight, hyperparameter
 from trainer.nets.heads import CosineHead
+from trainer.nets.network import Outputs
 from trainer.stages.stage import Stage, Step, TaskContext, Terms
 
 
-class Lucir(Method):
+class Lucir(ChoosesLoss):
     paper: ClassVar[str] = "Hou et al., Learning a Unified Classifier Incrementally via Rebalancing, CVPR 2019"
     needs_teacher: ClassVar[bool] = True
     last_relu: ClassVar[bool] = False
 
-    lambda_: float = hyperparameter(
-        5.0,
-        "weight of the distillation of features, times sqrt(old classes / new classes); 10 for ImageNet",
-        alias="lambda",
-        per_member=True,
-        first_task=1,
-        ge=0,
-        le=1000,
+    lambda_: float = distillation_weight(
+        5.0, "weight of the distillation of features, times sqrt(old classes / new classes); 10 for ImageNet", le=1000
     )
     ranking: float = hyperparameter(1.0, "weight of the margin ranking", per_member=True, first_task=1, ge=0, le=100)
     margin: float = hyperparameter(
@@ -43,15 +37,21 @@ class Lucir(Method):
         return {"head": CosineHead(members, features)}
 
     def plan(self, task: TaskContext) -> tuple[Stage, ...]:
-        return (Stage("train", task.optim, self.loss, frozen_rows=task.old),)
+        classification = self.classification(task)
 
-    def loss(self, step: Step) -> Terms:
-        terms = {"ce": cross_entropy(step.logits_MBK, step.labels_MB)}
-        if step.out.teacher is not None:
-            task, hyperparameters = step.task, step.task.hyperparameters
-            similarity_MBK = cast(CosineHead, step.head).similarities(step.features_MBD)
-            apart_M = cosine_distance(step.features_MBD, step.out.teacher.features_MBD)
-            ranked_M = margin_ranking(similarity_MBK, step.labels_MB, task.old, hyperparameters["margin"], self.nearest)
-            terms["features"] = hyperparameters["lambda"] * math.sqrt(task.old / task.new) * apart_M
-            terms["ranking"] = hyperparameters["ranking"] * ranked_M
-        return terms
+        def loss(step: Step) -> Terms:
+            terms = classification(step)
+            return terms if step.out.teacher is None else {**terms, **self.distances(step, step.out.teacher)}
+
+        return (Stage("train", task.optim, loss, frozen_rows=task.old),)
+
+    def distances(self, step: Step, teacher: Outputs) -> Terms:
+        """Features that keep their direction, and exemplars that keep a margin over new classes."""
+        task, hyperparameters = step.task, step.task.hyperparameters
+        similarity_MBK = cast(CosineHead, step.head).similarities(step.features_MBD)
+        apart_M = cosine_distance(step.features_MBD, teacher.features_MBD)
+        ranked_M = margin_ranking(similarity_MBK, step.labels_MB, task.old, hyperparameters["margin"], self.nearest)
+        return {
+            "features": hyperparameters["lambda"] * math.sqrt(task.old / task.new) * apart_M,
+            "ranking": hyperparameters["ranking"] * ranked_M,
+        }

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from trainer.distill.features import pooled_distance
 from trainer.distill.kd import kd
 from trainer.losses.cross_entropy import cross_entropy, image_cross_entropy
-from trainer.methods.base import Method, hyperparameter
+from trainer.methods.base import Method, distillation_temperature, hyperparameter
 from trainer.nets.member import MemberBatchNorm2d, member_pool
 from trainer.nets.network import Network, Outputs
 from trainer.stages.learner import TEACHER, Learner
@@ -44,9 +44,7 @@ class MafDrc(Method):
     beta_new: float = hyperparameter(
         1.0, "weight of the distillation of the adapted model", per_member=True, first_task=1, ge=0, le=100
     )
-    temperature: float = hyperparameter(
-        2.0, "softens teachers and student", per_member=True, first_task=1, gt=0, le=100
-    )
+    temperature: float = distillation_temperature()
     tau: float = hyperparameter(
         1.2,
         "power of the class frequencies whose log is added to the logits",

@@ -9,12 +9,11 @@ from functools import partial
 from typing import ClassVar, Literal
 
 from trainer.data.samplers import duplicated, oversampled
-from trainer.losses.cross_entropy import cross_entropy
-from trainer.methods.base import Method, hyperparameter
-from trainer.stages.stage import Stage, Step, TaskContext, Terms
+from trainer.methods.base import ChoosesLoss, hyperparameter
+from trainer.stages.stage import Stage, TaskContext
 
 
-class RandomOverSampling(Method):
+class RandomOverSampling(ChoosesLoss):
     paper: ClassVar[str] = (
         "Van Hulse et al., Experimental Perspectives on Learning from Imbalanced Data, ICML 2007; for networks Buda et "
         "al., A systematic study of the class imbalance problem, 2018"
@@ -29,7 +28,4 @@ class RandomOverSampling(Method):
 
     def plan(self, task: TaskContext) -> tuple[Stage, ...]:
         sampler = duplicated if self.repeat == "duplicated" else partial(oversampled, power=self.power)
-        return (Stage("train", task.optim, self.loss, sampler=sampler),)
-
-    def loss(self, step: Step) -> Terms:
-        return {"ce": cross_entropy(step.logits_MBK, step.labels_MB)}
+        return (Stage("train", task.optim, self.classification(task), sampler=sampler),)

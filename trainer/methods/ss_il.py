@@ -13,7 +13,7 @@ from trainer.data.samplers import mixed
 from trainer.distill.taskwise import taskwise_kl
 from trainer.losses.cross_entropy import cross_entropy
 from trainer.losses.separated import separated_cross_entropy
-from trainer.methods.base import Method, hyperparameter
+from trainer.methods.base import Method, distillation_temperature, distillation_weight, hyperparameter
 from trainer.stages.stage import Stage, Step, TaskContext, Terms
 
 
@@ -21,10 +21,8 @@ class SsIl(Method):
     paper: ClassVar[str] = "Ahn et al., SS-IL: Separated Softmax for Incremental Learning, ICCV 2021"
     needs_teacher: ClassVar[bool] = True
 
-    lambda_: float = hyperparameter(
-        1.0, "weight of the distillation, a sum over tasks", alias="lambda", per_member=True, first_task=1, ge=0, le=100
-    )
-    temperature: float = hyperparameter(2.0, "softens teacher and student", per_member=True, first_task=1, gt=0, le=100)
+    lambda_: float = distillation_weight(doc="weight of the distillation, a sum over tasks")
+    temperature: float = distillation_temperature()
     new_per_exemplar: float = hyperparameter(
         4.0,
         "new images in a batch for each exemplar; a batch has optim.batch_size new images",
