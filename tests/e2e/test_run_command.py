@@ -296,14 +296,14 @@ def test_options_out_of_range(arguments: list[str], capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({"metric": "acc"}, "provenance.metric: 'acc' is no metric of a run; allowed: acc_task_mean_pct"),
+        ({"metric": "acc"}, "provenance.metric: 'acc' is not a metric of a run; allowed: acc_task_mean_pct"),
         ({"by_seed_pct": 3}, "provenance: cannot be read"),
         ({"by_seed_pct": {}}, "provenance: cannot be read"),
         ({"interval_pct": [1]}, "provenance: cannot be read"),
         ({"torch_threads": 0}, "provenance: cannot be read"),
     ],
 )
-def test_claims_that_promotion_does_not_write(
+def test_provenance_that_promotion_does_not_write(
     tmp_path: Path, changes: dict[str, Any], line: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert line in refusal([recording(tmp_path, **changes), "--verify"], capsys)
