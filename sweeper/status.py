@@ -53,6 +53,7 @@ _SUMMARY = ("sweep", "state", "done", "running", "best", "time left", "device ti
 
 def _details(name: str, folder: Folder) -> None:
     """Print one sweep in detail."""
+    ledger = Ledger.of(open_results(folder.parent, name), name)  # refuses another schema before a line is printed
     status = Status.read(folder)
     state = state_of(folder, status)
     print(f"{name}: {state}")
@@ -70,7 +71,7 @@ def _details(name: str, folder: Folder) -> None:
         print(f"time left: {format_duration(status.eta_s) or 'not known yet'}")
         if status.waiting:
             print(f"waiting: {status.waiting}")
-    print(f"ledger: {Ledger.of(open_results(folder.parent, name), name)}")
+    print(f"ledger: {ledger}")
     print(f"last change: {format_duration(max(0.0, time.time() - status.updated_at))} ago")
     if status.running and state == "running":
         rows = [

@@ -48,7 +48,7 @@ def newer(results: Path) -> None:
 
 
 @pytest.mark.parametrize(("written", "version"), [(old, 1), (newer, 99)])
-@pytest.mark.parametrize("name", ["launch", "query", "compact"])
+@pytest.mark.parametrize("name", ["launch", "query", "status", "compact"])
 def test_another_schema_is_refused_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], written: Callable[[Path], None], version: int, name: str
 ) -> None:
@@ -60,11 +60,13 @@ def test_another_schema_is_refused_in_one_line(
             code = command(launch.main, results, space_file(tmp_path))
         case "query":
             code = command(query.main, results, "FROM runs")
+        case "status":
+            code = command(status.main, results, "s")
         case _:
             code = command(compact.main, results, "s")
     assert code == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1
+    printed, error = capsys.readouterr()
+    assert (printed, error.count("\n")) == ("", 1)
     assert f"schema version {version}, and this version of the code reads 2" in error
     assert {file: file.read_bytes() for file in results.rglob("*.parquet")} == before
 
