@@ -15,19 +15,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import ray
 import yaml
-from ray import tune
 
 from benchmarks import timing
 from sweeper.execution.cluster import connected, fits
-from sweeper.execution.job import RESULT, Job, pack_of_trial
-from sweeper.execution.messages import EndedTrial, TrialsEnded, to_json
+from sweeper.execution.job import Job, pack_of_trial
+from sweeper.execution.messages import EndedTrial, TrialsEnded
 from sweeper.execution.packing import Packing
 from sweeper.execution.progress import Progress
 from sweeper.execution.sweep import Sweep
 from sweeper.execution.tune import run_trials
-from sweeper.search.space import Space, load_space
+from sweeper.execution.worker import send
+from sweeper.search.space import Resources, Space, load_space
 from sweeper.search.study import Study
 from sweeper.store.results import open_results
 from sweeper.store.store import Store
@@ -67,7 +66,7 @@ def train_nothing(config: Mapping[str, Any], job: Job) -> None:
             config=config_values(run),
         )
         ended = (EndedTrial(number=number, results=(result,)),)
-        tune.report({RESULT: to_json(TrialsEnded(attempt="a", pack="none", ended=ended, training=False))})
+        send(TrialsEnded(attempt="a", pack="none", ended=ended, training=False))
 
 
 def sweep_s(space: Space, folder: str) -> tuple[float, float]:
@@ -119,9 +118,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     first, whole, each = "configurations that train nothing: to the first", "all of them", "between two of them"
     found: timing.Seconds = {shared: [], own: [], first: [], whole: [], each: []}
-    with connected(arguments.address):
-        room = int(ray.cluster_resources()["CPU"])
-        cluster = ray.get_runtime_context().gcs_address
+    with connected(arguments.address) as cluster:
+        room = fits(Resources(cpu=1))
         for _ in range(arguments.rounds):
             shared_s, own_s = launch_s(cluster)
             found[shared].append(shared_s)

@@ -38,10 +38,10 @@ def find_address(given: str | None) -> str | None:
 
 
 @contextlib.contextmanager
-def connected(address: str | None) -> Iterator[None]:
+def connected(address: str | None) -> Iterator[str]:
     """Connect to the cluster at ``address``, otherwise at ``$RAY_ADDRESS``, otherwise to one started for this block.
 
-    Raises ClusterError.
+    Gives the address of the cluster. Raises ClusterError.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # Tune's own boxes and tables
@@ -72,7 +72,7 @@ def connected(address: str | None) -> Iterator[None]:
     # It prints a traceback for every trial that is retried; the driver says so in a line.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     try:
-        yield
+        yield ray.get_runtime_context().gcs_address
     finally:
         ray.shutdown()
 

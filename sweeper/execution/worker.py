@@ -20,21 +20,23 @@ from trainer.errors import UserError
 from trainer.training.session import train_first_task
 
 
+def send(message: Message) -> None:
+    """Report a message to the driver, and wait until it has been handled."""
+    tune.report({RESULT: to_json(message)})
+
+
 def run_trial(config: Mapping[str, Any], job: Job) -> None:
     """Do what ``SetUp.as_trial`` or ``pack_as_trial`` states, and report messages."""
-
-    def report(message: Message) -> None:
-        tune.report({RESULT: to_json(message)})
 
     try:
         configure_torch(job.resources)
         set_up = SetUp.of_trial(config)
         if set_up is None:
-            train_pack(job, pack_of_trial(config), report)
+            train_pack(job, pack_of_trial(config), send)
         else:
-            _set_up(job, set_up, report)
+            _set_up(job, set_up, send)
     except UserError as error:  # another try would end the same: Ray Tune must not make one
-        report(Refused(reason=str(error)))
+        send(Refused(reason=str(error)))
 
 
 def _set_up(job: Job, wanted: SetUp, report: Report) -> None:
