@@ -76,7 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         files = {name: _space_file(root, name) for name in SEARCHES}
-        took_s = {name: _undisturbed(file, root / "whole") for name, file in files.items()}
+        # Sweeps of one results folder would answer each other's runs from the store.
+        took_s = {name: _undisturbed(file, root / f"whole-{name}") for name, file in files.items()}
         rows, kills = [], list[dict[str, Any]]()
         while len(kills) < arguments.kills:
             name = list(files)[len(rows) % len(files)]
@@ -84,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             wanted = min(_KILLS_A_SWEEP, arguments.kills - len(kills))
             own = killed_sweep(files[name], results, rng, took_s[name], wanted)
             kills += [{**kill, "search": name} for kill in own]
-            differences = compare(results / name, root / "whole" / name)
+            differences = compare(results / name, root / f"whole-{name}" / name)
             print(f"{name}: {_in_words(own)}: {'; '.join(differences) or 'the same'}", flush=True)
             stored = ", ".join(str(kill["stored"]) for kill in own)
             rows.append([name, _in_words(own), stored, "; ".join(differences) or "none"])
