@@ -27,30 +27,33 @@ def read_space(folder: Folder) -> Space:
     """
     name, where = folder.path.rpartition("/")[2], f"{folder}/{FILE}"
     try:
-        content = yaml.safe_load(folder.read_bytes(FILE))
+        content = _content(folder)
     except FileNotFoundError:
         near = nearest(name, folder.parent.folders())
         hint = f"; did you mean {near!r}?" if near else ""
         raise StoreError(f"{folder.parent}: no sweep {name!r}{hint}") from None
-    except yaml.YAMLError:
-        content = None
     try:
         launch, base = content.pop(_LAUNCH), content.pop("base")
         base["data"]["path"] = launch.pop("data_path")
         spec = SearchSpace.model_validate({**content, **launch, "base": FILE, "name": name})
         return Space(where, spec, parse_run(base, file=where))
     except (AttributeError, KeyError, TypeError, ValidationError):
-        raise StoreError(f"{where}: cannot be read; restore it from a backup, or launch under a new --name") from None
+        raise _damaged(folder) from None
 
 
 def check_unchanged(space: Space, folder: Folder, data_path: str | None) -> None:
-    """Write the file, if the sweep is new or resumes unchanged. Raises ConfigError that shows the difference."""
+    """Write the file, if the sweep is new or resumes unchanged.
+
+    Raises ConfigError that shows the difference, StoreError if the file is damaged.
+    """
     now = space.identity()
     try:
-        before = yaml.safe_load(folder.read_bytes(FILE))
-        before.pop(_LAUNCH, None)
+        before = _content(folder)
+        before.pop(_LAUNCH)
     except FileNotFoundError:
         before = now
+    except KeyError:
+        raise _damaged(folder) from None
     if before != now:
         raise ConfigError(
             f"search space changed since sweep {space.name} started: {_difference(before, now)}. "
@@ -71,6 +74,21 @@ def absolute_path(config: RunConfig) -> RunConfig:
         return config
     path = str(expand(config.data.path).absolute())
     return config.model_copy(update={"data": config.data.model_copy(update={"path": path})})
+
+
+def _content(folder: Folder) -> dict[str, Any]:
+    """What the file holds. Raises FileNotFoundError, or StoreError if it is not a YAML mapping."""
+    try:
+        content = yaml.safe_load(folder.read_bytes(FILE))
+    except yaml.YAMLError:
+        content = None
+    if not isinstance(content, dict):
+        raise _damaged(folder)
+    return content
+
+
+def _damaged(folder: Folder) -> StoreError:
+    return StoreError(f"{folder}/{FILE}: cannot be read; restore it from a backup, or launch under a new --name")
 
 
 def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
