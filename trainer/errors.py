@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import reprlib
 import sys
 from collections.abc import Callable, Iterable
@@ -43,13 +44,8 @@ class ConfigError(UserError):
     def __reduce__(self) -> tuple[object, ...]:
         # An exception with keyword-only arguments does not survive pickling (between Ray
         # processes) by itself.
-        return (_config_error, (self.problem, self.file, self.field, self.allowed, self.nearest))
-
-
-def _config_error(
-    problem: str, file: str | None, field: str | None, allowed: str | None, nearest: str | None
-) -> ConfigError:
-    return ConfigError(problem, file=file, field=field, allowed=allowed, nearest=nearest)
+        more = {"file": self.file, "field": self.field, "allowed": self.allowed, "nearest": self.nearest}
+        return (functools.partial(ConfigError, self.problem, **more), ())
 
 
 class DataError(UserError):

@@ -6,6 +6,7 @@ import re
 import types
 import typing
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -26,36 +27,23 @@ def explain(
     if kind == "extra_forbidden":  # the name is the user's own, whatever it looks like
         where = [*_in_file(model, first["loc"][:-1]), str(first["loc"][-1])]
     field = prefix + ".".join(where)
+    wrong = partial(ConfigError, file=file, field=field or None)
     if kind == "extra_forbidden":
         known = _fields_at(model, first["loc"][:-1])
-        return ConfigError(
-            f"no such field{_of(prefix, where)}",
-            file=file,
-            field=field,
-            allowed=", ".join(known) or None,
-            nearest=nearest(where[-1], known),
-        )
+        problem = f"no such field{_of(prefix, where)}"
+        return wrong(problem, allowed=", ".join(known) or None, nearest=nearest(where[-1], known))
     if kind == "missing":
-        return ConfigError("is missing", file=file, field=field)
+        return wrong("is missing")
     if kind == "literal_error":
         allowed = str(first["ctx"]["expected"]).replace("'", "").replace(" or ", ", ")
-        return ConfigError(
-            f"{shown(given)} is not one of the choices",
-            file=file,
-            field=field,
-            allowed=allowed,
-            nearest=nearest(given, allowed.split(", ")),
-        )
+        problem = f"{shown(given)} is not one of the choices"
+        return wrong(problem, allowed=allowed, nearest=nearest(given, allowed.split(", ")))
     if isinstance(given, str) and _NUMBER.fullmatch(given):
-        return ConfigError(
-            f"{shown(given)} is text, not a number (YAML reads 1e-3 as text: write 1.0e-3, without quotes)",
-            file=file,
-            field=field,
-        )
+        return wrong(f"{shown(given)} is text, not a number (YAML reads 1e-3 as text: write 1.0e-3, without quotes)")
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     if kind == "value_error":
-        return ConfigError(message, file=file, field=field or None)
-    return ConfigError(f"{shown(given)} is not allowed", file=file, field=field, allowed=message)
+        return wrong(message)
+    return wrong(f"{shown(given)} is not allowed", allowed=message)
 
 
 def _of(prefix: str, where: list[str]) -> str:

@@ -26,22 +26,17 @@ def oversampled(labels_MN: Tensor, streams: MemberStreams, *, power: float = 1.0
 
     Power 1: every class as often as any other (random over-sampling, Van Hulse et al., ICML 2007).
     """
-    return torch.stack(
-        [
-            torch.multinomial(_inverse_frequency(labels_N, power), len(labels_N), replacement=True, generator=generator)
-            for labels_N, generator in zip(labels_MN, streams.generators(use), strict=True)
-        ]
-    )
+
+    def draw(labels_N: Tensor, generator: torch.Generator) -> Tensor:
+        weight_N = torch.bincount(labels_N).double()[labels_N] ** -power
+        return torch.multinomial(weight_N, len(labels_N), replacement=True, generator=generator)
+
+    return _by_member(draw, labels_MN, streams, use)
 
 
 def duplicated(labels_MN: Tensor, streams: MemberStreams) -> Tensor:
     """Repeat every class's images until it has as many as the largest class, then shuffle."""
-    return torch.stack(
-        [
-            _duplicated(labels_N, generator)
-            for labels_N, generator in zip(labels_MN, streams.generators("shuffle"), strict=True)
-        ]
-    )
+    return _by_member(_duplicated, labels_MN, streams)
 
 
 def class_aware(labels_MN: Tensor, streams: MemberStreams, *, images_per_visit: int = 4) -> Tensor:
@@ -49,12 +44,7 @@ def class_aware(labels_MN: Tensor, streams: MemberStreams, *, images_per_visit: 
 
     Liu et al., "Long-Tailed Class-Incremental Learning", ECCV 2022, stage 2.
     """
-    return torch.stack(
-        [
-            _class_aware(labels_N, images_per_visit, generator)
-            for labels_N, generator in zip(labels_MN, streams.generators("shuffle"), strict=True)
-        ]
-    )
+    return _by_member(lambda labels_N, g: _class_aware(labels_N, images_per_visit, g), labels_MN, streams)
 
 
 def mixed(
@@ -65,19 +55,17 @@ def mixed(
     The last batch keeps the proportion, or is left out. ``old``: classes of earlier tasks. (SS-IL, Ahn et al., ICCV
     2021.)
     """
-    order_MN = torch.stack(
-        [
-            _mixed(labels_N < old, new_a_batch, old_a_batch, generator)
-            for labels_N, generator in zip(labels_MN, streams.generators("shuffle"), strict=True)
-        ]
-    )
+    order_MN = _by_member(lambda labels_N, g: _mixed(labels_N < old, new_a_batch, old_a_batch, g), labels_MN, streams)
     batch = new_a_batch + old_a_batch
     return order_MN[:, : order_MN.shape[1] // batch * batch] if drop_last else order_MN
 
 
-def _inverse_frequency(labels_N: Tensor, power: float) -> Tensor:
-    counts_C = torch.bincount(labels_N).double()
-    return counts_C[labels_N] ** -power
+def _by_member(
+    draw: Callable[[Tensor, torch.Generator], Tensor], labels_MN: Tensor, streams: MemberStreams, use: str = "shuffle"
+) -> Tensor:
+    """What ``draw`` makes of each member's labels and its own generator, ``[M, N']``."""
+    members = zip(labels_MN, streams.generators(use), strict=True)
+    return torch.stack([draw(labels_N, generator) for labels_N, generator in members])
 
 
 def _by_class(labels_N: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
