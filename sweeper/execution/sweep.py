@@ -87,7 +87,7 @@ class Sweep:
         self._packs: dict[str, dict[int, Suggestion]] = {}
         """configurations in training, by Ray trial and number"""
         self._apart: list[Suggestion] = []
-        """suggestions that cannot be trained together with those of the last pack"""
+        """suggestions that are trained next: they could not be trained with the last pack, or were returned"""
         self._decided: dict[int, dict[int, bool]] = {}
         """whether to prune, by number and task, of configurations in training"""
         self._open = store.suggested()
@@ -183,6 +183,18 @@ class Sweep:
             how = "reproduce it: python -m trainer.run" if folder.local else "its run file:"
             self.progress.say(f"    {how} {folder}/{name}")
         self._write()
+
+    def returned(self, trial_id: str) -> None:
+        """Take back what a trial was given that never started: the next trial is given it."""
+        if trial_id == self._setting_up:
+            self._setting_up = ""
+        self._apart = [*self._packs.pop(trial_id, {}).values(), *self._apart]
+        self._write()
+
+    @property
+    def has_more(self) -> bool:
+        """Whether configurations wait to be trained that no trial was given, or that one returned."""
+        return bool(self._apart) and self.refusal is None and not self._spent()
 
     def recovered(self, trial_id: str, why: str) -> None:
         """Print why a trial died; Ray Tune retries it."""

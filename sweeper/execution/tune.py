@@ -37,25 +37,31 @@ def run_trials(
     """
     resources = sweep.job.resources
     wants = {"cpu": resources.cpu} | ({"gpu": resources.gpu} if resources.gpu else {})
-    tuner: Any = tune.Tuner(
-        tune.with_resources(tune.with_parameters(worker, job=sweep.job), wants),
-        tune_config=tune.TuneConfig(
-            search_alg=_SweepSearcher(sweep),
-            num_samples=-1,
-            max_concurrent_trials=concurrency,
-            reuse_actors=True,
-            trial_dirname_creator=lambda trial: str(trial.trial_id),
-        ),
-        run_config=tune.RunConfig(
-            name="tune",
-            storage_path=f"{sweep.job.folder}/ray",
-            verbose=0,
-            failure_config=tune.FailureConfig(max_failures=retries),
-            callbacks=[_Watch(sweep, check_stop, why_waiting)],
-        ),
-    )
-    try:
+
+    def fit() -> None:
+        tuner: Any = tune.Tuner(
+            tune.with_resources(tune.with_parameters(worker, job=sweep.job), wants),
+            tune_config=tune.TuneConfig(
+                search_alg=_SweepSearcher(sweep),
+                num_samples=-1,
+                max_concurrent_trials=concurrency,
+                reuse_actors=True,
+                trial_dirname_creator=lambda trial: str(trial.trial_id),
+            ),
+            run_config=tune.RunConfig(
+                name="tune",
+                storage_path=f"{sweep.job.folder}/ray",
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=retries),
+                callbacks=[_Watch(sweep, check_stop, why_waiting)],
+            ),
+        )
         tuner.fit()
+
+    try:
+        fit()
+        while sweep.has_more:  # returned by a trial after Ray Tune was told that there are no more
+            fit()
     finally:
         sweep.store.folder.child("ray").remove()
     if sweep.refusal is not None:
@@ -118,7 +124,10 @@ class _Watch(Callback):
         self._sweep.recovered(trial.trial_id, _reason(trial))
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self._sweep.fail(trial.trial_id, _reason(trial))
+        if trial.should_recover():  # Ray Tune does not retry where a reused process is lost before the trial starts
+            self._sweep.returned(trial.trial_id)
+        else:
+            self._sweep.fail(trial.trial_id, _reason(trial))
 
 
 def _reason(trial: Trial) -> str:

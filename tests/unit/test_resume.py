@@ -122,3 +122,14 @@ def test_a_retried_pack_may_report_trials_that_have_ended(tmp_path: Path) -> Non
     own.sweep.receive("a", TaskDone(pack="key", task=0, tasks=TASKS, values={0: 10.0, 1: 20.0}))
     own.sweep.receive("a", TaskDone(pack="key", task=1, tasks=TASKS, values={1: 30.0}))
     assert own.study.steps == {0: {0: 10.0}, 1: {0: 20.0, 1: 30.0}}
+
+
+def test_a_pack_that_never_started_is_given_to_the_next_trial(tmp_path: Path) -> None:
+    own = driver(tmp_path, packing=Packing(2), trials=2)
+    assert own.pack("a") == [0, 1]
+    assert own.sweep.next_trial("b") is False
+    assert not own.sweep.has_more
+    own.sweep.returned("a")
+    assert own.sweep.has_more
+    assert own.pack("c") == [0, 1]
+    assert own.store.trials() == set()
