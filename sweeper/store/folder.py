@@ -163,7 +163,7 @@ class Folder:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """One process at a time on a local disk; elsewhere no lock is to be had, and this is none."""
+        """One process at a time on a local disk; elsewhere there is no lock, and this does nothing."""
         if not self._is_local:
             yield
             return

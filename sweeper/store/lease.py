@@ -147,7 +147,7 @@ class Lease:
             with self._folder.lock():
                 now = holder(self._folder)
                 if now is not None and now.token != self._own.token:
-                    self._lost = f"{self._folder}: the lease was lost to another driver: {now}"
+                    self._lost = f"{self._folder}: another launch has taken over: {now}"
                     self._ended.set()
                     return
                 self._own = replace(self._own, heartbeat=time.time())
@@ -159,7 +159,7 @@ class Lease:
 
 
 def _held(folder: Folder, by: Holder | None) -> StoreError:
-    return StoreError(f"{folder}: another driver is at work: {by or 'it took the lease just now'}")
+    return StoreError(f"{folder}: this sweep is already running: {by or 'another launch has just started it'}")
 
 
 def _as_bytes(own: Holder) -> bytes:

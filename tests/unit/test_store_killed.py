@@ -100,7 +100,9 @@ def test_a_second_driver_is_told_who_holds_the_sweep_until_that_one_is_killed(tm
     assert first.stdout is not None
     assert first.stdout.readline() == "held\n"
     folder = Folder.at(tmp_path)
-    with pytest.raises(StoreError, match=rf"another driver is at work: host {socket.gethostname()}, pid {first.pid},"):
+    with pytest.raises(
+        StoreError, match=rf"this sweep is already running: host {socket.gethostname()}, pid {first.pid},"
+    ):
         Lease.acquire(folder)
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
@@ -121,7 +123,7 @@ def test_merging_by_hand_waits_for_no_driver(tmp_path: Path, capsys: pytest.Capt
 
     with Lease.acquire(store.folder):
         assert merge("sweep") == 2
-        assert "another driver is at work" in capsys.readouterr().err
+        assert "this sweep is already running" in capsys.readouterr().err
     assert merge("swep") == 2
     assert capsys.readouterr().err == f"error: {tmp_path}: no sweep 'swep'; did you mean 'sweep'?\n"
     assert merge("sweep") == 0
@@ -207,7 +209,7 @@ def test_a_driver_that_lost_its_lease_cannot_write(tmp_path: Path) -> None:
         except StoreError as error:
             refused = str(error)
     assert refused is not None
-    assert "the lease was lost to another driver: host far" in refused
+    assert "another launch has taken over: host far" in refused
     store.lease.release()
     still = holder(store.folder)
     assert still is not None

@@ -1,6 +1,6 @@
 """Equalization loss v2: sigmoids whose negative gradients are let through as far as positive ones balance them.
 
-What was accumulated of each class goes on over all tasks. Sigmoids start at the probability 1/K, and their biases do
+What was accumulated of each class is kept over all tasks. Sigmoids start at the probability 1/K, and their biases do
 not decay: from 1/2, one batch would shut every gate. The constants are those for detection; none were published for
 classification.
 """

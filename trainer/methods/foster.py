@@ -1,9 +1,9 @@
-"""FOSTER: a new backbone beside the old one is boosted with what the old one gets wrong, then both become one.
+"""FOSTER: a new backbone next to the old one is boosted with what the old one gets wrong, then both become one.
 
 Boosting: the old network stands still; a classifier on the features of both, and an auxiliary one on the new features,
 learn, the former by logits divided by class weights, so that rare classes must reach larger ones. Compression: a
 student that starts as the old network learns the boosted network's answers, reweighted towards rare classes. The
-student is what classifies and goes on; the boosted network's accuracy is reported beside it, and exemplars are chosen
+student is what classifies and is kept; the boosted network's accuracy is reported too, and exemplars are chosen
 by its features.
 """
 

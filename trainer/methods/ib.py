@@ -24,17 +24,19 @@ class InfluenceBalanced(Method):
     ib_start: int | None = hyperparameter(
         None, "epoch from which the loss is influence-balanced; null: half of the epochs (100 of 200)", ge=0
     )
-    ib_lr_factor: float = hyperparameter(0.01, "of the learning rate from then on, beside the milestones'", gt=0, le=1)
+    ib_lr_factor: float = hyperparameter(
+        0.01, "factor of the learning rate from then on, in addition to the milestones'", gt=0, le=1
+    )
     ib_strength: float = hyperparameter(
         1000.0, "factor of the loss (alpha in the released code)", per_member=True, gt=0, le=1e5
     )
     ib_epsilon: float = hyperparameter(0.001, "added to the influence", per_member=True, gt=0, le=1)
     class_weights: Literal["inverse", "effective", "none"] = hyperparameter(
-        "inverse", "by class beside the influence: 1 / n, effective numbers (IB + CB), or none"
+        "inverse", "weight by class in addition to the influence: 1 / n, effective numbers (IB + CB), or none"
     )
     cb_beta: float = effective_number_beta(0.9999)
     gamma: float = hyperparameter(
-        0.0, "focal factor beside the influence (IB + Focal: 1)", per_member=True, ge=0, le=10
+        0.0, "focal factor in addition to the influence (IB + Focal: 1)", per_member=True, ge=0, le=10
     )
     detach_weight: bool = hyperparameter(
         False, "keep the gradient out of the influence; the released code does not, which makes features grow"
