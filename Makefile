@@ -11,8 +11,8 @@ export RAY_USAGE_STATS_ENABLED = 0
 help:
 	@echo "make setup      the environment in .venv (PYTHON=... chooses the interpreter, 3.11 or newer)"
 	@echo "make demo       a sweep on digits, its leaderboard, promotion and verification (minutes, CPU)"
-	@echo "make test       all tests (about 6 minutes on two cores)"
-	@echo "make test-fast  the tests without a Ray cluster or long computation (about 90 seconds on two cores)"
+	@echo "make test       all tests (about 10 minutes on two cores)"
+	@echo "make test-fast  the tests without a Ray cluster or long computation (about two minutes on two cores)"
 	@echo "make fuzz       the tests of files, parsers and formulas on new random examples"
 	@echo "make docs       the generated pages and JSON Schemas"
 	@echo "make lint       ruff: rules and format"
