@@ -50,22 +50,21 @@ def train_given(
     given = GivenConfigurations(missing, first=max(store.trials(), default=-1) + 1)
     tasks = max((_tasks(config) for own in missing.values() for config in own), default=0)
     progress = Progress(store.folder, len(missing), tasks, metric, say)
-    job = Job(store.folder.path if store.folder.local else str(store.folder), resources, metric)
-    packing = Packing(1 if resources.pack == "auto" else resources.pack)
-    state = "failed"
+    job = Job(store.folder.reachable, resources, metric)
     progress.begin()
     try:
         if missing:
             run_trials(
-                Sweep(given, job, store, progress, packing=packing),
+                Sweep(given, job, store, progress, packing=Packing.stated(resources)),
                 concurrency=max(1, fits(resources)),
                 retries=RETRIES,
                 check_stop=check_stop,
                 why_waiting=lambda: why_waiting(resources),
             )
-        state = "finished"
-    finally:
-        progress.end("finished" if state == "finished" else "stopped")
+    except BaseException:
+        progress.end("stopped")
+        raise
+    progress.end("finished")
     for outcome in given.outcomes.values():
         held |= {result.run_id: result for result in outcome.results}
     return {label: [held[config.run_id] for config in configs] for label, configs in groups.items()}

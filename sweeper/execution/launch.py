@@ -76,7 +76,7 @@ class Launch:
             job,
             self.store,
             self.progress,
-            packing=known or Packing(1 if resources.pack == "auto" else resources.pack),
+            packing=known or Packing.stated(resources),
             set_up=self._set_up(job, None if known else largest(self.space, concurrency)),
             budget=spec.budget,
             lookup=self._lookup(),
@@ -101,9 +101,10 @@ class Launch:
             raise
 
     def _job(self, decisions: str | None) -> Job:
-        folder = self.store.folder.path if self.store.folder.local else str(self.store.folder)
         spec = self.space.spec
-        return Job(folder, spec.resources, spec.objective.metric, self._shares_first_task(), decisions)
+        return Job(
+            self.store.folder.reachable, spec.resources, spec.objective.metric, self._shares_first_task(), decisions
+        )
 
     def _shares_first_task(self) -> bool:
         return self.space.shares_first_task() and len(self._benchmark.tasks) > 1

@@ -49,6 +49,11 @@ class Packing:
     """a step of all runs of the pack"""
     peak_bytes: int | None = None
 
+    @classmethod
+    def stated(cls, resources: Resources) -> Packing:
+        """What ``resources.pack`` says without a measurement: its number, or one configuration for ``auto``."""
+        return cls(1 if resources.pack == "auto" else resources.pack)
+
     @property
     def gain(self) -> float | None:
         """Device time of a run alone over its share of the pack's; None where it was not measured."""

@@ -67,6 +67,11 @@ class Folder:
         """The path on this machine, or None on another filesystem."""
         return Path(self.path) if self._is_local else None
 
+    @property
+    def reachable(self) -> str:
+        """The absolute path or URI by which other processes, and nodes that share the disk, open this folder."""
+        return self.path if self._is_local else self.shown
+
     # -- reading ----------------------------------------------------------------------------------
 
     def names(self) -> list[str]:
