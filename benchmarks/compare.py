@@ -5,8 +5,6 @@ others with its 95 % interval. ``--name`` records all of it under benchmarks/res
 lines state which fields differ from the protocol.
 """
 
-from __future__ import annotations
-
 import argparse
 import shlex
 import statistics
@@ -15,7 +13,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -44,7 +42,7 @@ class Entry:
     config: RunConfig = field(repr=False)
 
     @classmethod
-    def parse(cls, text: str, sets: Sequence[str]) -> Entry:
+    def parse(cls, text: str, sets: Sequence[str]) -> Self:
         """Of ``LABEL=FILE,FIELD=VALUE,...``; ``sets`` go before its own."""
         head, *own = text.split(",")
         label, _, file = head.rpartition("=")

@@ -4,8 +4,6 @@
 decoded images on both sides; for crops of 224 pixels, the images are stored at 256.
 """
 
-from __future__ import annotations
-
 import importlib
 import io
 import os

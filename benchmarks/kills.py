@@ -6,8 +6,6 @@ exact with any number of trials at a time, and one whose sampler and pruner read
 at a time and packs of one configuration. Exit code 1 if a sweep differs from the undisturbed one in any run.
 """
 
-from __future__ import annotations
-
 import os
 import random
 import signal

@@ -4,12 +4,10 @@ On a GPU every operation is one or more launches that take Python microseconds e
 bounds networks as small as these. Every result that the host reads makes it wait for all operations before it.
 """
 
-from __future__ import annotations
-
 import statistics
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 from unittest import mock
 
 import torch
@@ -41,7 +39,7 @@ class Watch(TorchDispatchMode):
         self.waits: Counter[str] = Counter()
         self._one_hot = mock.patch.object(torch.nn.functional, "one_hot", _one_hot)
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> Self:
         self._one_hot.start()
         super().__enter__()
         return self

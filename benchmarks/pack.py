@@ -5,8 +5,6 @@ convolutions, compiled grouped convolutions, one member after another, and ``tor
 memory per member.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Callable, Sequence

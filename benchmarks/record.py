@@ -1,7 +1,5 @@
 """Records of results: values, machine and commit, as JSON for programs and Markdown for people."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Mapping, Sequence

@@ -5,8 +5,6 @@ images, tasks, epochs and batches, with a new seed in every round. Accuracies ar
 learns nothing is fast.
 """
 
-from __future__ import annotations
-
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Sequence

@@ -5,8 +5,6 @@ of each trial, whether each run is stored once, and its outcome. ``--name`` reco
 Exit code 1 if they differ.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import sys

@@ -4,8 +4,6 @@
 cluster is started beforehand; timing begins where a launch on a running cluster would begin.
 """
 
-from __future__ import annotations
-
 import subprocess
 import sys
 import tempfile

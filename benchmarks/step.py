@@ -5,8 +5,6 @@ images and their distillation. All variants train the same run, alternating in o
 operations and host synchronisations per step, which are the same on every machine (``benchmarks.operations``).
 """
 
-from __future__ import annotations
-
 import statistics
 import sys
 from collections.abc import Callable, Sequence

@@ -4,8 +4,6 @@
 the disk of ``--folder``.
 """
 
-from __future__ import annotations
-
 import os
 import random
 import shutil

@@ -5,8 +5,6 @@ at a time as fit. The loop trains the same configurations one after another, see
 its last, with all of torch's threads. Both use a random sampler, so that they search the same points.
 """
 
-from __future__ import annotations
-
 import json
 import statistics
 import subprocess

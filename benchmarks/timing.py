@@ -1,7 +1,5 @@
 """Alternate the sides of a comparison in one process: on a shared machine only their ratio is meaningful."""
 
-from __future__ import annotations
-
 import argparse
 import gc
 import statistics

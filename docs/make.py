@@ -4,8 +4,6 @@ Editors check and complete a YAML file against the schema that its first line na
 ``# yaml-language-server: $schema=schema.json``.
 """
 
-from __future__ import annotations
-
 import inspect
 import json
 import sys

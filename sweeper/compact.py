@@ -3,8 +3,6 @@
 A running sweep merges blocks of its own accord; this merges all that is stored, as a last step before archiving.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 

@@ -3,8 +3,6 @@
 The same command on a laptop, on a Ray cluster (``--address``, ``$RAY_ADDRESS``) and inside ``ray job submit``.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import shlex

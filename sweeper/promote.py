@@ -5,8 +5,6 @@ paired 95 % interval of its difference to the incumbent (the run file of that na
 0. Stored runs are not trained again, so an interrupted promotion resumes.
 """
 
-from __future__ import annotations
-
 import argparse
 import shlex
 import sys

@@ -1,7 +1,5 @@
 """SQL over results, read-only: ``python -m sweeper.query "SELECT ..." [--results DIR] [--sweep NAME]``."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from pathlib import Path

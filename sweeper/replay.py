@@ -4,8 +4,6 @@ The pruner sees each configuration after the outcomes of the earlier ones, as if
 configurations that ran to their end can be simulated: how the rest would have continued is not known.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Draw a sweep as one figure: ``python -m sweeper.report SWEEP [--results DIR] [--out DIR]`` writes PNG and SVG."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Sequence

@@ -3,8 +3,6 @@
 The driver writes ``status.json`` at each change; the lease tells whether the driver is still alive.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 import time

@@ -1,7 +1,5 @@
 """What tests share: the smallest real run, and a Ray cluster for the commands that need one."""
 
-from __future__ import annotations
-
 import os
 import resource
 from collections.abc import Callable, Generator, Iterator

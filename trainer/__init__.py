@@ -39,8 +39,6 @@ k     the first few of a ranking
 ====  =======================================================================
 """
 
-from __future__ import annotations
-
 import importlib
 from typing import Any
 

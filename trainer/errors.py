@@ -1,7 +1,5 @@
 """The tree of errors. A UserError is the caller's to mend and reads as one line."""
 
-from __future__ import annotations
-
 import difflib
 import functools
 import reprlib

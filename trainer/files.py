@@ -1,7 +1,5 @@
 """The one way in which a local file is written: whole or not at all, and there after a power cut."""
 
-from __future__ import annotations
-
 import os
 import uuid
 from collections.abc import Callable

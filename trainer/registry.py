@@ -4,8 +4,6 @@ Nothing registers a variant and nothing lists them: a file put into the package,
 ``__path__``, is a new name. A file may also hold helpers alone.
 """
 
-from __future__ import annotations
-
 import importlib
 import inspect
 import pkgutil

@@ -5,8 +5,6 @@ found again from its name. All generators live on the CPU, so a run on another d
 same shuffles, crops and initial weights.
 """
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
 

@@ -1,11 +1,10 @@
 """``python -m trainer.run RUN.yaml``: train one run file, from a shell."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Self
 
 import torch
 from rich.console import Console
@@ -114,7 +113,7 @@ class _Progress(Observer):
         )
         self._id = self._bar.add_task("", total=config.optim.epochs, number=1, loss=float("nan"))
 
-    def __enter__(self) -> _Progress:
+    def __enter__(self) -> Self:
         self._bar.start()
         return self
 

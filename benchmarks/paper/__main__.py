@@ -5,8 +5,6 @@ Stored runs are not trained again, so an interrupted table resumes. ``--data``, 
 system's own space, all with the same number of trials.
 """
 
-from __future__ import annotations
-
 import argparse
 import shlex
 import sys

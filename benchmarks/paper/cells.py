@@ -1,7 +1,5 @@
 """From a table to its runs: a cell is a row and a column of a data set, with one configuration per seed."""
 
-from __future__ import annotations
-
 import copy
 import re
 from collections.abc import Mapping, Sequence

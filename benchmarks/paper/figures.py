@@ -1,7 +1,5 @@
 """Tables as figures: bars next to the paper's numbers, lines over tasks, lines over classes."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Sequence
 from itertools import groupby

@@ -1,7 +1,5 @@
 """Measurements as entries, and entries next to the paper's numbers: on a terminal, as Markdown, as Parquet."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Runs what is missing, through Ray, and reads what is stored: the results folder is what a table is made of."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Report of a table: printed, and written as Markdown, Parquet, PNG and SVG."""
 
-from __future__ import annotations
-
 import io
 import os
 from collections.abc import Sequence

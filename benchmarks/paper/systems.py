@@ -1,7 +1,5 @@
 """The rows of the paper's tables: what each system changes in a run file."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,7 +1,5 @@
 """Every table and figure as data: rows, columns, metric."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal

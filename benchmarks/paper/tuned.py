@@ -5,8 +5,6 @@ base, and goes on where it was stopped. The best by the mean over the search's s
 nothing, with all training images, and so is the untuned configuration, on the same seeds.
 """
 
-from __future__ import annotations
-
 import json
 import signal
 from collections.abc import Mapping, Sequence

@@ -4,8 +4,6 @@ Images, tasks and the call of its training are ours. Network, loaders, training 
 own, with its defaults.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import random

@@ -1,7 +1,5 @@
 """What peers built on FACIL share: its networks, data sets, exemplars and approaches."""
 
-from __future__ import annotations
-
 import importlib
 import time
 from collections.abc import Mapping

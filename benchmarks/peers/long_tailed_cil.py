@@ -1,7 +1,5 @@
 """Long-Tailed CIL (Liu et al., ECCV 2022): xialeiliu/Long-Tailed-CIL, with or without its second stage."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Mapping
 from typing import Any, ClassVar

@@ -1,7 +1,5 @@
 """``--peer``: recognises the project of a checkout by its files."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """PyCIL (Zhou et al., 2023): G-U-N/PyCIL."""
 
-from __future__ import annotations
-
 import importlib
 import time
 from collections.abc import Callable, Iterator, Mapping

@@ -1,7 +1,5 @@
 """The released code of the paper: JiangpengHe/imbalanced_cil."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, ClassVar
 

@@ -1,7 +1,5 @@
 """Connect to a running Ray cluster, or start one on this machine."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import math

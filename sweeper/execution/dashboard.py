@@ -1,7 +1,5 @@
 """Warn of a Ray dashboard without authentication: anyone who can reach its job port can run code on the cluster."""
 
-from __future__ import annotations
-
 import ipaddress
 import socket
 import urllib.error

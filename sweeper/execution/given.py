@@ -1,7 +1,5 @@
 """Train given configurations with the engine of a search and store them; stored runs are not trained again."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 
 from sweeper.execution.cluster import fits, why_waiting

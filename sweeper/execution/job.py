@@ -1,10 +1,8 @@
 """The orders of a driver to its workers: the job of the sweep, and the configuration of each Ray trial."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from sweeper.search.space import Resources
 from sweeper.store.folder import Folder
@@ -73,7 +71,7 @@ class SetUp:
     """seeds whose shared first task is still to be trained"""
 
     @classmethod
-    def of_trial(cls, trial: Mapping[str, Any]) -> SetUp | None:
+    def of_trial(cls, trial: Mapping[str, Any]) -> Self | None:
         """The inverse of ``as_trial``; None for the configuration of a pack."""
         found = trial.get(_SET_UP)
         return found and cls(_parsed(found["configs"]), found["largest"], found["first_tasks"])

@@ -1,7 +1,5 @@
 """One launch of a search: its study restored, what it lacks set up, its trials run."""
 
-from __future__ import annotations
-
 import uuid
 from collections.abc import Callable, Sequence
 

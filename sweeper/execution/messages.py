@@ -1,7 +1,5 @@
 """The messages of a worker to the driver: one union of types, validated on arrival."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter

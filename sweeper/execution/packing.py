@@ -4,12 +4,11 @@ A worker times a few steps of one run, then of a configuration's seeds together,
 pack grows while each run's share of a step falls and the memory allows it.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import ray
 import torch
@@ -50,7 +49,7 @@ class Packing:
     peak_bytes: int | None = None
 
     @classmethod
-    def stated(cls, resources: Resources) -> Packing:
+    def stated(cls, resources: Resources) -> Self:
         """What ``resources.pack`` says without a measurement: its number, or one configuration for ``auto``."""
         return cls(1 if resources.pack == "auto" else resources.pack)
 

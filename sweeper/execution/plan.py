@@ -1,7 +1,5 @@
 """Before a sweep starts: whether the data set allows it, and what it would do (``--dry-run``)."""
 
-from __future__ import annotations
-
 import math
 
 from sweeper.search.space import Space, format_value

@@ -1,7 +1,5 @@
 """The progress of a sweep: counted, written to its status file after each change, and printed line by line."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Literal

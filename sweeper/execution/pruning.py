@@ -1,7 +1,5 @@
 """Pass pruning decisions from the driver to workers, as the reports of Ray Tune only go the opposite way."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import ray

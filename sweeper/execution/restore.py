@@ -1,7 +1,5 @@
 """Stored trials, in the form that a study is restored from and a pruner is simulated on."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

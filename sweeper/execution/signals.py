@@ -1,7 +1,5 @@
 """Handle Ctrl-C and SIGTERM at safe points."""
 
-from __future__ import annotations
-
 import signal
 from types import FrameType
 

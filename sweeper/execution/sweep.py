@@ -4,8 +4,6 @@ Only the driver writes results. It notes a suggestion before handing it out and 
 study, so that a sweep that is killed at any instant resumes from its files.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace

@@ -4,8 +4,6 @@ A trial writes nothing but checkpoints, under a path that names the attempt, and
 node's trial may continue alongside its replacement and does no harm.
 """
 
-from __future__ import annotations
-
 import gc
 import math
 import socket

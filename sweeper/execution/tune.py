@@ -1,7 +1,5 @@
 """Adapt a sweep to Ray Tune, which places trials, retries lost ones and reuses their processes."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from pathlib import Path

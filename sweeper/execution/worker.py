@@ -4,8 +4,6 @@ The set-up measures packs and trains the first task that all configurations shar
 that it is placed, stopped and retried like one, and its process, which has all imports done, trains the first pack.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

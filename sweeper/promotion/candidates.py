@@ -5,13 +5,12 @@ one that then leads is evaluated on the test split, on seeds that are fresh once
 images would be searching on them.
 """
 
-from __future__ import annotations
-
 import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from sweeper.execution.given import train_given
 from sweeper.promotion.statistics import Interval, check_comparable
@@ -62,7 +61,7 @@ class Incumbent:
     """of the run file; None where there is none"""
 
     @classmethod
-    def of(cls, file: Path, space: Space) -> Incumbent:
+    def of(cls, file: Path, space: Space) -> Self:
         """The run file, on the sweep's images; the sweep's base if there is no such file. Raises ConfigError."""
         base = space.base_on_test()
         if not file.exists():

@@ -1,7 +1,5 @@
 """The decision about a run file: taken, written with its provenance where it is yes, and recorded in the sweep."""
 
-from __future__ import annotations
-
 import statistics
 from datetime import UTC, datetime
 from pathlib import Path

@@ -1,11 +1,9 @@
 """Is one configuration better than another? What may be compared, differences by seed, what they allow to say."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from scipy import stats
 
@@ -22,7 +20,7 @@ class Interval:
     high: float
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> Interval:
+    def of(cls, values: Sequence[float]) -> Self:
         """Of the mean of ``values``; of one value alone it is unbounded."""
         mean = statistics.fmean(values)
         if len(values) < 2:
@@ -31,7 +29,7 @@ class Interval:
         return cls(mean, mean - half, mean + half)
 
     @classmethod
-    def paired(cls, first: Sequence[float], second: Sequence[float]) -> Interval:
+    def paired(cls, first: Sequence[float], second: Sequence[float]) -> Self:
         """Of ``first - second``, seed by seed."""
         return cls.of([a - b for a, b in zip(first, second, strict=True)])
 

@@ -4,8 +4,6 @@ The panels show the objective along each dimension, the best value so far, and t
 best and the first configuration in the search and, after a promotion, on the test images.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The best configurations of a sweep as a table."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

@@ -1,8 +1,7 @@
 """The cost of a sweep and what it saved, in device seconds."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
+from typing import Self
 
 from sweeper.store.results import Results
 
@@ -18,7 +17,7 @@ class Ledger:
     store_s: float
 
     @classmethod
-    def of(cls, results: Results, sweep: str) -> Ledger:
+    def of(cls, results: Results, sweep: str) -> Self:
         """The row of one sweep."""
         query = "SELECT spent_s, sharing_s, pruning_s, packing_s, store_s FROM ledger WHERE sweep = $sweep"
         (row,) = results.sql(query, sweep=sweep).rows()

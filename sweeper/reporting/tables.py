@@ -1,7 +1,5 @@
 """Tables as text for people, and as CSV, JSON and Parquet for programs."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

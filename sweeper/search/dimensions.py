@@ -1,7 +1,5 @@
 """The dimensions of a search space: what values a field of the run file is given."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, cast
 

@@ -1,7 +1,5 @@
 """Configurations that are given, not searched, and trained in the same way."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from sweeper.search.study import Outcome, Suggestion

@@ -1,7 +1,5 @@
 """Optuna's samplers and pruners by name, and how their draws are made repeatable."""
 
-from __future__ import annotations
-
 import hashlib
 import importlib
 import inspect

@@ -1,7 +1,5 @@
 """Simulate a pruner on the trials of a sweep that ran to their end."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 

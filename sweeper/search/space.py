@@ -1,7 +1,5 @@
 """Search-space files: a base run file, what varies and how to search it. Checked before anything starts."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self

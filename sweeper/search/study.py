@@ -1,7 +1,5 @@
 """The Optuna study of a sweep: ask and tell, restored from stored trials at every start."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -42,12 +40,12 @@ class Outcome:
     results: Sequence[RunResult] = ()
 
     @classmethod
-    def of(cls, results: Sequence[RunResult], metric: str) -> Outcome:
+    def of(cls, results: Sequence[RunResult], metric: str) -> "Outcome":
         """The outcome of these runs."""
         return cls.over([(r.status, getattr(r, metric)) for r in results], results)
 
     @classmethod
-    def over(cls, runs: Sequence[tuple[str, float | None]], results: Sequence[RunResult] = ()) -> Outcome:
+    def over(cls, runs: Sequence[tuple[str, float | None]], results: Sequence[RunResult] = ()) -> "Outcome":
         """The outcome of runs given as status and metric."""
         states = {status for status, _ in runs}
         status = next((s for s in ("failed", "diverged", "pruned") if s in states), "finished")

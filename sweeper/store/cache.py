@@ -1,7 +1,5 @@
 """Runs that are finished already, in whatever sweep of a results folder, found by their ids."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """A folder on any pyarrow filesystem: a local disk, S3, GCS, HDFS. Files appear in it whole or not at all."""
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import io
@@ -36,7 +34,7 @@ class Folder:
     """how messages name it: the path or URI that the user gave"""
 
     @classmethod
-    def at(cls, where: str | Path | Folder) -> Folder:
+    def at(cls, where: "str | Path | Folder") -> "Folder":
         """The folder at a local path or a URI (``s3://``, ``gs://``, ``file://``). Raises StoreError for others."""
         if isinstance(where, Folder):
             return where
@@ -52,13 +50,13 @@ class Folder:
     def __str__(self) -> str:
         return self.shown
 
-    def child(self, *names: str) -> Folder:
+    def child(self, *names: str) -> "Folder":
         """The folder below this one."""
         below = "/".join(names)
         return Folder(self.filesystem, f"{self.path.rstrip('/')}/{below}", f"{self.shown.rstrip('/')}/{below}")
 
     @property
-    def parent(self) -> Folder:
+    def parent(self) -> "Folder":
         """The folder above this one."""
         return Folder(self.filesystem, self.path.rpartition("/")[0], self.shown.rpartition("/")[0] or ".")
 

@@ -1,7 +1,5 @@
 """One driver a sweep: a file that names the driver and that it renews while it lives."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os
@@ -82,7 +80,7 @@ class Lease:
         self._thread.start()
 
     @classmethod
-    def acquire(cls, folder: Folder, stale_s: float = 30) -> Lease:
+    def acquire(cls, folder: Folder, stale_s: float = 30) -> Self:
         """Take the folder's lease. Raises StoreError, naming the holder, if another process has it.
 
         A dead process of this machine is replaced at once; one elsewhere when its heartbeat is ``stale_s`` old

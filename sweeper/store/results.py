@@ -3,8 +3,6 @@
 In notebooks: ``from sweeper.store.results import open_results; open_results("results").sql("FROM best").pandas()``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any

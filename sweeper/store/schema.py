@@ -1,7 +1,5 @@
 """The columns of a sweep's results: those of a run, with the sweep's in front, and those of the SQL views."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from datetime import datetime

@@ -4,12 +4,10 @@
 one with a wider range contains it.
 """
 
-from __future__ import annotations
-
 import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -30,7 +28,7 @@ class Range(NamedTuple):
     last: int
 
     @classmethod
-    def of(cls, file: str) -> Range | None:
+    def of(cls, file: str) -> Self | None:
         """The range that a file's name states; None for a name that is not one of ours."""
         found = _NAME.fullmatch(file)
         if found is None:

@@ -1,7 +1,5 @@
 """``status.json`` of a sweep's folder: how it stands, as its driver last said."""
 
-from __future__ import annotations
-
 import functools
 import time
 from dataclasses import dataclass, field
@@ -70,7 +68,7 @@ class Status:
         folder.write(FILE, _adapter().dump_json(self, indent=1))
 
     @staticmethod
-    def read(folder: Folder) -> Status | None:
+    def read(folder: Folder) -> "Status | None":
         """What the sweep's folder says, or None where it says nothing that can be read."""
         try:
             return _adapter().validate_json(folder.read_bytes(FILE))

@@ -4,8 +4,6 @@ A configuration's file is written once, whole, and never edited. When all trials
 files are merged into one: blocks of 32, then of 256. So 10,000 configurations are less than a hundred files.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any

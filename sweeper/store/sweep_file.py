@@ -1,7 +1,5 @@
 """``space.yaml`` of a sweep's folder: the search space that it was started with, and resumes with alone."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,9 +1,8 @@
 """What every distillation promises, known by its file alone, and what each of them is at the edges of the others."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
+from typing import Self
 
 import pytest
 import torch
@@ -58,7 +57,7 @@ class Heads:
         self.labels_MB = torch.arange(M * B).view(M, B) % (old + NEW)
         self.temperature_M = T_M.to(dtype)
 
-    def same(self) -> Heads:
+    def same(self) -> Self:
         """The teacher has become the student."""
         self.teacher_weight_MmD = self.weight_MKD.detach()[:, : self.old]
         self.teacher_features_MBD = self.features_MBD.detach()

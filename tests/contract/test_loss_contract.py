@@ -1,7 +1,5 @@
 """What every classification loss promises, known by its file alone, and every method that takes one."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

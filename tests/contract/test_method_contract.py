@@ -1,7 +1,5 @@
 """What every method promises. A file that is put beside the others is held to all of it before a test is written."""
 
-from __future__ import annotations
-
 import functools
 import math
 import random

@@ -1,7 +1,5 @@
 """The promises of a store, on every kind of filesystem."""
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import threading

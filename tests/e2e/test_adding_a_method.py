@@ -1,7 +1,5 @@
 """Does what docs/adding_a_method.md says, with the page's own words."""
 
-from __future__ import annotations
-
 import re
 import shlex
 import subprocess

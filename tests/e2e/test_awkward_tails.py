@@ -1,7 +1,5 @@
 """Every method on 100 real classes at their most awkward, where ``$CIL_DATA`` names the folder that holds them."""
 
-from __future__ import annotations
-
 import math
 import os
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The same command on a cluster that is already running."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A table of the paper as its command makes it: trained through Ray, answered from the store, tuned, drawn."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

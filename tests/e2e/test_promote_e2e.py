@@ -1,7 +1,5 @@
 """The best of a real sweep is promoted: killed in the middle, resumed, written, verified and drawn."""
 
-from __future__ import annotations
-
 import signal
 from itertools import accumulate
 from pathlib import Path

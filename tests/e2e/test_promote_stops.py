@@ -1,7 +1,5 @@
 """A promotion that is stopped says so in a line, releases its results, and resumes when it is run again."""
 
-from __future__ import annotations
-
 import signal
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """``python -m trainer.run`` as users run it: tables, Parquet, kills, recorded results, and a line for each mistake."""
 
-from __future__ import annotations
-
 import re
 import signal
 import time

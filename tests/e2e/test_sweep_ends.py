@@ -1,7 +1,5 @@
 """Configurations and sweeps that end early: by a signal, a pruner, divergence or an error."""
 
-from __future__ import annotations
-
 import re
 import shutil
 import signal

@@ -1,7 +1,5 @@
 """A sweep gives the same results whether it is left alone, killed, resumed or repeated."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -3,8 +3,6 @@
 One file a method, in float64: the losses of its defaults and of each other choice of its switches.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

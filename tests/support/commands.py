@@ -1,7 +1,5 @@
 """Commands as users start them."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

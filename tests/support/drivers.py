@@ -1,7 +1,5 @@
 """A sweep without Ray: tests hand it the messages of workers."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

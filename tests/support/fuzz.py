@@ -1,7 +1,5 @@
 """Broken YAML files, as Hypothesis strategies: whatever a file holds, a loader loads it or says why in one line."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Methods seen through their declared fields, so that tests need to know none by name."""
 
-from __future__ import annotations
-
 import contextlib
 import importlib
 import sys

@@ -1,7 +1,5 @@
 """Results without training: rows of made-up runs, small or as long as those of the real protocol."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Iterable
 from datetime import UTC, datetime

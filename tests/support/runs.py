@@ -1,7 +1,5 @@
 """Runs small enough for a test, and their results without what a clock decides."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 

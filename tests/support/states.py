@@ -1,7 +1,5 @@
 """What is inside of a tiny run: its state after every task or epoch."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from torch import Tensor

@@ -1,7 +1,5 @@
 """Sweeps as users run them: real commands, a real Ray cluster, real Parquet."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

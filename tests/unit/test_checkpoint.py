@@ -1,7 +1,5 @@
 """Checkpoints: whole or not there, of the right run, and plain values only."""
 
-from __future__ import annotations
-
 import io
 import signal
 import subprocess

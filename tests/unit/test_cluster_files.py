@@ -1,7 +1,5 @@
 """Every file of cluster/ against what it is given to: Ray's own checks, KubeRay's fields, a shell, a real cluster."""
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import re

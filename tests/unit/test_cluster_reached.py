@@ -1,7 +1,5 @@
 """Connecting to clusters: errors in one line, and nobody else is let in."""
 
-from __future__ import annotations
-
 import os
 import socket
 import subprocess

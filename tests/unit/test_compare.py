@@ -1,7 +1,5 @@
 """Comparisons of run files: what they say of a reduced run, of a difference, and of bad input."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What makes two configurations the same run, the same configuration, the same first task."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """The warning about an unauthenticated dashboard, against real HTTP servers that answer as Ray's does."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 import sys

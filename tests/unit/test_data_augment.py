@@ -1,7 +1,5 @@
 """Batched augmentation against torch's and Pillow's own resampling, one image at a time."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

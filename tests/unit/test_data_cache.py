@@ -1,7 +1,5 @@
 """Cache entries appear whole or not at all, with several real processes, and with one killed in the middle."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

@@ -1,7 +1,5 @@
 """Class folders, list files, ImageNet's subset and Food-101's layout, with real image files."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

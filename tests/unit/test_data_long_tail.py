@@ -1,7 +1,5 @@
 """The protocol's published numbers, from counts alone, and what holds for any of them."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 
 import numpy as np

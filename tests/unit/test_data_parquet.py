@@ -1,7 +1,5 @@
 """Parquet sets of real encoded images, written here as people's downloads look, and every way in which they are bad."""
 
-from __future__ import annotations
-
 import io
 import json
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The two real Parquet sets, where ``$CIL_DATA`` names the folder that holds them."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Benchmarks cut from real digits: every image where it belongs, every bad request in one line."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -1,7 +1,5 @@
 """CIFAR-100 through torchvision, from a small archive in the real layout; torchvision beside a CPU torch."""
 
-from __future__ import annotations
-
 import hashlib
 import pickle
 import re

@@ -1,7 +1,5 @@
 """Generated pages and schemas: complete, up to date, and true of the files that are shipped."""
 
-from __future__ import annotations
-
 import json
 import re
 import runpy

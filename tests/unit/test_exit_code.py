@@ -1,7 +1,5 @@
 """What a command's end reads like."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

@@ -1,7 +1,5 @@
 """The shape of the code: who may import whom, and what no file may do. Read from the source, nothing is run."""
 
-from __future__ import annotations
-
 import ast
 import graphlib
 import subprocess

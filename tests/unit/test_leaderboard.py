@@ -1,7 +1,5 @@
 """How configurations are named to people."""
 
-from __future__ import annotations
-
 from sweeper.search.space import format_params, short_names
 
 

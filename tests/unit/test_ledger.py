@@ -1,7 +1,5 @@
 """What a sweep cost and saved, on rows small enough to add up."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from support.results import result, task_row

@@ -1,7 +1,5 @@
 """The schedule, the clipping and the batches of the one training loop, and a member that diverges in it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """The long-tail losses: values in loops, gradients in closed form, what they reduce to, and the ends of float32."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

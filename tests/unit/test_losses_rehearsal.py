@@ -1,7 +1,5 @@
 """Losses and distillations of iCaRL, EEIL, LUCIR and PODNet, against a restatement in loops; and what cancels."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

@@ -1,7 +1,5 @@
 """The Makefile says what it can do, and what must hold before a change lands is made of its targets."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 from pathlib import Path

@@ -4,11 +4,9 @@ The restatement below knows nothing of the method's code: its losses are written
 gradients come from autograd, and every coefficient is computed class by class.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pytest
@@ -65,7 +63,7 @@ class Batch:
     teacher_MBm: Tensor | None
 
     @classmethod
-    def draw(cls, step: int, task: TaskContext) -> Batch:
+    def draw(cls, step: int, task: TaskContext) -> Self:
         generator = torch.Generator().manual_seed(step)
 
         def normal(*shape: int) -> Tensor:

@@ -1,7 +1,5 @@
 """The losses and their closed-form gradients, against a word-for-word restatement in loops and against autograd."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

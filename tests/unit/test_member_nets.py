@@ -1,7 +1,5 @@
 """M networks side by side are M networks: layer by layer against torch's own, and as a whole."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 import torch.nn.functional as F

@@ -1,7 +1,5 @@
 """Exemplars: herding against a loop over images, and random choices."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import Tensor

@@ -1,7 +1,5 @@
 """Messages of workers arrive as they were sent, or are refused."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

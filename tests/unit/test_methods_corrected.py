@@ -1,7 +1,5 @@
 """WA, IL2M and BiC: training that is corrected afterwards, and what their papers say the correction does."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """The systems of Table 2: what changes when, what starts how, which images count; their losses have their own tests."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any, cast
 

@@ -1,7 +1,5 @@
 """iCaRL, EEIL, LUCIR and PODNet: classifiers, stages and coefficients as their papers have them."""
 
-from __future__ import annotations
-
 import functools
 import math
 from collections import Counter

@@ -1,7 +1,5 @@
 """SS-IL, FOSTER and MAF-DRC: their losses in loops, and which networks their stages move and which they leave."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

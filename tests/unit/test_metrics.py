@@ -1,7 +1,5 @@
 """The field's metrics, against numbers worked out by hand."""
 
-from __future__ import annotations
-
 import pytest
 
 from trainer.results import metrics

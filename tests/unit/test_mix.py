@@ -1,7 +1,5 @@
 """Boxes that are pasted: against pixels in loops, and the statistics of many of them."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

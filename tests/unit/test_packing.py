@@ -1,7 +1,5 @@
 """The number of configurations in a pack: chosen from the cost of steps, noted, and halved when too large."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from pathlib import Path
 

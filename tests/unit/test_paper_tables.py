@@ -1,7 +1,5 @@
 """The paper's tables: rows that exist, numbers that are the paper's, marks and headers that say what is so."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Other projects' code beside ours: the same work, where ``$CIL_PEERS`` holds checkouts, and what is refused."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """How a run is computed: devices, precisions, determinism."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

@@ -1,7 +1,5 @@
 """A search that the images do not allow is refused before anything starts, in one line."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

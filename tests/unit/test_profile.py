@@ -1,7 +1,5 @@
 """The cost of a step, measured on real steps of every method with few images."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

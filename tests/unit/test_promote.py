@@ -1,7 +1,5 @@
 """Promotion over stored runs: which candidate is chosen on what, what is written, and what is refused."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path

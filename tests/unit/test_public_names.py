@@ -1,7 +1,5 @@
 """What ``import trainer`` offers, and the letters in which names say their shapes."""
 
-from __future__ import annotations
-
 import ast
 import re
 import subprocess

@@ -1,7 +1,5 @@
 """SQL over results: what the views hold, in which forms it comes, and that nothing can be written."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

@@ -1,7 +1,5 @@
 """What ``sweeper.status`` says of sweeps that run, ended, broke off, or are not there."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 

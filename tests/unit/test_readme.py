@@ -1,7 +1,5 @@
 """What the README points to is there."""
 
-from __future__ import annotations
-
 import importlib
 import re
 import shlex

@@ -1,7 +1,5 @@
 """What another pruner would have done, on sweeps small enough to check by eye."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """A resumed sweep's study knows what the killed one knew, so that it prunes and suggests the same."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 from statistics import fmean

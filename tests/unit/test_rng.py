@@ -1,7 +1,5 @@
 """Random draws by name."""
 
-from __future__ import annotations
-
 import itertools
 import random
 import subprocess

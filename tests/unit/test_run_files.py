@@ -1,7 +1,5 @@
 """The canonical run files: complete, up to date, and what the paper's protocol says."""
 
-from __future__ import annotations
-
 from collections import Counter
 from itertools import accumulate, product
 from pathlib import Path

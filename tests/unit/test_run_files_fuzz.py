@@ -1,7 +1,5 @@
 """Whatever a run file holds, it loads or is refused in one line, and so is whatever --set says."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

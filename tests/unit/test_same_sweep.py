@@ -1,7 +1,5 @@
 """Two sweeps compared run by run: what is missing, stored twice or different is named."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

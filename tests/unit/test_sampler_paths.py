@@ -1,7 +1,5 @@
 """Samplers that Optuna does not have, named by their import path."""
 
-from __future__ import annotations
-
 import sys
 import types
 

@@ -1,7 +1,5 @@
 """In which order images are visited: counts of classes and images, and each member by its own draws."""
 
-from __future__ import annotations
-
 from functools import partial
 
 import pytest

@@ -1,7 +1,5 @@
 """The study: what it suggests depends on what is stored, not on when the driver died."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The set-up before the first pack: packs wait for it, and none is trained where it cannot be done."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Search-space files: what is refused, in which words, and that all that are shipped load."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Whatever a search-space file holds, it loads or is refused in one line."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The second stage after each method's own: what it may change, and what it must leave as it is."""
 
-from __future__ import annotations
-
 import functools
 import math
 from dataclasses import dataclass, field, replace

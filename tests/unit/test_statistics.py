@@ -1,7 +1,5 @@
 """Intervals computed by hand, and the decisions that they allow."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

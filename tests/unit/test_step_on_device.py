@@ -1,7 +1,5 @@
 """What a step must not do: break the compiled graph of the network, make the host wait for the device, or loop."""
 
-from __future__ import annotations
-
 import os
 import traceback
 from pathlib import Path

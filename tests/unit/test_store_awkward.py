@@ -1,7 +1,5 @@
 """Results folders as they are found: old, new, empty, with awkward names, with a file lost."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path

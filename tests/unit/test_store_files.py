@@ -1,7 +1,5 @@
 """A file of runs is read exactly as it was written, or named and skipped."""
 
-from __future__ import annotations
-
 import functools
 import itertools
 import random

@@ -1,7 +1,5 @@
 """Real processes, killed: nothing stored is lost or doubled, and one driver holds a sweep."""
 
-from __future__ import annotations
-
 import json
 import os
 import random

@@ -1,7 +1,5 @@
 """A process that dies at each file operation in turn, storing and merging: nothing is lost, nothing is there twice."""
 
-from __future__ import annotations
-
 import builtins
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Anyone's tools on the files of runs: every column is there, of the documented type, and no row is there twice."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """``space.yaml`` of a sweep's folder: damaged, it stops a launch and every reader in one line, and stays as it is."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

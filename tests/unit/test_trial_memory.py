@@ -1,7 +1,5 @@
 """A pack that is too large for the device is halved until it fits, and what ended before stays ended."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Turns pydantic's findings into the one line that a user reads."""
 
-from __future__ import annotations
-
 import re
 import types
 import typing

@@ -4,11 +4,9 @@ No output path, device, precision or number of members is in here. ``run_id`` is
 content, so two equal configurations are the same run wherever and whenever they are met.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
-from typing import Any
+from typing import Any, Self
 
 from pydantic import Field, SerializeAsAny, ValidationError, field_validator
 
@@ -75,7 +73,7 @@ class RunConfig(Section):
         identity["method"] = {k: v for k, v in identity["method"].items() if k not in later}
         return content_hash(identity)
 
-    def trains_together_with(self, other: RunConfig) -> bool:
+    def trains_together_with(self, other: Self) -> bool:
         """Whether both can be members of one pass: they differ only in the seed and in per-member fields."""
         return self._shared_fields() == other._shared_fields()
 

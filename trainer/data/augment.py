@@ -6,8 +6,6 @@ transforms make of the image files, with no loop over images or members. Every d
 by the caller: equal numbers give equal pixels. Where to cut is worked out for many batches at once.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 

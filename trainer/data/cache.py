@@ -1,7 +1,5 @@
 """A folder of decoded images. An entry appears whole or not at all, whoever else builds it at the same time."""
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import os

@@ -1,7 +1,5 @@
 """The sections ``data`` and ``protocol`` of a run file: images and tasks."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator

@@ -1,7 +1,5 @@
 """Image files to one uint8 array, once: decoded by all cores, kept in the cache, memory-mapped ever after."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json

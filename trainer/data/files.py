@@ -1,7 +1,5 @@
 """Images that are single files: in class folders, or named by list files of ``path label`` lines."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 from collections.abc import Callable, Sequence

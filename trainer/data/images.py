@@ -1,9 +1,8 @@
 """Decoded images: one uint8 array a split, its labels, and what identifies them."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +20,7 @@ class ImageSet:
     """sha256 of shape, pixels and labels"""
 
     @classmethod
-    def of(cls, pixels_NHWC: NDArray[np.uint8], labels_N: NDArray[np.int64]) -> ImageSet:
+    def of(cls, pixels_NHWC: NDArray[np.uint8], labels_N: NDArray[np.int64]) -> Self:
         """Images that are in memory already."""
         digest = Digest(pixels_NHWC.shape[1:])
         digest.add(pixels_NHWC)

@@ -1,7 +1,5 @@
 """Labels as a data set writes them, numbered 0..C-1."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Where a data set lies: data.path with its environment variables filled in."""
 
-from __future__ import annotations
-
 import os
 import re
 from pathlib import Path

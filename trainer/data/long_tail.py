@@ -4,8 +4,6 @@ Protocol of Liu et al., "Long-Tailed Class-Incremental Learning" (ECCV 2022): an
 ``int(n_max * (1/ratio) ** (i / (C - 1)))`` over the classes. NumPy's legacy generators are part of it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -4,8 +4,6 @@ CMO (Park et al., "The Majority Can Help the Minority", CVPR 2022): the backgrou
 image drawn with probability ~ 1 / n_y**power, so that rare objects meet many backgrounds.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

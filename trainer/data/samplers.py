@@ -3,8 +3,6 @@
 ``labels_MN``: of the pool's images, on the CPU. The loop cuts what comes back into batches.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

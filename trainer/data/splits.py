@@ -1,7 +1,5 @@
 """Images taken from the training images: a class-balanced validation split, and the hold-out of the released code."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

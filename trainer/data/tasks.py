@@ -1,10 +1,9 @@
 """From a source to a stream of tasks: class order, validation split, long tail, hold-out, tasks."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -50,7 +49,7 @@ class TaskStream:
     class_names_C: tuple[str, ...]
     fingerprint: str
 
-    def to(self, device: torch.device) -> TaskStream:
+    def to(self, device: torch.device) -> Self:
         """With every tensor on the device."""
         tasks = tuple(replace(t, train_N=t.train_N.to(device), eval_N=t.eval_N.to(device)) for t in self.tasks)
         return replace(

@@ -1,7 +1,5 @@
 """torchvision's data sets, even where its compiled operators do not match the installed torch."""
 
-from __future__ import annotations
-
 import http.client
 import importlib
 import re

@@ -9,8 +9,6 @@ T^2: a caller multiplies by the temperature squared for the published scale, or 
 cross-entropies: the teacher's entropy, which has no gradient, is part of the value.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from typing import Annotated, Literal, NamedTuple, Self
 

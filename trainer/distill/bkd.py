@@ -4,8 +4,6 @@ Zhang et al., "Balanced Knowledge Distillation for Long-tailed Learning", Neuroc
 teacher does not stand still: the tail is pushed up.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Self

@@ -5,8 +5,6 @@ as its teacher has nothing to warm up for, and would forget meanwhile. An image 
 old classes: all of them are its rest, the formula's own limit.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import NamedTuple
 

@@ -4,8 +4,6 @@ Baek et al., "Decomposed Knowledge Distillation for Class-Incremental Semantic S
 DKD. Softened softmax instead of its sigmoids: the parts are large and of one sign, where a sigmoid has no gradient.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Distillation of what stands before the classifier: the direction of features, and maps pooled along each axis."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

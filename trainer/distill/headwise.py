@@ -1,7 +1,5 @@
 """Distillation of each earlier task's classes by themselves (Castro et al., EEIL, ECCV 2018)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -3,8 +3,6 @@
 m = old classes, the ones that the teacher knows. No T^2 inside.
 """
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from trainer.distill.base import KnowledgeDistillation, Pair

@@ -5,8 +5,6 @@ strongly augmented view and the cross-entropies that go with it would add augmen
 sum over temperatures is a mean here, so that the weight of the distillation keeps its meaning.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

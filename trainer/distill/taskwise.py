@@ -1,7 +1,5 @@
 """Distillation of each earlier task by itself: a softmax over its own classes (Ahn et al., SS-IL, ICCV 2021, Eq. 5)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -3,8 +3,6 @@
 A class without images is left out of the softmax. Classification does not know of the prior.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Self
 

@@ -4,8 +4,6 @@ A loss that a run file can choose is one file of this folder that defines one su
 registers it: the field takes the file's name. The other files hold losses that are part of a method's own idea.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from typing import Annotated, Self
 

@@ -1,7 +1,5 @@
 """Cross-entropy of every class by itself, against targets in [0, 1] that need not sum to 1."""
 
-from __future__ import annotations
-
 import torch.nn.functional as F
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """Softmax cross-entropy, plain."""
 
-from __future__ import annotations
-
 from typing import Self
 
 import torch

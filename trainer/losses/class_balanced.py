@@ -1,7 +1,5 @@
 """Cross-entropy weighted by the effective number of each class's images (Cui et al., CVPR 2019, softmax form)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar, Self
 

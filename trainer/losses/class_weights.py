@@ -1,7 +1,5 @@
 """Weights of classes from their counts, and means weighted by them. A class without images has weight 0."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """Softmax cross-entropy, with an optional log prior on the logits (balanced softmax, Ren et al., NeurIPS 2020)."""
 
-from __future__ import annotations
-
 import torch.nn.functional as F
 from torch import Tensor
 

@@ -4,8 +4,6 @@ Tan et al., "Equalization Loss v2: A New Gradient Balance Approach for Long-tail
 classification: K sigmoids without a background.
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor

@@ -1,7 +1,5 @@
 """Focal loss on the softmax: images that are classified well count less (Lin et al., ICCV 2017)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar, Self
 

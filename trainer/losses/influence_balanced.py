@@ -1,7 +1,5 @@
 """Influence-balanced loss: an image counts less the more it pulls at the classifier (Park et al., ICCV 2021)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """Exemplars keep a margin over the new classes that are nearest to them (Hou et al., LUCIR, CVPR 2019)."""
 
-from __future__ import annotations
-
 import torch.nn.functional as F
 from torch import Tensor
 

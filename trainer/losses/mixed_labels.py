@@ -1,7 +1,5 @@
 """The loss of images with two labels, one of what is pasted into the other (Yun et al., CutMix, ICCV 2019)."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import torch

@@ -3,8 +3,6 @@
 Douillard et al., "PODNet", ECCV 2020, the classification loss over local similarities.
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor

@@ -1,7 +1,5 @@
 """Separated softmax: old and new classes do not compete in the loss (Ahn et al., SS-IL, ICCV 2021, Eq. 3)."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import torch

@@ -1,7 +1,5 @@
 """Focal loss on K sigmoids, weighted by class (Lin et al., ICCV 2017; Cui et al., CVPR 2019)."""
 
-from __future__ import annotations
-
 import torch.nn.functional as F
 from torch import Tensor
 

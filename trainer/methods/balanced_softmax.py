@@ -4,8 +4,6 @@ Without the meta-sampler, augmentation and schedule of its paper. The counts are
 classes by their exemplars; a class without any is left out of the softmax.
 """
 
-from __future__ import annotations
-
 from functools import partial
 from typing import ClassVar
 

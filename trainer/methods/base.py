@@ -4,8 +4,6 @@ A method is one file of this folder that defines one subclass of Method. Nothing
 nothing else names it: a run file's ``method.name`` is the file's name.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, cast
 

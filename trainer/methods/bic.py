@@ -5,8 +5,6 @@ new classes' logits are learnt from those images of all classes seen; from then 
 of the teacher. A class always keeps an image to train on, and what is set aside counts as exemplars.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 from typing import ClassVar

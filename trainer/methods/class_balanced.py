@@ -5,8 +5,6 @@ and their biases do not decay. The paper's numbers are each the best of a grid o
 defaults are one point of it.
 """
 
-from __future__ import annotations
-
 from functools import partial
 from typing import ClassVar, Literal
 

@@ -4,8 +4,6 @@ Where the loss has class weights, both labels' parts are divided by one sum of w
 their shares; the released code divides each by its own.
 """
 
-from __future__ import annotations
-
 from functools import partial
 from typing import ClassVar, Literal
 

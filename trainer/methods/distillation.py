@@ -1,7 +1,5 @@
 """Finetuning on new images and exemplars plus distillation on the old classes, plain or any other."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 from trainer.distill.base import DistillationName, prepare

@@ -4,8 +4,6 @@ Of the balanced data, old classes are their exemplars, and new ones as many imag
 Long-Tailed CIL (Liu et al., ECCV 2022) does two things differently, each a switch here.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import partial
 from typing import ClassVar, Literal

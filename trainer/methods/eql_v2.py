@@ -5,8 +5,6 @@ not decay: from 1/2, one batch would shut every gate. The constants are those fo
 classification.
 """
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 import torch

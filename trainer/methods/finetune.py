@@ -1,7 +1,5 @@
 """Finetuning on new images and exemplars: cross-entropy over all classes seen, and nothing else against forgetting."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 from trainer.methods.base import ChoosesLoss

@@ -3,8 +3,6 @@
 Without the factor 10 of some long-tailed recognition codes, which is a larger learning rate.
 """
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 from trainer.losses.focal import focal

@@ -7,8 +7,6 @@ student is what classifies and is kept; the boosted network's accuracy is report
 by its features.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import partial
 from typing import ClassVar

@@ -9,8 +9,6 @@ the logits, so one backward pass is all it takes.
 Where the paper's text and its released code differ, a switch chooses; ``preset`` sets them all at once.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from functools import partial

@@ -4,8 +4,6 @@ The loss and a drop of the learning rate begin together: with the factor 1000 th
 The start is that of the released command for CIFAR-100, not the default of its code.
 """
 
-from __future__ import annotations
-
 from functools import partial
 from typing import ClassVar, Literal
 

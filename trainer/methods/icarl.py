@@ -1,7 +1,5 @@
 """Nearest mean of exemplars (iCaRL): the classifier is the exemplars, the head only shapes the features."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 

@@ -4,8 +4,6 @@ Where the largest score is a new class's, each old class's score is multiplied b
 mean now, and by the network's confidence now over its confidence when the class was learnt.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 

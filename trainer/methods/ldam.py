@@ -3,8 +3,6 @@
 The logits are the cosines themselves: the scale belongs to the loss alone.
 """
 
-from __future__ import annotations
-
 from functools import partial
 from typing import ClassVar
 

@@ -4,8 +4,6 @@ The rows of old classes stand still. As in the code of Long-Tailed CIL (Liu et a
 random, not imprinted, and there is no fine-tuning afterwards.
 """
 
-from __future__ import annotations
-
 import math
 from typing import ClassVar, cast
 

@@ -5,8 +5,6 @@ sum of what the shared classifier makes of either. When a task begins, the old b
 released code does what its paper does not ask for, or has two forms, a switch chooses.
 """
 
-from __future__ import annotations
-
 from functools import partial
 from typing import ClassVar, Literal
 

@@ -3,8 +3,6 @@
 The rows of old classes stand still. Maps are those of the network's stages before their last ReLU.
 """
 
-from __future__ import annotations
-
 import math
 from typing import ClassVar, Literal, cast
 

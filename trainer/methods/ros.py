@@ -3,8 +3,6 @@
 By default an epoch has as many images as without it, so that all systems take the same number of steps.
 """
 
-from __future__ import annotations
-
 from functools import partial
 from typing import ClassVar, Literal
 

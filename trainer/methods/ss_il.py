@@ -4,8 +4,6 @@ The official code and that of Long-Tailed CIL (Liu et al., ECCV 2022) differ; ``
 are the official code's by default, but for the last batch, which is kept: small tasks have no other.
 """
 
-from __future__ import annotations
-
 from functools import partial
 from typing import ClassVar, Literal
 

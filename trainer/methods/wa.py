@@ -1,7 +1,5 @@
 """Weight alignment: distillation, then the new rows of the classifier are scaled to the old ones' mean norm."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 import torch

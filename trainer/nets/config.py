@@ -1,7 +1,5 @@
 """The section ``net`` of a run file: the network."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import Field

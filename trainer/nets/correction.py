@@ -1,7 +1,5 @@
 """What corrects a classifier after it was trained: factors and offsets on its logits, or the lengths of its rows."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """Classifiers on top of the features. They grow with every task; rows follow the class order."""
 
-from __future__ import annotations
-
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence

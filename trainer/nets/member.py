@@ -6,8 +6,6 @@ parameter and buffer leads with ``[M, ...]``, so that a member can be taken out,
 indexing alone. One network is M = 1.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar

@@ -1,7 +1,5 @@
 """Residual networks of M members: ResNet-32 and its small sister (He et al., CVPR 2016, section 4.2), ResNet-18."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 

@@ -4,8 +4,6 @@ Every field of a configuration has a typed column of its own, named by its path 
 ``data_imbalance_ratio``.
 """
 
-from __future__ import annotations
-
 import functools
 import types
 import typing

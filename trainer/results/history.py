@@ -1,7 +1,5 @@
 """What a run has reported so far, and the rows made of what it measures."""
 
-from __future__ import annotations
-
 import socket
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime

@@ -1,7 +1,5 @@
 """Accuracies of class-incremental learning, from one matrix: A[t][u] = accuracy on task u after task t, in %."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Literal
 

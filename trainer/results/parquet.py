@@ -5,8 +5,6 @@ as other numbers. So the footer holds a crc32 of each region of the file: the pl
 rows, and the footer itself. A reader checks the footer, and the regions of the columns that it wants.
 """
 
-from __future__ import annotations
-
 import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Where a number came from: code, packages, machine."""
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import platform

@@ -3,8 +3,6 @@
 Units are in the names: ``_pct`` percent, ``_s`` seconds. A null in a file is None here.
 """
 
-from __future__ import annotations
-
 from datetime import datetime
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Mean and standard deviation over seeds, formatted for people."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Sequence
 

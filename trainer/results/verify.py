@@ -1,10 +1,8 @@
 """Compare a repeated run with the results that a promoted run file records."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from trainer.config.files import RunFile
 from trainer.config.run_config import LARGEST_SEED
@@ -30,7 +28,7 @@ class RecordedResult:
         return list(self.by_seed_pct)
 
     @classmethod
-    def of(cls, file: RunFile, path: str) -> RecordedResult:
+    def of(cls, file: RunFile, path: str) -> Self:
         """Raises ConfigError if the file records no results, or not in the form that promotion writes."""
         found: dict[str, Any] | None = file.provenance
         if found is None:

@@ -4,10 +4,8 @@ All members keep the same number of images of a class, but each its own. Old cla
 with a fixed number a class, all that is left of them would be chosen anyway.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -38,7 +36,7 @@ class Candidates(NamedTuple):
     """False where padded"""
 
     @classmethod
-    def of(cls, labels_N: Tensor, first: int, classes: int) -> Candidates:
+    def of(cls, labels_N: Tensor, first: int, classes: int) -> Self:
         """From the labels of a task's images, classes ``first .. first + classes - 1``."""
         order_N = torch.argsort(labels_N, stable=True)
         counts_c = torch.bincount(labels_N - first, minlength=classes)

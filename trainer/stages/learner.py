@@ -1,7 +1,5 @@
 """The learner: M members as they are between two steps. Every tensor leads with the member axis."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Sequence
 
@@ -72,7 +70,7 @@ class Learner:
         self.method_state = under(tensors, "method_state/")
         self.exemplars_ME = tensors["exemplars_ME"]
 
-    def subset(self, members: Sequence[int]) -> Learner:
+    def subset(self, members: Sequence[int]) -> "Learner":
         """A learner of these members alone, in this order; the same one may come more than once."""
         part = Learner(copy.deepcopy(self.network), [self.seeds[m] for m in members])
         part.load_tensors(select(self.tensors(), members))

@@ -1,7 +1,5 @@
 """SGD and its learning rate: the section ``optim`` of a run file, and the schedule that it describes."""
 
-from __future__ import annotations
-
 import math
 from typing import Any, Literal, Self
 

@@ -5,8 +5,6 @@ logit and the new rows of the head are trained on class-aware batches. The facto
 classified, but neither in the first stage nor in the teacher.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from functools import partial
 

@@ -1,7 +1,5 @@
 """What the loop and the methods hand to each other: a task, its images, a stage, a step, the terms of a loss."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

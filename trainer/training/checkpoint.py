@@ -1,7 +1,5 @@
 """Saving and resuming: one file, written whole or not at all, holding tensors and plain values only."""
 
-from __future__ import annotations
-
 import io
 from dataclasses import asdict
 from pathlib import Path

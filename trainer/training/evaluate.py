@@ -1,7 +1,5 @@
 """Forward passes without learning: what a network makes of images, and accuracies."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import torch

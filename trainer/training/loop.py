@@ -1,7 +1,5 @@
 """The one epoch loop and the one training step."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable
@@ -98,7 +96,7 @@ class _Batch(NamedTuple):
     labels_MB: Tensor
     crops_MB5: Tensor
 
-    def cut(self, span: slice) -> _Batch:
+    def cut(self, span: slice) -> "_Batch":
         """Some of the images."""
         return _Batch(self.index_MB[:, span], self.labels_MB[:, span], self.crops_MB5[:, span])
 

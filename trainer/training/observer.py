@@ -1,7 +1,5 @@
 """Callbacks: reports after each epoch, task and run."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 

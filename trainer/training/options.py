@@ -1,7 +1,5 @@
 """Device, precision and determinism of a run: what may change its last digits, but not what it is."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass

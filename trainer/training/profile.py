@@ -1,7 +1,5 @@
 """What runs will take of a device, from a few steps of their last task: the time of a step, and the memory."""
 
-from __future__ import annotations
-
 import contextlib
 import statistics
 from collections.abc import Callable, Sequence

@@ -3,8 +3,6 @@
 Several configurations that differ only in their seed and in per-member hyperparameters are members of one pass.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable, Collection, Sequence

@@ -1,7 +1,5 @@
 """State: a learner together with where its training stands."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -93,7 +91,7 @@ class State:
                 self.optimiser.state[parameter]["momentum_buffer"] = self._waiting[name]
         self._waiting = {}
 
-    def subset(self, members: Sequence[int]) -> State:
+    def subset(self, members: Sequence[int]) -> "State":
         """A state of these members alone, in this order; the same one may come more than once."""
         part = State([self.configs[m] for m in members], self.learner.subset(members), self.precision)
         part.buffers, part._waiting = select(self.buffers, members), select(self._momenta(), members)

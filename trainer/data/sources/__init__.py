@@ -1,7 +1,5 @@
 """Where images come from: one file a source, each with ``read(config) -> Source``; the file's name is the source's."""
 
-from __future__ import annotations
-
 import importlib
 
 import numpy as np

@@ -1,7 +1,5 @@
 """CIFAR-100, Python version: ``cifar-100-python.tar.gz``, or unpacked, in ``data.path``; downloaded if missing."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -3,8 +3,6 @@
 35 images of each class, about a fifth, are the test images: always the same ones. The rest train (139 to 148 a class).
 """
 
-from __future__ import annotations
-
 import functools
 from typing import Any
 

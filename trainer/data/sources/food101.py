@@ -3,8 +3,6 @@
 Images are stored with a short side of 256 unless ``data.resize`` says otherwise.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -5,8 +5,6 @@ Labels are the sorted positions of the class folders' names; a file ``classes.tx
 order or a choice of classes.
 """
 
-from __future__ import annotations
-
 from trainer.data.config import DataConfig
 from trainer.data.files import read_folder
 from trainer.data.images import Source

@@ -6,8 +6,6 @@ its place in the draw. Of 100 folders the draw cannot be known: labels are their
 ``classes.txt``; the published class order then meets other classes.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -4,8 +4,6 @@ Files: ``train*.parquet`` and ``test*.parquet`` (or ``validation*``, ``val*``), 
 its ``data/``, or in its ``train/`` and ``test/``. An image is a struct of bytes and path, or plain bytes.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterator
