@@ -3,6 +3,8 @@
 PYTHON ?= python3
 DEMO ?= out/demo
 BIN := .venv/bin
+# Three processes on two cores: many tests wait for a cluster. The order of tests/conftest.py is kept.
+SHARED := -n 3 --dist loadgroup --no-loadscope-reorder
 
 export RAY_USAGE_STATS_ENABLED = 0
 
@@ -43,13 +45,13 @@ demo: setup
 	@set -e; for file in $(DEMO)/*.yaml; do $(BIN)/python -m trainer.run "$$file" --verify; done
 
 test: setup
-	@$(BIN)/python -m pytest -n 2 --dist worksteal
+	@$(BIN)/python -m pytest $(SHARED)
 
 test-fast: setup
-	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+	@$(BIN)/python -m pytest $(SHARED) -m "not slow"
 
 fuzz: setup
-	@$(BIN)/python -m pytest -n 2 --dist worksteal --hypothesis-profile=others -m hypothesis
+	@$(BIN)/python -m pytest $(SHARED) --hypothesis-profile=others -m hypothesis
 
 docs: setup
 	@$(BIN)/python docs/make.py

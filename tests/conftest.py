@@ -40,6 +40,11 @@ def pytest_configure(config: pytest.Config) -> None:
         trainer.methods.__path__.append(str(folder))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slow ones first: a long test that begins last keeps one core idle."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Fail a test that belongs to the slow ones and does not say so: ``make test-fast`` counts on the mark."""

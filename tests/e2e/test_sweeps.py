@@ -12,7 +12,7 @@ import yaml
 from benchmarks.kills import trial_processes
 from support.sweeps import accuracies, files, launch, query, space_file, start, until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("one sweep that all are compared with")]
 
 
 @pytest.fixture(scope="session")
