@@ -9,16 +9,15 @@ import sys
 from sweeper.reporting.arguments import add_results
 from sweeper.store.folder import Folder
 from sweeper.store.lease import Lease
-from sweeper.store.store import Store, sweeps
-from trainer.errors import StoreError, exit_code, nearest
+from sweeper.store.store import Store, no_sweep, sweeps
+from trainer.errors import exit_code
 
 
 def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
-    root, found = Folder.at(arguments.results), sweeps(arguments.results)
-    if arguments.sweep not in found:
-        near = nearest(arguments.sweep, found)
-        raise StoreError(f"{root}: no sweep {arguments.sweep!r}" + (f"; did you mean {near!r}?" if near else ""))
+    root = Folder.at(arguments.results)
+    if arguments.sweep not in sweeps(root):
+        raise no_sweep(root, arguments.sweep)
     store = Store(root, arguments.sweep)
     runs = store.folder.child("runs")
     with Lease.acquire(store.folder) as lease:

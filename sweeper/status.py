@@ -15,8 +15,8 @@ from sweeper.store.folder import Folder
 from sweeper.store.lease import holder
 from sweeper.store.results import open_results
 from sweeper.store.status_file import Status, format_duration
-from sweeper.store.store import sweeps
-from trainer.errors import StoreError, exit_code, nearest
+from sweeper.store.store import no_sweep, sweeps
+from trainer.errors import exit_code
 
 
 def state_of(folder: Folder, status: Status | None) -> str:
@@ -84,8 +84,7 @@ def main(argv: list[str] | None = None) -> int:
     root, found = Folder.at(arguments.results), sweeps(arguments.results)
     if arguments.sweep is not None:
         if arguments.sweep not in found:
-            near = nearest(arguments.sweep, found)
-            raise StoreError(f"{root}: no sweep {arguments.sweep!r}" + (f"; did you mean {near!r}?" if near else ""))
+            raise no_sweep(root, arguments.sweep)
         _details(arguments.sweep, root.child(arguments.sweep))
     elif found:
         tables.print_table(_SUMMARY, [_summary(name, root.child(name)) for name in found])

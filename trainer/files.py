@@ -2,7 +2,6 @@
 
 import os
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 
 
@@ -11,30 +10,13 @@ def atomic_write(path: Path, content: bytes) -> None:
 
     A reader sees the old file or the new one, never a part. Raises OSError; then nothing is left behind.
     """
-    _place(path, content, os.replace)
-
-
-def atomic_create(path: Path, content: bytes) -> bool:
-    """The same, but only where there is no such file yet; returns whether it was written.
-
-    Of several processes that try, one succeeds.
-    """
-    try:
-        # A link appears with its content; a file opened with O_EXCL is empty at first.
-        _place(path, content, os.link)
-    except FileExistsError:
-        return False
-    return True
-
-
-def _place(path: Path, content: bytes, put: Callable[[Path, Path], None]) -> None:
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
         with open(temporary, "xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        put(temporary, path)
+        os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     folder = os.open(path.parent, os.O_RDONLY)

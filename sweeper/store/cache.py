@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from sweeper.store import schema
 from sweeper.store.folder import Folder
-from sweeper.store.segments import Damage, Segments
+from sweeper.store.segments import Damage, Range, Segments
 from sweeper.store.store import outdated, sweeps
 from trainer.results.parquet import arrow_schema
 from trainer.results.rows import RunResult
@@ -23,14 +23,6 @@ class CachedRun:
     sweep: str
     trial: int
     result: RunResult
-
-
-@dataclass
-class _Seen:
-    """What is known of a sweep's files."""
-
-    files: set[str] = field(default_factory=set)
-    trials: set[int] = field(default_factory=set)
 
 
 class RunCache:
@@ -51,46 +43,44 @@ class RunCache:
         """
         self._root, self._own, self._look_every_s = Folder.at(results), own, look_every_s
         self._fingerprint, self._damage = data_fingerprint, Damage()
-        self._seen: dict[str, _Seen] = {}
+        self._seen: dict[str, set[Range]] = {}
         self._where: dict[str, tuple[str, int]] = {}
+        self._decoded: dict[tuple[str, int], pa.Table] = {}
         self._next_look_s = time.monotonic()
 
     def find(self, run_ids: Collection[str]) -> dict[str, CachedRun]:
         """Those of these runs that are finished, by run id."""
         self._look()
-        places: dict[tuple[str, int], list[str]] = {}
-        for run_id in run_ids:
-            if run_id in self._where:
-                places.setdefault(self._where[run_id], []).append(run_id)
         found: dict[str, CachedRun] = {}
-        for (sweep, trial), wanted in places.items():
-            segments = Segments(self._root.child(sweep), self._damage)
-            for table in segments.tables(arrow_schema(schema.file_columns()), only=[trial]):
-                own = table.filter(pc.is_in(table["run_id"], pa.array(wanted)))
-                for row in own.to_pylist(maps_as_pydicts="strict"):
-                    found[row["run_id"]] = CachedRun(sweep, trial, schema.run_result(row))
+        for run_id in sorted(self._where.keys() & set(run_ids), key=self._where.__getitem__):
+            sweep, trial = self._where[run_id]
+            table = self._table(sweep, trial)
+            own = pc.and_(pc.equal(table["trial"], trial), pc.equal(table["run_id"], run_id))
+            for row in table.filter(own).to_pylist(maps_as_pydicts="strict"):
+                found[run_id] = CachedRun(sweep, trial, schema.run_result(row))
         return found
+
+    def _table(self, sweep: str, trial: int) -> pa.Table:
+        """The rows of the file that holds a trial. The last one is kept, as a merged file answers for many trials."""
+        columns = arrow_schema(schema.file_columns())
+        if (sweep, trial) not in self._decoded:
+            tables = Segments(self._root.child(sweep), self._damage).tables(columns, only=[Range(trial, trial)])
+            self._decoded = {(sweep, held): table for table in tables for held in table["trial"].unique().to_pylist()}
+        return self._decoded.get((sweep, trial), columns.empty_table())
 
     def _look(self) -> None:
         names = [self._own] if self._own is not None else []
         if time.monotonic() >= self._next_look_s:
             names = [name for name in sweeps(self._root) if not outdated(self._root.child(name))]
             self._next_look_s = time.monotonic() + self._look_every_s
-        for name in names:
-            self._look_at(name)
-
-    def _look_at(self, sweep: str) -> None:
-        seen = self._seen.setdefault(sweep, _Seen())
-        segments = Segments(self._root.child(sweep), self._damage)
-        wanted = arrow_schema(schema.tables()["runs"])
-        columns = pa.schema([wanted.field(name) for name in ("run_id", "trial", "status", "data_fingerprint")])
-        new = [r for r in segments.ranges() if r.file not in seen.files]
-        seen.files.update(r.file for r in new)
-        trials = {trial for r in new for trial in range(r.first, r.last + 1)} - seen.trials
-        if not trials:
-            return
-        for table in segments.tables(columns, only=trials):
-            for row in table.to_pylist():
-                seen.trials.add(row["trial"])
-                if row["status"] == "finished" and self._fingerprint in (None, row["data_fingerprint"]):
-                    self._where.setdefault(row["run_id"], (sweep, row["trial"]))
+        wanted = ("run_id", "trial", "status", "data_fingerprint")
+        columns = arrow_schema([column for column in schema.file_columns() if column.name in wanted])
+        for sweep in names:
+            segments = Segments(self._root.child(sweep), self._damage)
+            seen = self._seen.setdefault(sweep, set())
+            new = [found for found in segments.ranges if found not in seen]
+            for table in segments.tables(columns, only=new):
+                for row in table.to_pylist():
+                    if row["status"] == "finished" and self._fingerprint in (None, row["data_fingerprint"]):
+                        self._where.setdefault(row["run_id"], (sweep, row["trial"]))
+            seen.update(new)

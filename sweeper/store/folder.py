@@ -15,7 +15,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from trainer.errors import StoreError
-from trainer.files import atomic_create, atomic_write
+from trainer.files import atomic_write
 
 _OBJECT_STORES = frozenset({"s3", "gcs", "abfs"})
 _MAP_FROM_BYTES = 4 << 20
@@ -63,14 +63,12 @@ class Folder:
     @property
     def local(self) -> Path | None:
         """The path on this machine, or None on another filesystem."""
-        return Path(self.path) if self._is_local else None
+        return Path(self.path) if self.filesystem.type_name == "local" else None
 
     @property
     def reachable(self) -> str:
         """The absolute path or URI by which other processes, and nodes that share the disk, open this folder."""
-        return self.path if self._is_local else self.shown
-
-    # -- reading ----------------------------------------------------------------------------------
+        return self.path if self.local else self.shown
 
     def names(self) -> list[str]:
         """Names of the files in this folder, sorted; hidden ones (unfinished writes) left out."""
@@ -80,10 +78,6 @@ class Folder:
         """Names of the folders in this folder, sorted; hidden ones left out."""
         return self._listed(fs.FileType.Directory)
 
-    def exists(self, name: str) -> bool:
-        """Whether the folder holds a file of that name."""
-        return bool(self.filesystem.get_file_info(self._file(name)).type == fs.FileType.File)
-
     def read_bytes(self, name: str) -> bytes:
         """The file's content. Raises FileNotFoundError, or StoreError if it cannot be read."""
         return self.read_buffer(name).to_pybytes()
@@ -91,7 +85,7 @@ class Folder:
     def read_buffer(self, name: str) -> pa.Buffer:
         """The file's content; a large local file is mapped, not copied. Raises as ``read_bytes`` does."""
         try:
-            if not self._is_local:
+            if not self.local:
                 with self.filesystem.open_input_stream(self._file(name)) as stream:
                     return pa.py_buffer(stream.read())
             with io.FileIO(self._file(name)) as file:
@@ -104,17 +98,15 @@ class Folder:
         except OSError as error:
             raise StoreError(f"{self}/{name}: cannot be read: {_first_line(error)}") from error
 
-    # -- writing ----------------------------------------------------------------------------------
-
     def write(self, name: str, content: bytes) -> None:
         """Put the file there, whole, in place of any of that name; on return it survives a power cut.
 
         Raises StoreError if that fails (no permission, no space).
         """
         try:
-            if self._is_local:
+            if self.local:
                 os.makedirs(self.path, exist_ok=True)
-                atomic_write(Path(self._file(name)), content)
+                atomic_write(self.local / name, content)
             elif self.filesystem.type_name in _OBJECT_STORES:
                 self._stream(name, content)
             else:
@@ -122,22 +114,6 @@ class Folder:
                 self.filesystem.create_dir(self.path, recursive=True)
                 self._stream(unfinished, content)
                 self.filesystem.move(self._file(unfinished), self._file(name))
-        except OSError as error:
-            raise StoreError(f"{self}/{name}: cannot be written: {_first_line(error)}") from error
-
-    def create_exclusive(self, name: str, content: bytes) -> bool:
-        """Write the file if there is none of that name; return whether it was written.
-
-        Of several processes one succeeds on a local disk; elsewhere that is likely, not certain.
-        """
-        if not self._is_local:
-            if self.exists(name):
-                return False
-            self.write(name, content)
-            return True
-        try:
-            os.makedirs(self.path, exist_ok=True)
-            return atomic_create(Path(self._file(name)), content)
         except OSError as error:
             raise StoreError(f"{self}/{name}: cannot be written: {_first_line(error)}") from error
 
@@ -150,13 +126,11 @@ class Folder:
         """Delete this folder and all in it; nothing happens if it is not there. What others go on writing may stay."""
         for _ in range(_REMOVALS):
             try:
-                self.filesystem.delete_dir(self.path)
-            except FileNotFoundError:
+                with contextlib.suppress(FileNotFoundError):
+                    self.filesystem.delete_dir(self.path)
                 return
             except OSError:  # another process put a file there meanwhile
                 time.sleep(0.1)
-            else:
-                return
 
     def delete_unfinished(self) -> None:
         """Delete what killed writers left. Only where no other process writes."""
@@ -167,9 +141,10 @@ class Folder:
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """One process at a time on a local disk; elsewhere there is no lock, and this does nothing."""
-        if not self._is_local:
+        if not self.local:
             yield
             return
+        os.makedirs(self.path, exist_ok=True)
         with open(self._file(".lock"), "ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
@@ -180,18 +155,12 @@ class Folder:
         self.write(probe, b"")
         self.delete(probe)
 
-    # -- within -----------------------------------------------------------------------------------
-
-    @property
-    def _is_local(self) -> bool:
-        return bool(self.filesystem.type_name == "local")
-
     def _file(self, name: str) -> str:
         return f"{self.path.rstrip('/')}/{name}"
 
     def _listed(self, kind: fs.FileType) -> list[str]:
         try:
-            if self._is_local:  # Arrow's listing asks for the size of each file, which nobody needs
+            if self.local:  # Arrow's listing asks for the size of each file, which nobody needs
                 with os.scandir(self.path) as entries:
                     wanted = [e.name for e in entries if e.is_dir() == (kind == fs.FileType.Directory)]
             else:
@@ -209,5 +178,5 @@ class Folder:
 
 
 def _first_line(error: BaseException) -> str:
-    text = getattr(error, "strerror", None) or str(error)
-    return str(text).strip().splitlines()[0] if str(text).strip() else type(error).__name__
+    text = str(getattr(error, "strerror", None) or error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

@@ -9,7 +9,6 @@ import time
 import uuid
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from types import TracebackType
 from typing import Self
 
 from sweeper.store.folder import Folder
@@ -44,14 +43,11 @@ class Holder:
 
     def dead(self) -> bool:
         """Whether it is known that the process is no more."""
-        if self.machine != _machine():
-            return False
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return True
-        except PermissionError:
-            return False
+        if self.machine == _machine():
+            try:
+                os.kill(self.pid, 0)
+            except OSError as error:  # also raised for a process of another user, which lives
+                return isinstance(error, ProcessLookupError)
         return False
 
     def alive(self, stale_s: float = 30) -> bool:
@@ -86,22 +82,18 @@ class Lease:
         A dead process of this machine is replaced at once; one elsewhere when its heartbeat is ``stale_s`` old
         and, clocks being what they are, has been seen to stand still.
         """
-        now = time.time()
-        own = Holder(uuid.uuid4().hex, socket.gethostname(), _machine(), os.getpid(), now, now)
-        if folder.create_exclusive(FILE, _as_bytes(own)):
-            return cls(folder, own, stale_s)
+        folder.check_writable()
         other = holder(folder)
         if other is not None and not other.dead():
             if other.age_s() < stale_s:
                 raise _held(folder, other)
             time.sleep(2 * stale_s / _BEATS)
-            again = holder(folder)
-            if again is not None and again != other:
-                raise _held(folder, again)
-        with folder.lock():  # of several processes that found the holder dead, one takes over
-            now_there = holder(folder)
-            if now_there is not None and now_there != other:
-                raise _held(folder, now_there)
+        now = time.time()
+        own = Holder(uuid.uuid4().hex, socket.gethostname(), _machine(), os.getpid(), now, now)
+        with folder.lock():  # of several processes that found no driver at work, one becomes it
+            there = holder(folder)
+            if there is not None and there != other:
+                raise _held(folder, there)
             folder.write(FILE, _as_bytes(own))
         if folder.local is None:  # no lock there: of two writes the later stands
             time.sleep(min(0.5, stale_s / _BEATS))
@@ -130,9 +122,7 @@ class Lease:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.release()
 
     def _renew_until_released(self) -> None:

@@ -14,9 +14,9 @@ import yaml
 from sweeper.store import schema
 from sweeper.store.folder import Folder
 from sweeper.store.segments import Damage, Rows, Segments
-from sweeper.store.store import is_sweep, outdated, sweeps
-from trainer.errors import StoreError, UserError, nearest
-from trainer.results.columns import DETAILS, accuracies
+from sweeper.store.store import is_sweep, no_sweep, outdated, sweeps
+from trainer.errors import StoreError, UserError
+from trainer.results.columns import DETAILS
 from trainer.results.parquet import DamagedFile, ResultsFile, arrow_schema, to_arrow
 
 _READS = frozenset({duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN, duckdb.StatementType.MULTI})
@@ -56,10 +56,9 @@ class Answer:
 class Results:
     """The results below a folder, as tables and views of SQL."""
 
-    def __init__(self, folders: Mapping[str, Folder], report: Callable[[str], None] | None = None) -> None:
-        """``folders`` of the sweeps, by name; ``report`` takes the line that names a damaged file (default: stderr)."""
-        self._folders = folders
-        self._damage = Damage(report)
+    def __init__(self, folders: Mapping[str, Folder], damage: Damage) -> None:
+        """``folders`` of the sweeps, by name."""
+        self._folders, self._damage = folders, damage
 
     def sql(self, query: str, **parameters: Any) -> Answer:
         """The answer to one SELECT, from the files as they are now; ``parameters``: values of ``$name`` in it.
@@ -80,14 +79,15 @@ class Results:
     def _connect(self) -> duckdb.DuckDBPyConnection:
         connection = duckdb.connect(":memory:", config={"temp_directory": "", "python_enable_replacements": False})
         segments = [Segments(folder, self._damage) for folder in self._folders.values()]
-        objectives = self._objectives()
+        objectives = [schema.SweepRow(sweep=name, **self._objective(f)) for name, f in self._folders.items()]
         for name, columns in schema.tables().items():
             if name != "promotions":
                 detail = name if name in DETAILS else None
                 connection.register(name, Rows(segments, arrow_schema(columns), detail))
         connection.register("promotions", self._promotions())
         connection.register("sweeps", to_arrow(objectives, schema.views()["sweeps"]))
-        connection.execute(f"CREATE VIEW seeds AS {_seeds_sql()}")
+        seeds = ", ".join(f'{sql} AS "{column.name}"' for column, sql in schema.seeds().items())
+        connection.execute(f"CREATE VIEW seeds AS SELECT {seeds} FROM runs GROUP BY ALL")
         connection.execute(f"CREATE VIEW best AS {_best_sql(objectives)}")
         connection.execute(f"CREATE VIEW ledger AS {_LEDGER_SQL}")
         connection.execute("SET TimeZone = 'UTC'")
@@ -95,7 +95,7 @@ class Results:
         return connection
 
     def _promotions(self) -> pa.Table:
-        columns = arrow_schema(schema.promotion_columns())
+        columns = arrow_schema(schema.tables()["promotions"])
         found = [columns.empty_table()]
         for sweep in self._folders.values():
             folder = sweep.child("promotions")
@@ -105,9 +105,6 @@ class Results:
                 except DamagedFile as error:
                     self._damage.skipped(f"{folder}/{name}", error)
         return pa.concat_tables(found)
-
-    def _objectives(self) -> list[schema.SweepRow]:
-        return [schema.SweepRow(sweep=name, **self._objective(folder)) for name, folder in self._folders.items()]
 
     def _objective(self, folder: Folder) -> dict[str, str]:
         try:
@@ -128,47 +125,24 @@ def open_results(
     ``report`` takes the line that names a damaged file (default: a warning on stderr). Raises StoreError if there are
     no results, or only ones of an older schema.
     """
-    root = Folder.at(results)
-    names = sweeps(results)
+    root, damage = Folder.at(results), Damage(report)
+    names = sweeps(root)
     if is_sweep(root) and sweep is None:
         folders = {Path(root.path).name: root}
     elif not names:
         raise StoreError(f"{root}: no results: no folder in it is a sweep's")
-    elif sweep is None:
-        folders = {name: root.child(name) for name in names}
-    elif sweep in names:
-        folders = {sweep: root.child(sweep)}
+    elif sweep is not None and sweep not in names:
+        raise no_sweep(root, sweep)
     else:
-        near = nearest(sweep, names)
-        raise StoreError(f"{root}: no sweep {sweep!r}" + (f"; did you mean {near!r}?" if near else ""))
-    found = Results(folders, report)
+        folders = {name: root.child(name) for name in names if sweep in (None, name)}
     for name, folder in list(folders.items()):
         old = outdated(folder)
         if old and len(folders) == 1:
             raise StoreError(f"{folder}: {old}")
         if old:
-            found._damage.skipped(str(folder), old)
+            damage.skipped(str(folder), old)
             del folders[name]
-    return found
-
-
-def _seeds_sql() -> str:
-    own = {"n": "count(*)", "device_s": "sum(device_s)", "saved_s": "sum(saved_s)"}
-    own["packing_saved_s"] = "sum(packing_saved_s)"
-    own["status"] = (
-        "CASE WHEN bool_and(status = 'finished') THEN 'finished' "
-        "ELSE min(status) FILTER (WHERE status <> 'finished') END"
-    )
-    for accuracy in accuracies():
-        # A diverged run may hold a number that is none, which DuckDB's deviation refuses.
-        own[accuracy] = f"avg({accuracy}) FILTER (WHERE isfinite({accuracy}))"
-        own[schema.std_name(accuracy)] = f"stddev_samp({accuracy}) FILTER (WHERE isfinite({accuracy}))"
-    keys = ("sweep", "trial", "attempt", "config_id")
-    picked = []
-    for column in schema.seeds():
-        name = f'"{column.name}"'
-        picked.append(name if column.name in keys else f"{own.get(column.name, f'any_value({name})')} AS {name}")
-    return f"SELECT {', '.join(picked)} FROM runs GROUP BY {', '.join(keys)}"
+    return Results(folders, damage)
 
 
 def _best_sql(objectives: list[schema.SweepRow]) -> str:

@@ -1,6 +1,5 @@
 """The columns of a sweep's results: those of a run, with the sweep's in front, and those of the SQL views."""
 
-import json
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -105,55 +104,50 @@ def file_columns() -> tuple[Column, ...]:
     return (*columns_of(StoredColumns), *run_columns())
 
 
-def promotion_columns() -> tuple[Column, ...]:
-    """The columns of a file of promotions."""
-    return columns_of(PromotionRow)
-
-
 def tables() -> dict[str, tuple[Column, ...]]:
     """The columns of every table, by the table's name."""
     keys = [column for column in file_columns() if column.name in ("sweep", "trial", *IDS)]
     details = {name: (*keys, *columns_of(row)) for name, row in DETAILS.items()}
     runs = tuple(column for column in file_columns() if column.name not in DETAILS)
-    return {"runs": runs, **details, "promotions": promotion_columns()}
+    return {"runs": runs, **details, "promotions": columns_of(PromotionRow)}
 
 
 def views() -> dict[str, tuple[Column, ...]]:
     """The columns of the SQL views that are derived from the tables, by the view's name."""
     return {
-        "seeds": seeds(),
+        "seeds": tuple(seeds()),
         "best": columns_of(BestRow),
         "ledger": columns_of(LedgerRow),
         "sweeps": columns_of(SweepRow),
     }
 
 
-def seeds() -> tuple[Column, ...]:
-    """The columns of the view ``seeds``: the runs of a configuration together."""
+def seeds() -> dict[Column, str]:
+    """The columns of the view ``seeds``: the runs of a configuration together. Each with its SQL over ``runs``."""
     of_run = {column.name: column for column in file_columns()}
-    count = Column("n", of_run["seed"].type, "number of seeds")
-    status = of_run["status"]._replace(doc="finished if all seeds are, otherwise the status of another seed")
-    metrics = [
-        column
-        for name in accuracies()
-        for column in (
-            of_run[name]._replace(doc="mean over the seeds"),
-            Column(std_name(name), of_run[name].type, "standard deviation over the seeds; null with one"),
-        )
-    ]
-    sums = [of_run[name]._replace(doc="sum over the seeds") for name in ("device_s", "saved_s")]
-    stored = columns_of(StoredColumns)
-    return (*stored[:3], of_run["config_id"], *stored[4:], count, status, *metrics, *sums, *config_columns())
+    keys = {of_run[name]: name for name in ("sweep", "trial", "attempt", "config_id")}
+    shared = {of_run[name]: f"any_value({name})" for name in ("objective", "params_json")}
+    own = {
+        of_run["packing_saved_s"]: "sum(packing_saved_s)",
+        Column("n", of_run["seed"].type, "number of seeds"): "count(*)",
+        of_run["status"]._replace(doc="finished if all seeds are, otherwise the status of another seed"): (
+            "coalesce(min(status) FILTER (WHERE status <> 'finished'), 'finished')"
+        ),
+    }
+    for name in accuracies():
+        # A diverged run may hold a number that is none, which DuckDB's deviation refuses.
+        finite = f"({name}) FILTER (WHERE isfinite({name}))"
+        own[of_run[name]._replace(doc="mean over the seeds")] = f"avg{finite}"
+        std = Column(std_name(name), of_run[name].type, "standard deviation over the seeds; null with one")
+        own[std] = f"stddev_samp{finite}"
+    sums = {of_run[name]._replace(doc="sum over the seeds"): f"sum({name})" for name in ("device_s", "saved_s")}
+    configuration = {column: f'any_value("{column.name}")' for column in config_columns()}
+    return keys | shared | own | sums | configuration
 
 
 def std_name(accuracy: str) -> str:
     """The column of ``seeds`` with an accuracy's standard deviation."""
     return accuracy.removesuffix("_pct") + "_std_pct"
-
-
-def params_json(params: Mapping[str, Any]) -> str:
-    """The values of a configuration's varied fields, as the column ``params_json`` holds them."""
-    return json.dumps(dict(params), sort_keys=True)
 
 
 def run_result(record: Mapping[str, Any]) -> RunResult:

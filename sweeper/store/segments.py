@@ -6,7 +6,7 @@ one with a wider range contains it.
 
 import re
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 import pyarrow as pa
@@ -45,13 +45,17 @@ class Range(NamedTuple):
         """Whether another range lies within this one."""
         return isinstance(inner, Range) and self.first <= inner.first and inner.last <= self.last
 
+    def overlaps(self, other: "Range") -> bool:
+        """Whether a trial may be in both ranges."""
+        return self.first <= other.last and other.first <= self.last
+
 
 class Damage:
     """Names each damaged file once."""
 
     def __init__(self, report: Callable[[str], None] | None = None) -> None:
         """``report`` takes the line that names a file (default: a warning on stderr)."""
-        self._report = report or _to_stderr
+        self._report = report or (lambda line: print(f"warning: {line}", file=sys.stderr))
         self._named: set[str] = set()
 
     def skipped(self, file: str, reason: object) -> None:
@@ -61,50 +65,40 @@ class Damage:
             self._report(f"{file}: skipped: {reason}")
 
 
-def _to_stderr(line: str) -> None:
-    print(f"warning: {line}", file=sys.stderr)
-
-
 class Segments:
     """The files of one sweep's runs at one moment; each is opened when it is first needed."""
 
     def __init__(self, sweep: Folder, damage: Damage) -> None:
         self.folder, self.sweep = sweep.child("runs"), sweep.path.rpartition("/")[2]
         self._damage = damage
-        self._ranges: list[Range] | None = None
         self._open: dict[Range, ResultsFile] = {}
+        self.ranges = self._listed()
+        """of all files, those that do not count too, in the order of trials, a wider one first"""
 
-    def ranges(self) -> list[Range]:
-        """The ranges of all files, those that do not count too."""
-        if self._ranges is None:
-            self._ranges = self._listed()
-        return self._ranges
-
-    def live(self, columns: Iterable[str] = (), only: Collection[int] | None = None) -> list[tuple[Range, ResultsFile]]:
+    def live(self, columns: Iterable[str] = (), only: Sequence[Range] | None = None) -> dict[Range, ResultsFile]:
         """The files that count for these columns, each opened and undamaged in them, ordered by trial.
 
-        ``only``: those that may hold one of these trials. Raises StoreError for another schema version.
+        ``only``: those that may hold a trial of these ranges. Raises StoreError for another schema version.
         """
         wanted = set(columns)
         for _ in range(_LISTINGS):
-            files = [r for r in self.ranges() if only is None or any(r.first <= trial <= r.last for trial in only)]
             try:
-                return list(self._resolve(files, wanted))
+                return self._opened(wanted, only)
             except FileNotFoundError:  # merged and deleted since it was listed: its rows are in a new file
-                self._ranges = None
+                self.ranges = self._listed()
         raise StoreError(f"{self.folder}: its files changed {_LISTINGS} times while they were read")
 
     def tables(
-        self, columns: pa.Schema, detail: str | None = None, only: Collection[int] | None = None
+        self, columns: pa.Schema, detail: str | None = None, only: Sequence[Range] | None = None
     ) -> Iterator[pa.Table]:
-        """The rows that count, a table a file. ``only``: of files that may hold one of these trials."""
+        """The rows that count, a table a file. ``only``: of files that may hold a trial of these ranges."""
         # The content says which trial a row is of: a file under another's name is noticed.
         read = columns if "trial" in columns.names else columns.append(pa.field("trial", pa.int64()))
-        for where, file in self.live([*read.names, *([detail] if detail else [])], only):
+        for where, file in self.live([*read.names, *([detail] if detail else [])], only).items():
             table = file.read(read, detail)
             trial = table["trial"]
-            outside = pc.or_(pc.less(trial, where.first), pc.greater(trial, where.last))
-            own = pc.invert(pc.fill_null(outside, False))
+            within = pc.and_(pc.greater_equal(trial, where.first), pc.less_equal(trial, where.last))
+            own = pc.fill_null(within, True)
             if not pc.all(own, min_count=0).as_py():
                 self._skip(where, "it holds rows of other trials than its name says")
                 table = table.filter(own)
@@ -115,45 +109,40 @@ class Segments:
 
     def _listed(self) -> list[Range]:
         # A listing is no snapshot: it can miss a merged file that appears meanwhile, and the files which that one
-        # replaced. The next listing then shows a range that this one did not.
+        # replaced. The next listing then shows a range that this one did not: of two that agree, the first is whole.
         names = self.folder.names()
         for _ in range(_LISTINGS):
             again = self.folder.names()
             if [n for n in again if "-" in n] == [n for n in names if "-" in n]:
                 break
             names = again
-        found = []
-        for name in names:
-            parsed = Range.of(name)
-            if parsed is not None:
-                found.append(parsed)
-            else:
+        ranges = {name: Range.of(name) for name in names}
+        for name, found in ranges.items():
+            if found is None:
                 self._damage.skipped(f"{self.folder}/{name}", "not the name of a file of runs")
-        return found
+        return sorted((r for r in ranges.values() if r is not None), key=lambda r: (r.first, -r.last))
 
-    def _resolve(self, files: Sequence[Range], columns: set[str]) -> Iterator[tuple[Range, ResultsFile]]:
+    def _opened(self, columns: set[str], only: Sequence[Range] | None) -> dict[Range, ResultsFile]:
+        found: dict[Range, ResultsFile] = {}
         last: Range | None = None
-        for wanted in sorted(files, key=lambda r: (r.first, -r.last)):
-            # Sorted so, a range that contains this one is the last that counts.
-            if last is not None and wanted in last:
+        for wanted in self.ranges:
+            # In their order, a range that contains this one is the last that counts.
+            if (last is not None and wanted in last) or (only is not None and not any(map(wanted.overlaps, only))):
                 continue
-            if last is not None and wanted.first <= last.last:
+            if last is not None and wanted.overlaps(last):
                 self._skip(wanted, f"its range overlaps {last.file}")
-            elif (file := self._opened(wanted, columns)) is not None:
-                last = wanted
-                yield wanted, file
-
-    def _opened(self, wanted: Range, columns: set[str]) -> ResultsFile | None:
-        try:
-            if wanted not in self._open:
-                self._open[wanted] = ResultsFile(self.folder.read_buffer(wanted.file))
-            self._open[wanted].check(columns)
-        except DamagedFile as error:
-            self._skip(wanted, error)
-            return None
-        except StoreError as error:
-            raise StoreError(f"{self.folder}/{wanted.file}: {error}") from error
-        return self._open[wanted]
+                continue
+            try:
+                if wanted not in self._open:
+                    self._open[wanted] = ResultsFile(self.folder.read_buffer(wanted.file))
+                self._open[wanted].check(columns)
+            except DamagedFile as error:
+                self._skip(wanted, error)
+            except StoreError as error:
+                raise StoreError(f"{self.folder}/{wanted.file}: {error}") from error
+            else:
+                found[wanted], last = self._open[wanted], wanted
+        return found
 
     def _skip(self, where: Range, reason: object) -> None:
         self._damage.skipped(f"{self.folder}/{where.file}", reason)

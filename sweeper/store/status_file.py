@@ -1,11 +1,10 @@
 """``status.json`` of a sweep's folder: how it stands, as its driver last said."""
 
-import functools
 import time
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from sweeper.store.folder import Folder
 
@@ -15,8 +14,6 @@ FILE = "status.json"
 @dataclass
 class Running:
     """A configuration that is being trained."""
-
-    __pydantic_config__ = ConfigDict(extra="ignore")
 
     trial: int
     params: dict[str, Any]
@@ -31,8 +28,6 @@ class Running:
 class Best:
     """The best finished configuration so far."""
 
-    __pydantic_config__ = ConfigDict(extra="ignore")
-
     trial: int
     value: float
     params: dict[str, Any]
@@ -41,8 +36,6 @@ class Best:
 @dataclass
 class Status:
     """What the driver last said. Times are seconds since 1970."""
-
-    __pydantic_config__ = ConfigDict(extra="ignore")
 
     total: int
     state: Literal["running", "finished", "stopped", "failed"] = "running"
@@ -65,20 +58,18 @@ class Status:
     def write(self, folder: Folder) -> None:
         """Put it in the sweep's folder. Raises StoreError if that fails."""
         self.updated_at = time.time()
-        folder.write(FILE, _adapter().dump_json(self, indent=1))
+        folder.write(FILE, _STATUS.dump_json(self, indent=1))
 
     @staticmethod
     def read(folder: Folder) -> "Status | None":
         """What the sweep's folder says, or None where it says nothing that can be read."""
         try:
-            return _adapter().validate_json(folder.read_bytes(FILE))
+            return _STATUS.validate_json(folder.read_bytes(FILE))
         except (FileNotFoundError, ValidationError):
             return None
 
 
-@functools.cache
-def _adapter() -> TypeAdapter[Status]:
-    return TypeAdapter(Status)  # takes milliseconds, and every change is written
+_STATUS = TypeAdapter(Status)
 
 
 def format_duration(seconds: float | None) -> str:

@@ -4,7 +4,8 @@ A configuration's file is written once, whole, and never edited. When all trials
 files are merged into one: blocks of 32, then of 256. So 10,000 configurations are less than a hundred files.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from sweeper.store.folder import Folder
 from sweeper.store.lease import Lease
 from sweeper.store.schema import PromotionRow, StoredColumns
 from sweeper.store.segments import Damage, Range, Rows, Segments
-from trainer.errors import StoreError
+from trainer.errors import StoreError, nearest
 from trainer.results.columns import DETAILS, VERSION
 from trainer.results.parquet import ResultsFile, arrow_schema, encode, to_arrow
 from trainer.results.rows import RunResult
@@ -42,13 +43,12 @@ class Store:
         self.sweep = sweep
         self.folder = Folder.at(results).child(sweep)
         self.lease: Lease | None = None
+        self._runs = self.folder.child("runs")
         self._damage = Damage(report)
         self._trials: set[int] | None = None
         old = outdated(self.folder)
         if old:
             raise StoreError(f"{self.folder}: {old}")
-
-    # -- writing ----------------------------------------------------------------------------------
 
     def finish_trial(
         self,
@@ -74,41 +74,39 @@ class Store:
             attempt=attempt,
             pack=pack,
             objective=objective,
-            params_json=None if params is None else schema.params_json(params),
+            params_json=None if params is None else json.dumps(dict(params), sort_keys=True),
         )
         table = to_arrow(results, schema.file_columns(), dict(same))
         if packing_saved_s is not None:
             place = table.column_names.index("packing_saved_s")
             saved = pa.array(packing_saved_s, table.field(place).type)
             table = table.set_column(place, table.field(place), saved)
-        self._write("runs", Range(trial, trial).file, encode(table, fast=True))
+        self._write(self._runs, Range(trial, trial).file, encode(table, fast=True))
         self.trials().add(trial)
-        for size in _BLOCKS:
-            if not self._merge_block(trial // size * size, size):
-                break
+        self._merge_complete_blocks({trial})
 
     def promote(self, row: PromotionRow) -> None:
         """Record a decision about a run file."""
         folder = self.folder.child("promotions")
-        columns = schema.promotion_columns()
-        content = encode(to_arrow([row], columns))
-        number = len(folder.names())
-        while not folder.create_exclusive(f"{number:06d}.parquet", content):
-            number += 1
+        with self.folder.lock():  # two promotions may end at the same time
+            taken = folder.names()
+            number = len(taken)
+            while f"{number:06d}.parquet" in taken:
+                number += 1
+            folder.write(f"{number:06d}.parquet", encode(to_arrow([row], schema.tables()["promotions"])))
 
     def suggest(self, params: Mapping[int, Mapping[str, Any]]) -> None:
         """Note the trials that have been suggested and have not ended, with their parameters, before they start."""
-        self._write(None, _SUGGESTED, _PARAMS.dump_json({n: dict(p) for n, p in params.items()}, indent=1))
+        self._write(self.folder, _SUGGESTED, _PARAMS.dump_json({n: dict(p) for n, p in params.items()}, indent=1))
 
     def tidy(self) -> None:
         """Delete what killed writers left and merge what they did not come to. Only for the holder of the lease."""
-        runs = self.folder.child("runs")
-        for folder in (self.folder, runs, self.folder.child("promotions")):
+        for folder in (self.folder, self._runs, self.folder.child("promotions")):
             folder.delete_unfinished()
-        for size in _BLOCKS:
-            for block in {trial // size * size for trial in self.trials()}:
-                self._merge_block(block, size)
-        self._delete_replaced()
+        self._merge_complete_blocks(self.trials())
+        every = [column.name for column in schema.file_columns()]
+        segments = Segments(self.folder, self._damage)
+        self._delete_within(segments, segments.live(every))
 
     def compact(self) -> None:
         """Merge all files whose trials follow one another, within blocks of the largest size.
@@ -122,51 +120,42 @@ class Store:
             if index + 1 == len(trials) or trials[index + 1] != trial + 1 or (trial + 1) % _BLOCKS[-1] == 0:
                 self._merge(Range(trials[first], trial))
                 first = index + 1
-        self._delete_replaced()
 
-    def _write(self, child: str | None, name: str, content: bytes) -> None:
+    def _write(self, folder: Folder, name: str, content: bytes) -> None:
         if self.lease is not None:
             self.lease.check()
-        (self.folder if child is None else self.folder.child(child)).write(name, content)
+        folder.write(name, content)
 
-    def _merge_block(self, first: int, size: int) -> bool:
-        """Merge the files of a block. Returns whether it is one file now; it is not while trials are missing."""
-        block = Range(first, first + size - 1)
-        if not self.trials().issuperset(range(first, first + size)):
-            return False
-        self._merge(block)
-        return True
+    def _merge_complete_blocks(self, trials: Set[int]) -> None:
+        """Merge the blocks of these trials of which every trial is stored."""
+        for size in _BLOCKS:
+            for first in {trial // size * size for trial in trials}:
+                if self.trials().issuperset(range(first, first + size)):
+                    self._merge(Range(first, first + size - 1))
 
     def _merge(self, block: Range) -> None:
         """Replace all files within the range, whose trials are all stored, by one."""
-        segments, trials = Segments(self.folder, self._damage), range(block.first, block.last + 1)
-        inner = {where: file for where, file in segments.live(only=trials) if where in block}
+        segments = Segments(self.folder, self._damage)
+        inner = [file for where, file in segments.live(only=[block]).items() if where in block]
         if len(inner) < 2:
             return
-        merged = pa.concat_tables(segments.tables(_every_column(inner.values()), only=trials))
-        if set(merged["trial"].to_pylist()) != set(trials):
+        merged = pa.concat_tables(segments.tables(_every_column(inner), only=[block]))
+        if set(merged["trial"].to_pylist()) != set(range(block.first, block.last + 1)):
             return  # a file's details are damaged: what is left of it stays where it is
-        self._write("runs", block.file, encode(merged.combine_chunks()))
-        for where in inner:
-            self.folder.child("runs").delete(where.file)
+        self._write(self._runs, block.file, encode(merged.combine_chunks()))
+        self._delete_within(segments, [block])
 
-    def _delete_replaced(self) -> None:
-        """Delete files within the range of a wider one: their rows are there, as a killed merge wrote it."""
-        runs = self.folder.child("runs")
-        every = [*(column.name for column in schema.file_columns())]
-        whole = [where for where, _ in Segments(self.folder, self._damage).live(every)]
-        for name in runs.names():
-            own = Range.of(name)
-            if own is not None and any(own in wider and own != wider for wider in whole):
-                runs.delete(name)
-
-    # -- reading ----------------------------------------------------------------------------------
+    def _delete_within(self, segments: Segments, whole: Iterable[Range]) -> None:
+        """Delete the files within the range of one of these wider ones, which hold their rows."""
+        for wider in whole:
+            for own in segments.ranges:
+                if own in wider and own != wider:
+                    self._runs.delete(own.file)
 
     def trials(self) -> set[int]:
         """The numbers of the configurations that are stored."""
         if self._trials is None:
-            column = self.read(["trial"])["trial"]
-            self._trials = set(column.to_pylist()) - {None}
+            self._trials = set(self.read(["trial"])["trial"].to_pylist()) - {None}
         return self._trials
 
     def suggested(self) -> dict[int, dict[str, Any]]:
@@ -205,9 +194,15 @@ def sweeps(results: str | Path | Folder) -> list[str]:
     return [name for name in root.folders() if is_sweep(root.child(name))]
 
 
+def no_sweep(root: Folder, name: str) -> StoreError:
+    """The error for a name that no sweep in this results folder has."""
+    near = nearest(name, sweeps(root))
+    return StoreError(f"{root}: no sweep {name!r}" + (f"; did you mean {near!r}?" if near else ""))
+
+
 def is_sweep(folder: Folder) -> bool:
     """Whether the folder is a sweep's, or that of a single run."""
-    return folder.exists("space.yaml") or not {"runs", "trials"}.isdisjoint(folder.folders())
+    return "space.yaml" in folder.names() or not {"runs", "trials"}.isdisjoint(folder.folders())
 
 
 def outdated(folder: Folder) -> str | None:

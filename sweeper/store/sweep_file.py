@@ -8,10 +8,11 @@ from pydantic import ValidationError
 
 from sweeper.search.space import SearchSpace, Space
 from sweeper.store.folder import Folder
+from sweeper.store.store import no_sweep
 from trainer.config.files import parse_run
 from trainer.config.run_config import RunConfig
 from trainer.data.location import expand
-from trainer.errors import ConfigError, StoreError, nearest
+from trainer.errors import ConfigError, StoreError
 
 FILE = "space.yaml"
 _LAUNCH = "last_launch"
@@ -25,13 +26,11 @@ def read_space(folder: Folder) -> Space:
     """
     name, where = folder.path.rpartition("/")[2], f"{folder}/{FILE}"
     try:
-        content = _content(folder)
+        content, launch = _content(folder)
     except FileNotFoundError:
-        near = nearest(name, folder.parent.folders())
-        hint = f"; did you mean {near!r}?" if near else ""
-        raise StoreError(f"{folder.parent}: no sweep {name!r}{hint}") from None
+        raise no_sweep(folder.parent, name) from None
     try:
-        launch, base = content.pop(_LAUNCH), content.pop("base")
+        base = content.pop("base")
         base["data"]["path"] = launch.pop("data_path")
         spec = SearchSpace.model_validate({**content, **launch, "base": FILE, "name": name})
         return Space(where, spec, parse_run(base, file=where))
@@ -46,12 +45,9 @@ def check_unchanged(space: Space, folder: Folder, data_path: str | None) -> None
     """
     now = space.identity()
     try:
-        before = _content(folder)
-        before.pop(_LAUNCH)
+        before, _ = _content(folder)
     except FileNotFoundError:
         before = now
-    except KeyError:
-        raise _damaged(folder) from None
     if before != now:
         raise ConfigError(
             f"search space changed since sweep {space.name} started: {_difference(before, now)}. "
@@ -74,15 +70,13 @@ def absolute_path(config: RunConfig) -> RunConfig:
     return config.model_copy(update={"data": config.data.model_copy(update={"path": path})})
 
 
-def _content(folder: Folder) -> dict[str, Any]:
-    """What the file holds. Raises FileNotFoundError, or StoreError if it is not a YAML mapping."""
+def _content(folder: Folder) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The search space that the file holds, and its last launch. Raises FileNotFoundError, or StoreError if damaged."""
     try:
         content = yaml.safe_load(folder.read_bytes(FILE))
-    except yaml.YAMLError:
-        content = None
-    if not isinstance(content, dict):
-        raise _damaged(folder)
-    return content
+        return content, content.pop(_LAUNCH)
+    except (yaml.YAMLError, AttributeError, KeyError, TypeError):
+        raise _damaged(folder) from None
 
 
 def _damaged(folder: Folder) -> StoreError:
