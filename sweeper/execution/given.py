@@ -39,7 +39,7 @@ def train_given(
     Whatever has ended is stored at once. ``check_stop`` raises to stop. Raises UserError where nothing can be trained.
     """
     cache = RunCache(store.folder.parent, fingerprint)
-    held = {run_id: found.result for run_id, found in cache.find(_ids(groups)).items()}
+    held = cache.find(_ids(groups))
     missing: dict[str, list[RunConfig]] = {}
     for label, configs in groups.items():
         wanted = [absolute_path(config) for config in configs if config.run_id not in held]

@@ -125,7 +125,7 @@ class Launch:
             held = cache.find(run_ids)
             if any(run_id not in held for run_id in run_ids):
                 return None
-            results = [held[run_id].result for run_id in run_ids]
+            results = [held[run_id] for run_id in run_ids]
             for result in results:
                 saved_s = (result.device_s or 0.0) + (result.saved_s or 0.0)
                 result.device_s, result.wall_s, result.saved_s = 0.0, 0.0, saved_s

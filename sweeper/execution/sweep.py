@@ -234,7 +234,7 @@ class Sweep:
 
     def _finish(self, suggestion: Suggestion, attempt: str, pack: str | None, results: Sequence[RunResult]) -> None:
         """Store, then tell, then say."""
-        outcome = Outcome.of(results, self.job.metric)
+        outcome = Outcome.over([(result.status, getattr(result, self.job.metric)) for result in results], results)
         self.store.finish_trial(
             suggestion.number,
             results,

@@ -1,6 +1,6 @@
 """The dimensions of a search space: what values a field of the run file is given."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self, cast
 
 from optuna.trial import Trial
@@ -46,11 +46,16 @@ class Range(Dimension):
             raise ValueError("log and step are mutually exclusive")
         return self
 
-    def corners(self) -> list[Any]:
-        """The values that a run file must take: both bounds."""
-        return [self.low, self.high]
+    def suggest(self, trial: Trial, name: str) -> Value:
+        """Optuna's value of the dimension for a trial."""
+        suggest = trial.suggest_int if self.type == "int" else trial.suggest_float
+        return cast(Value, suggest(name, self.low, self.high, log=self.log, step=self.step))
 
-    def contains(self, value: Any) -> bool:
+    def corners(self) -> Sequence[Value]:
+        """The values that a run file must take: both bounds."""
+        return self.low, self.high
+
+    def contains(self, value: Value) -> bool:
         """Whether ``value`` is one of the dimension's."""
         return isinstance(value, (int, float)) and not isinstance(value, bool) and self.low <= value <= self.high
 
@@ -64,10 +69,6 @@ class FloatDimension(Range):
     type: Literal["float"]
     step: float | None = Field(None, gt=0)
 
-    def suggest(self, trial: Trial, name: str) -> float:
-        """Optuna's value of the dimension for a trial."""
-        return trial.suggest_float(name, self.low, self.high, log=self.log, step=self.step)
-
 
 class IntDimension(Range):
     """Whole numbers."""
@@ -76,10 +77,6 @@ class IntDimension(Range):
     low: int
     high: int
     step: int = Field(1, ge=1)
-
-    def suggest(self, trial: Trial, name: str) -> int:
-        """Optuna's value of the dimension for a trial."""
-        return trial.suggest_int(name, self.low, self.high, log=self.log, step=self.step)
 
 
 class CategoricalDimension(Dimension):
@@ -92,11 +89,11 @@ class CategoricalDimension(Dimension):
         """Optuna's value of the dimension for a trial."""
         return cast(Value, trial.suggest_categorical(name, self.choices))
 
-    def corners(self) -> list[Any]:
+    def corners(self) -> Sequence[Value]:
         """The values that a run file must take: every choice."""
-        return list(self.choices)
+        return self.choices
 
-    def contains(self, value: Any) -> bool:
+    def contains(self, value: Value) -> bool:
         """Whether ``value`` is one of the dimension's."""
         return any(value == choice and type(value) is type(choice) for choice in self.choices)
 

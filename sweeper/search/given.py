@@ -11,9 +11,8 @@ class GivenConfigurations:
 
     def __init__(self, groups: Mapping[str, Sequence[RunConfig]], first: int) -> None:
         """``groups``: the runs of each configuration, by its label; ``first``: number of the first one."""
-        numbered = enumerate(groups.items(), first)
-        self._waiting = [Suggestion(number, {}, tuple(own), label) for number, (label, own) in numbered]
-        self._labels = {suggestion.number: suggestion.label for suggestion in self._waiting}
+        self._labels = dict(enumerate(groups, first))
+        self._waiting = [Suggestion(number, {}, groups[label], label) for number, label in self._labels.items()]
         self.outcomes: dict[str, Outcome] = {}
         """of those that have ended, by label"""
 

@@ -17,7 +17,11 @@ from trainer.errors import ConfigError, nearest
 from trainer.section import Section
 
 _DESIGNS = frozenset({"QMCSampler", "GridSampler", "BruteForceSampler"})
-"""their seed fixes one design of which every trial is a point, so that it must be the same in every ask"""
+"""their seed fixes one design of which every trial is a point, so that it must be the same in every ask; they learn
+nothing from outcomes, and those that end stop the study's `optimize` loop when nothing is left: there is none here"""
+
+_READERS = frozenset({"TPESampler", "RandomSampler"})
+"""they keep no state but the study, so that restoring it can skip them, which saves time"""
 
 
 class SamplerConfig(Section):
@@ -31,26 +35,15 @@ class SamplerConfig(Section):
 class PrunerConfig(Section):
     """The pruner of a search, which stops configurations with poor results early."""
 
-    pruner: str = Field(
-        "SuccessiveHalvingPruner",
-        description="a pruner of Optuna, or an import path; its steps are tasks",
-    )
+    pruner: str = Field("SuccessiveHalvingPruner", description="a pruner of Optuna or an import path; steps are tasks")
     options: dict[str, Any] = Field({}, description="keyword arguments of the pruner")
 
 
-_ENDING = frozenset({"GridSampler", "BruteForceSampler"})
-"""they stop the study's `optimize` loop when nothing is left, and there is none here"""
-
-_READERS = frozenset({"TPESampler", "RandomSampler"})
-"""they keep no state but the study, so that restoring it can skip them, which saves time"""
-
-
 def note_past(search: SamplerConfig, study: optuna.Study, number: int) -> None:
-    """Let the sampler update its state for a restored trial, whose parameters are known."""
+    """Let the study's sampler update its state for a restored trial, whose parameters are known."""
     if search.sampler not in _READERS:
         trial = study.get_trials(deepcopy=False)[number]
-        own = sampler(search, number)
-        own.sample_relative(study, trial, own.infer_relative_search_space(study, trial))
+        study.sampler.sample_relative(study, trial, study.sampler.infer_relative_search_space(study, trial))
 
 
 def sampler(search: SamplerConfig, number: int) -> BaseSampler:
@@ -61,39 +54,36 @@ def sampler(search: SamplerConfig, number: int) -> BaseSampler:
     configuration for every sampler and pruner; with any number of trials for samplers that read no outcomes
     (RandomSampler, QMCSampler, GridSampler). Otherwise suggestions depend on which trials have ended by then.
     """
-    cls = _class(optuna.samplers, search.sampler)
-    options = dict(search.options)
-    if "seed" in inspect.signature(cls).parameters:
-        options.setdefault("seed", search.seed if search.sampler in _DESIGNS else _derived(search.seed, number))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Optuna calls half of its samplers experimental, at every ask
-        made: BaseSampler = cls(**options)
+    cls, seed = _class(optuna.samplers, search.sampler), search.seed
+    if search.sampler not in _DESIGNS:
+        digest = hashlib.blake2b(f"{seed}/{number}".encode(), digest_size=4).digest()
+        seed = int.from_bytes(digest, "little") >> 1
+    seeded = {"seed": seed} if "seed" in inspect.signature(cls).parameters else {}
+    made: BaseSampler = _make(cls, seeded | search.options)
     return made
 
 
 def for_telling(search: SamplerConfig, number: int) -> BaseSampler:
     """The sampler while an ended trial is told: one that ends with its design would try to stop the study."""
-    return optuna.samplers.RandomSampler(0) if search.sampler in _ENDING else sampler(search, number)
+    return optuna.samplers.RandomSampler(0) if search.sampler in _DESIGNS else sampler(search, number)
 
 
 def pruner(pruning: PrunerConfig) -> BasePruner:
     """The pruner of a study."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        made: BasePruner = _class(optuna.pruners, pruning.pruner)(**pruning.options)
+    made: BasePruner = _make(_class(optuna.pruners, pruning.pruner), pruning.options)
     return made
 
 
 def check(search: SamplerConfig, pruning: PrunerConfig | None, trials: int, file: str) -> None:
     """Raises ConfigError if Optuna has no such sampler or pruner, or it does not take the options or the trials."""
-    _check_name("search.sampler", search.sampler, optuna.samplers, BaseSampler, file)
+    _check_class("search.sampler", search.sampler, optuna.samplers, BaseSampler, file)
     try:
         sampler(search, 0)
     except Exception as error:
         raise ConfigError(f"{search.sampler}: {error}", file=file, field="search.options") from None
     grid = search.options.get("search_space")
-    if isinstance(grid, dict) and trials > math.prod(len(values) for values in grid.values()):
-        points = math.prod(len(values) for values in grid.values())
+    points = math.prod(map(len, grid.values())) if isinstance(grid, dict) else trials
+    if trials > points:
         raise ConfigError(f"the grid has only {points} points", file=file, field="trials", allowed=f"up to {points}")
     if pruning is not None:
         check_pruning(pruning, file)
@@ -101,7 +91,7 @@ def check(search: SamplerConfig, pruning: PrunerConfig | None, trials: int, file
 
 def check_pruning(pruning: PrunerConfig, file: str) -> None:
     """Raises ConfigError if Optuna has no such pruner, or it does not take the options."""
-    _check_name("pruning.pruner", pruning.pruner, optuna.pruners, BasePruner, file)
+    _check_class("pruning.pruner", pruning.pruner, optuna.pruners, BasePruner, file)
     try:
         pruner(pruning)
     except Exception as error:
@@ -125,15 +115,18 @@ def parse_pruning(text: str, option: str) -> PrunerConfig:
     return pruning
 
 
-def _check_name(field: str, name: str, module: Any, base: type, file: str) -> None:
-    known = _names(module, base)
+def _check_class(field: str, name: str, module: Any, base: type, file: str) -> None:
+    def fits(found: Any) -> bool:
+        return inspect.isclass(found) and issubclass(found, base) and found is not base
+
     try:
         found = _class(module, name)
     except Exception as error:  # a module that is imported may raise anything
+        known = sorted(own for own in module.__all__ if fits(getattr(module, own)))
         problem = f"{name!r} cannot be imported: {error}" if "." in name else f"Optuna has no {name!r}"
         allowed = f"{', '.join(known)}, or the import path of a class"
         raise ConfigError(problem, file=file, field=field, allowed=allowed, nearest=nearest(name, known)) from None
-    if not (inspect.isclass(found) and issubclass(found, base)) or found is base:
+    if not fits(found):
         raise ConfigError(f"{name!r} is not a subclass of Optuna's {base.__name__}", file=file, field=field)
 
 
@@ -145,10 +138,7 @@ def _class(module: Any, name: str) -> Any:
     return getattr(importlib.import_module(path) if path else module, last)
 
 
-def _names(module: Any, base: type) -> list[str]:
-    found = (name for name in module.__all__ if inspect.isclass(getattr(module, name)))
-    return sorted(n for n in found if issubclass(getattr(module, n), base) and getattr(module, n) is not base)
-
-
-def _derived(seed: int, number: int) -> int:
-    return int.from_bytes(hashlib.blake2b(f"{seed}/{number}".encode(), digest_size=4).digest(), "little") >> 1
+def _make(cls: Any, options: dict[str, Any]) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Optuna calls half of its samplers experimental, at every ask
+        return cls(**options)

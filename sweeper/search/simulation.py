@@ -49,9 +49,8 @@ def simulate_pruner(
             if task < len(one.value_T) and trial.should_prune():
                 pruned[one.number] = task
                 saved_s += sum(one.device_s_T[task:])
+                study.tell(trial, state=TrialState.PRUNED)
                 break
-        if one.number in pruned:
-            study.tell(trial, state=TrialState.PRUNED)
         else:
             study.tell(trial, one.value_T[-1])
 

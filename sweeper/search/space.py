@@ -1,9 +1,10 @@
 """Search-space files: a base run file, what varies and how to search it. Checked before anything starts."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from sweeper.search import samplers
@@ -157,9 +158,10 @@ def load_space(path: str | Path, sets: tuple[str, ...] = ()) -> Space:
         spec = SearchSpace.model_validate(content)
     except ValidationError as error:
         raise explain(error, SearchSpace, file=file) from None
-    base = _base(spec, file)
-    space = Space(file, spec, base)
-    _check_metric(spec, file)
+    space = Space(file, spec, _base(spec, file))
+    if spec.objective.metric not in metrics():
+        problem = f"unknown metric {spec.objective.metric!r}"
+        raise _unknown(problem, spec.objective.metric, metrics(), file, "objective.metric")
     samplers.check(spec.search, spec.pruning, spec.trials, file)
     _check_dimensions(space)
     _check_first(space)
@@ -171,7 +173,7 @@ def _base(spec: SearchSpace, file: str) -> RunConfig:
     found = sibling if sibling.exists() else Path(spec.base)
     if not found.exists():
         raise ConfigError(f"no such run file: {spec.base}", file=file, field="base")
-    sets = [f"{name}={_yaml(value)}" for name, value in spec.set.items()]
+    sets = [f"{name}={yaml.safe_dump(value, default_flow_style=True)}" for name, value in spec.set.items()]
     try:
         return load_run(found, sets).config
     except ConfigError as error:
@@ -179,66 +181,40 @@ def _base(spec: SearchSpace, file: str) -> RunConfig:
         raise ConfigError(f"{where}: {error}", file=file) from None
 
 
-def _yaml(value: Any) -> str:
-    import yaml  # noqa: PLC0415
-
-    return str(yaml.safe_dump(value, default_flow_style=True)).removesuffix("...\n").strip()
-
-
-def _check_metric(spec: SearchSpace, file: str) -> None:
-    known = metrics()
-    if spec.objective.metric not in known:
-        raise ConfigError(
-            f"unknown metric {spec.objective.metric!r}",
-            file=file,
-            field="objective.metric",
-            allowed=", ".join(known),
-            nearest=nearest(spec.objective.metric, known),
-        )
-
-
 def _check_dimensions(space: Space) -> None:
     """Every dimension is a field of the run file that takes both bounds of a range, or every choice."""
     earlier: list[str] = []
     for name, dimension in space.spec.vary.items():
-        _check_field(space, name)
+        field = f"vary.{name}"
+        _check_field(space, name, field)
         for parent in dimension.when:
             if parent not in earlier:
-                raise ConfigError(
-                    f"{parent!r} is not a dimension defined earlier",
-                    file=space.file,
-                    field=f"vary.{name}.when",
-                    allowed=", ".join(earlier) or "none",
-                    nearest=nearest(parent, earlier),
-                )
+                problem = f"{parent!r} is not a dimension defined earlier"
+                raise _unknown(problem, parent, earlier, space.file, f"{field}.when")
         for value in dimension.corners():
             try:
                 space.configs({name: value})
             except ConfigError as error:
                 problem = error.problem if shown(value) in error.problem else f"{shown(value)}: {error.problem}"
                 raise ConfigError(
-                    problem, file=space.file, field=f"vary.{name}", allowed=error.allowed, nearest=error.nearest
+                    problem, file=space.file, field=field, allowed=error.allowed, nearest=error.nearest
                 ) from None
         earlier.append(name)
 
 
-def _check_field(space: Space, name: str) -> None:
+def _check_field(space: Space, name: str, field: str) -> None:
     if name == "seed" or name.startswith("data.evaluation"):
         instead = "seeds" if name == "seed" else "objective"
-        raise ConfigError(f"cannot be searched; use `{instead}`", file=space.file, field=f"vary.{name}")
+        raise ConfigError(f"cannot be searched; use `{instead}`", file=space.file, field=field)
     known = _leaves(space.base.as_dict())
-    if name not in known:
-        section, _, last = name.rpartition(".")
-        siblings = [k.rpartition(".")[2] for k in known if k.rpartition(".")[0] == section]
-        of = space.base.method.name if section == "method" else section or "a run file"
-        near = nearest(last, siblings) if siblings else nearest(name, known)
-        raise ConfigError(
-            f"no such field of {of}",
-            file=space.file,
-            field=f"vary.{name}",
-            allowed=", ".join(siblings) or None,
-            nearest=near,
-        )
+    if name in known:
+        return
+    section, _, last = name.rpartition(".")
+    siblings = [other.rpartition(".")[2] for other in known if other.rpartition(".")[0] == section]
+    problem = f"no such field of {space.base.method.name if section == 'method' else section or 'a run file'}"
+    if siblings:
+        raise _unknown(problem, last, siblings, space.file, field)
+    raise ConfigError(problem, file=space.file, field=field, nearest=nearest(name, known))
 
 
 def _leaves(content: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -249,23 +225,18 @@ def _leaves(content: Mapping[str, Any], prefix: str = "") -> list[str]:
 
 
 def _check_first(space: Space) -> None:
+    vary = space.spec.vary
     for index, point in enumerate(space.spec.first):
-        where = f"first[{index}]"
+        field = f"first[{index}]"
         for name, value in point.items():
-            if name not in space.spec.vary:
-                known = list(space.spec.vary)
-                raise ConfigError(
-                    f"{name!r} is not a dimension",
-                    file=space.file,
-                    field=where,
-                    allowed=", ".join(known),
-                    nearest=nearest(name, known),
-                )
-            if not space.spec.vary[name].contains(value):
-                raise ConfigError(
-                    f"{value!r} lies outside the dimension",
-                    file=space.file,
-                    field=f"{where}.{name}",
-                    allowed=str(space.spec.vary[name]),
-                )
+            if name not in vary:
+                raise _unknown(f"{name!r} is not a dimension", name, vary, space.file, field)
+            if not vary[name].contains(value):
+                problem = f"{value!r} lies outside the dimension"
+                raise ConfigError(problem, file=space.file, field=f"{field}.{name}", allowed=str(vary[name]))
         space.configs(point)
+
+
+def _unknown(problem: str, name: str, known: Collection[str], file: str, field: str) -> ConfigError:
+    allowed = ", ".join(known) or "none"
+    return ConfigError(problem, file=file, field=field, allowed=allowed, nearest=nearest(name, known))

@@ -40,11 +40,6 @@ class Outcome:
     results: Sequence[RunResult] = ()
 
     @classmethod
-    def of(cls, results: Sequence[RunResult], metric: str) -> "Outcome":
-        """The outcome of these runs."""
-        return cls.over([(r.status, getattr(r, metric)) for r in results], results)
-
-    @classmethod
     def over(cls, runs: Sequence[tuple[str, float | None]], results: Sequence[RunResult] = ()) -> "Outcome":
         """The outcome of runs given as status and metric."""
         states = {status for status, _ in runs}
@@ -72,8 +67,8 @@ def objective_by_task(runs: Iterable[tuple[str, Sequence[float | None]]], first_
     values: dict[int, list[float]] = {}
     for status, value_T in runs:
         for task, value in enumerate(value_T):
-            lost = value is None or (status == "diverged" and task + 1 == len(value_T))
-            values.setdefault(task, []).append(math.nan if lost or value is None else value)
+            lost = status == "diverged" and task + 1 == len(value_T)
+            values.setdefault(task, []).append(math.nan if value is None or lost else value)
     means = {task: fmean(own) for task, own in sorted(values.items()) if task >= first_task}
     return {task: mean for task, mean in means.items() if math.isfinite(mean)}
 
@@ -85,7 +80,6 @@ class Study:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         spec = space.spec
         self.space = space
-        self._prunes = spec.pruning is not None
         self._study = optuna.create_study(
             study_name=space.name,  # Hyperband assigns trials to brackets by it
             direction=spec.objective.direction,
@@ -105,22 +99,14 @@ class Study:
         is known gets a new suggestion.
         """
         for number in range(max([*stored, *suggested], default=-1) + 1):
-            params = stored[number].params if number in stored else suggested.get(number)
-            if params is None:
-                self._waiting.append(self._suggest(number))
+            ended = stored.get(number)
+            if ended is None:
+                self._waiting.append(self._suggestion(number, suggested.get(number)))
                 continue
-            self._study.enqueue_trial(params)
-            trial = self._study.ask()
-            self._suggested += 1
-            samplers.note_past(self.space.spec.search, self._study, number)
-            self._live[number] = trial
-            known = self._params(trial)
-            if number not in stored:
-                self._waiting.append(self._suggestion(number, known))
-                continue
-            for task, value in sorted(stored[number].steps.items()):
+            self._ask(number, ended.params)
+            for task, value in sorted(ended.steps.items()):
                 self.report(number, task, value)
-            self.tell(number, stored[number].outcome)
+            self.tell(number, ended.outcome)
 
     def peek(self) -> Suggestion | None:
         """The suggestion that ``ask`` will return next."""
@@ -135,7 +121,7 @@ class Study:
             waiting = self._waiting.pop(0)
             if waiting.number < self.space.spec.trials:
                 return waiting
-        return self._suggest(self._suggested) if self._suggested < self.space.spec.trials else None
+        return self._suggestion(self._suggested) if self._suggested < self.space.spec.trials else None
 
     def report(self, number: int, task: int, value: float) -> bool:
         """Note the objective after a task. Returns whether to prune the configuration."""
@@ -143,7 +129,7 @@ class Study:
         if not math.isfinite(value):
             return False
         trial.report(value, task + 1)
-        return self._prunes and trial.should_prune()
+        return bool(trial.should_prune())
 
     def tell(self, number: int, outcome: Outcome) -> None:
         """Note that a configuration has ended."""
@@ -166,22 +152,24 @@ class Study:
         """A key by which the best trial comes first."""
         return (value if self.space.spec.objective.direction == "minimize" else -value), number
 
-    def _suggest(self, number: int) -> Suggestion:
-        spec = self.space.spec
-        if number < len(spec.first):
-            self._study.enqueue_trial(dict(spec.first[number]))
-        self._study.sampler = samplers.sampler(spec.search, number)
-        trial = self._study.ask()
-        self._suggested += 1
-        self._live[number] = trial
-        return self._suggestion(number, self._params(trial))
-
-    def _suggestion(self, number: int, params: Params) -> Suggestion:
+    def _suggestion(self, number: int, known: Params | None = None) -> Suggestion:
+        params = self._ask(number, known)
         return Suggestion(number, params, self.space.configs(params))
 
-    def _params(self, trial: Trial) -> Params:
+    def _ask(self, number: int, known: Params | None) -> Params:
+        """Begin a trial; ``known``: the parameters that it was suggested with before. Returns its parameters."""
+        spec = self.space.spec
+        if known is not None:
+            self._study.enqueue_trial(known)
+        elif number < len(spec.first):
+            self._study.enqueue_trial(dict(spec.first[number]))
+        self._study.sampler = samplers.sampler(spec.search, number)
+        trial = self._live[number] = self._study.ask()
+        self._suggested += 1
+        if known is not None:
+            samplers.note_past(spec.search, self._study, number)
         params: Params = {}
-        for name, dimension in self.space.spec.vary.items():
+        for name, dimension in spec.vary.items():
             if dimension.active(params):
                 params[name] = dimension.suggest(trial, name)
         return params

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Collection
-from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,15 +13,6 @@ from sweeper.store.segments import Damage, Range, Segments
 from sweeper.store.store import outdated, sweeps
 from trainer.results.parquet import arrow_schema
 from trainer.results.rows import RunResult
-
-
-@dataclass(frozen=True)
-class CachedRun:
-    """A finished run, and where it is stored."""
-
-    sweep: str
-    trial: int
-    result: RunResult
 
 
 class RunCache:
@@ -48,16 +38,16 @@ class RunCache:
         self._decoded: dict[tuple[str, int], pa.Table] = {}
         self._next_look_s = time.monotonic()
 
-    def find(self, run_ids: Collection[str]) -> dict[str, CachedRun]:
+    def find(self, run_ids: Collection[str]) -> dict[str, RunResult]:
         """Those of these runs that are finished, by run id."""
         self._look()
-        found: dict[str, CachedRun] = {}
+        found: dict[str, RunResult] = {}
         for run_id in sorted(self._where.keys() & set(run_ids), key=self._where.__getitem__):
             sweep, trial = self._where[run_id]
             table = self._table(sweep, trial)
             own = pc.and_(pc.equal(table["trial"], trial), pc.equal(table["run_id"], run_id))
             for row in table.filter(own).to_pylist(maps_as_pydicts="strict"):
-                found[run_id] = CachedRun(sweep, trial, schema.run_result(row))
+                found[run_id] = schema.run_result(row)
         return found
 
     def _table(self, sweep: str, trial: int) -> pa.Table:

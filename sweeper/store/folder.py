@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import io
 import os
 import re
 import time
@@ -85,14 +84,11 @@ class Folder:
     def read_buffer(self, name: str) -> pa.Buffer:
         """The file's content; a large local file is mapped, not copied. Raises as ``read_bytes`` does."""
         try:
-            if not self.local:
-                with self.filesystem.open_input_stream(self._file(name)) as stream:
-                    return pa.py_buffer(stream.read())
-            with io.FileIO(self._file(name)) as file:
-                if os.fstat(file.fileno()).st_size < _MAP_FROM_BYTES:
-                    return pa.py_buffer(file.readall())
-            with pa.memory_map(self._file(name)) as mapped:
-                return mapped.read_buffer()
+            if self.local and os.stat(self._file(name)).st_size >= _MAP_FROM_BYTES:
+                with pa.memory_map(self._file(name)) as mapped:
+                    return mapped.read_buffer()
+            with self.filesystem.open_input_stream(self._file(name)) as stream:
+                return pa.py_buffer(stream.read())
         except FileNotFoundError:
             raise
         except OSError as error:

@@ -15,13 +15,9 @@ class StoredColumns(Row):
 
     sweep: str | None = Field(None, description="name of the sweep, or of the folder of a single run")
     trial: int | None = Field(None, description="number of the configuration in the sweep, which is Optuna's")
-    attempt: str | None = Field(
-        None, description="start of the trial that the row is from; from-store if none was made"
-    )
+    attempt: str | None = Field(None, description="start of the trial that wrote the row; from-store if none was made")
     pack: str | None = Field(None, description="the Ray trial whose configurations were trained together")
-    objective: float | None = Field(
-        None, description="mean over the configuration's seeds of the objective's metric; null if none"
-    )
+    objective: float | None = Field(None, description="mean over seeds of the objective's metric; null if none")
     params_json: str | None = Field(None, description="the values that the search varied, by field, as JSON")
     packing_saved_s: float | None = Field(
         None,
@@ -48,9 +44,7 @@ class PromotionRow(Row):
     std_pct: float | None = Field(description="standard deviation over the seeds; null with one")
     interval_low_pct: float = Field(description="lower end of the interval of the mean difference to the incumbent")
     interval_high_pct: float = Field(description="upper end of that interval")
-    incumbent_config_id: str | None = Field(
-        description="the configuration in the run file before; null if there was none"
-    )
+    incumbent_config_id: str | None = Field(description="configuration in the run file before; null if there was none")
     incumbent_mean_pct: float = Field(description="the incumbent's mean over the same seeds")
     incumbent_std_pct: float | None = Field(description="the incumbent's standard deviation over the same seeds")
     query: str = Field(description="the SQL that chose the configuration")

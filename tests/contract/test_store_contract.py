@@ -84,8 +84,7 @@ def test_a_result_comes_back_as_it_was(results: Folder) -> None:
     store.finish_trial(4, runs, attempt="a", pack="p", objective=80.5, params={"x": 1}, packing_saved_s=[1.5, None])
     for _ in range(2):
         found = RunCache(results).find([run.run_id for run in runs])
-        assert [found[run.run_id].result for run in runs] == runs
-        assert {(run.sweep, run.trial) for run in found.values()} == {("s", 4)}
+        assert [found[run.run_id] for run in runs] == runs
         row, other = (row for row in rows(store) if row["trial"] == 4)
         assert (row["sweep"], row["trial"], row["attempt"], row["pack"], row["objective"]) == ("s", 4, "a", "p", 80.5)
         assert (row["params_json"], row["packing_saved_s"], other["packing_saved_s"]) == ('{"x": 1}', 1.5, None)
@@ -221,11 +220,10 @@ def test_a_run_stored_anywhere_is_found(results: Folder) -> None:
             Store(results, sweep).finish_trial(trial, runs[trial], attempt="a")
     assert sweeps(results) == ["one", "two"]
     found = RunCache(results, "images").find(["r1-0", "r2-1", "none"])
-    assert {i: (r.sweep, r.trial) for i, r in found.items()} == {"r1-0": ("one", 1), "r2-1": ("two", 2)}
-    assert found["r1-0"].result == runs[1][0]
+    assert found == {"r1-0": runs[1][0], "r2-1": runs[2][1]}
     assert RunCache(results, "other images").find(["r1-0"]) == {}
     again = Store(results, "three")
-    again.finish_trial(0, [run.result for run in found.values()], attempt="from-store")
+    again.finish_trial(0, list(found.values()), attempt="from-store")
     assert set(again.read(["sweep"])["sweep"].to_pylist()) == {"three"}
     assert again.read(["task"], "tasks").num_rows == 4
 
@@ -247,7 +245,7 @@ def test_what_finishes_later_is_found_too(results: Folder) -> None:
     store_trials(own, range(7, 8))
     assert cache.find(["r7-0"]).keys() == {"r7-0"}
     own.compact()
-    assert [row.task for row in cache.find(["r7-0"])["r7-0"].result.tasks] == [0, 1]
+    assert [row.task for row in cache.find(["r7-0"])["r7-0"].tasks] == [0, 1]
     store_trials(other, range(8, 9))
     assert cache.find(["r8-0"]) == {}, "others are looked at now and then"
     assert RunCache(results, "images").find(["r8-0"]).keys() == {"r8-0"}
@@ -259,7 +257,7 @@ def test_rows_of_their_own_stay_in_order_and_keep_every_value(results: Folder) -
     tasks = [task_row(0, phase_acc_others_pct={"nme": 12.5}, acc_by_task_pct=[0.1 + 0.2])]
     run = result(0, 0, tasks=0).model_copy(update={"epochs": epochs, "tasks": tasks})
     store.finish_trial(0, [run, result(0, 1, tasks=0)], attempt="a")
-    assert RunCache(results).find(["r0-0"])["r0-0"].result == run
+    assert RunCache(results).find(["r0-0"]) == {"r0-0": run}
     assert open_results(results).sql("SELECT stage FROM epochs").rows() == [{"stage": "teacher"}, {"stage": "train"}]
 
 
