@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         rows.append(
             [
                 text,
-                f"{len(found.pruned)} of {found.trials}",
+                f"{len(found.pruned)} of {len(completed)}",
                 f"{fmean(found.pruned.values()):.1f}" if found.pruned else "",
                 f"{found.saved_s:.0f} of {total_s:.0f}",
                 "yes" if task is None else f"no: trial {found.winner} at task {task}",

@@ -70,8 +70,7 @@ def _held(cells: Sequence[Cell], store: Store, prints: dict[str, str]) -> dict[s
     held: dict[str, RunResult] = {}
     for data, fingerprint in prints.items():
         ids = [config.run_id for cell in cells if cell.data == data for config in cell.configs]
-        found = RunCache(store.folder.parent, fingerprint).find(ids)
-        held |= {run_id: run.result for run_id, run in found.items()}
+        held |= RunCache(store.folder.parent, fingerprint).find(ids)
     return held
 
 

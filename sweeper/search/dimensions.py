@@ -48,8 +48,8 @@ class Range(Dimension):
 
     def suggest(self, trial: Trial, name: str) -> Value:
         """Optuna's value of the dimension for a trial."""
-        suggest = trial.suggest_int if self.type == "int" else trial.suggest_float
-        return cast(Value, suggest(name, self.low, self.high, log=self.log, step=self.step))
+        suggest: Any = trial.suggest_int if self.type == "int" else trial.suggest_float
+        return suggest(name, self.low, self.high, log=self.log, step=self.step)
 
     def corners(self) -> Sequence[Value]:
         """The values that a run file must take: both bounds."""

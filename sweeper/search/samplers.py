@@ -5,6 +5,7 @@ import importlib
 import inspect
 import math
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import optuna
@@ -59,8 +60,7 @@ def sampler(search: SamplerConfig, number: int) -> BaseSampler:
         digest = hashlib.blake2b(f"{seed}/{number}".encode(), digest_size=4).digest()
         seed = int.from_bytes(digest, "little") >> 1
     seeded = {"seed": seed} if "seed" in inspect.signature(cls).parameters else {}
-    made: BaseSampler = _make(cls, seeded | search.options)
-    return made
+    return _make(cls, seeded | search.options)
 
 
 def for_telling(search: SamplerConfig, number: int) -> BaseSampler:
@@ -70,17 +70,12 @@ def for_telling(search: SamplerConfig, number: int) -> BaseSampler:
 
 def pruner(pruning: PrunerConfig) -> BasePruner:
     """The pruner of a study."""
-    made: BasePruner = _make(_class(optuna.pruners, pruning.pruner), pruning.options)
-    return made
+    return _make(_class(optuna.pruners, pruning.pruner), pruning.options)
 
 
 def check(search: SamplerConfig, pruning: PrunerConfig | None, trials: int, file: str) -> None:
     """Raises ConfigError if Optuna has no such sampler or pruner, or it does not take the options or the trials."""
-    _check_class("search.sampler", search.sampler, optuna.samplers, BaseSampler, file)
-    try:
-        sampler(search, 0)
-    except Exception as error:
-        raise ConfigError(f"{search.sampler}: {error}", file=file, field="search.options") from None
+    _check("search.sampler", search.sampler, optuna.samplers, BaseSampler, file, lambda: sampler(search, 0))
     grid = search.options.get("search_space")
     points = math.prod(map(len, grid.values())) if isinstance(grid, dict) else trials
     if trials > points:
@@ -91,11 +86,7 @@ def check(search: SamplerConfig, pruning: PrunerConfig | None, trials: int, file
 
 def check_pruning(pruning: PrunerConfig, file: str) -> None:
     """Raises ConfigError if Optuna has no such pruner, or it does not take the options."""
-    _check_class("pruning.pruner", pruning.pruner, optuna.pruners, BasePruner, file)
-    try:
-        pruner(pruning)
-    except Exception as error:
-        raise ConfigError(f"{pruning.pruner}: {error}", file=file, field="pruning.options") from None
+    _check("pruning.pruner", pruning.pruner, optuna.pruners, BasePruner, file, lambda: pruner(pruning))
 
 
 def parse_pruning(text: str, option: str) -> PrunerConfig:
@@ -115,7 +106,7 @@ def parse_pruning(text: str, option: str) -> PrunerConfig:
     return pruning
 
 
-def _check_class(field: str, name: str, module: Any, base: type, file: str) -> None:
+def _check(field: str, name: str, module: Any, base: type, file: str, make: Callable[[], object]) -> None:
     def fits(found: Any) -> bool:
         return inspect.isclass(found) and issubclass(found, base) and found is not base
 
@@ -128,6 +119,11 @@ def _check_class(field: str, name: str, module: Any, base: type, file: str) -> N
         raise ConfigError(problem, file=file, field=field, allowed=allowed, nearest=nearest(name, known)) from None
     if not fits(found):
         raise ConfigError(f"{name!r} is not a subclass of Optuna's {base.__name__}", file=file, field=field)
+    try:
+        make()
+    except Exception as error:
+        options = f"{field.partition('.')[0]}.options"
+        raise ConfigError(f"{name}: {error}", file=file, field=options) from None
 
 
 def _class(module: Any, name: str) -> Any:

@@ -22,7 +22,6 @@ class CompletedTrial:
 class SimulatedPruning:
     """What a pruner would have done with a sweep."""
 
-    trials: int
     pruned: dict[int, int]
     """tasks done when pruned, by trial"""
     saved_s: float
@@ -58,4 +57,4 @@ def simulate_pruner(
         return (max if maximize else min)(trials, key=lambda one: one.value_T[-1]).number
 
     left = [one for one in completed if one.number not in pruned]
-    return SimulatedPruning(len(completed), pruned, saved_s, best(completed), best(left) if left else None)
+    return SimulatedPruning(pruned, saved_s, best(completed), best(left) if left else None)

@@ -206,7 +206,7 @@ def _check_field(space: Space, name: str, field: str) -> None:
     if name == "seed" or name.startswith("data.evaluation"):
         instead = "seeds" if name == "seed" else "objective"
         raise ConfigError(f"cannot be searched; use `{instead}`", file=space.file, field=field)
-    known = _leaves(space.base.as_dict())
+    known = flat(space.base.as_dict())
     if name in known:
         return
     section, _, last = name.rpartition(".")
@@ -217,11 +217,11 @@ def _check_field(space: Space, name: str, field: str) -> None:
     raise ConfigError(problem, file=space.file, field=field, nearest=nearest(name, known))
 
 
-def _leaves(content: Mapping[str, Any], prefix: str = "") -> list[str]:
-    found: list[str] = []
-    for key, value in content.items():
-        found += _leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else [prefix + key]
-    return found
+def flat(content: Any, prefix: str = "") -> dict[str, Any]:
+    """The values of nested mappings by dotted name."""
+    if isinstance(content, dict) and content:
+        return {k: v for key, value in content.items() for k, v in flat(value, f"{prefix}{key}.").items()}
+    return {prefix.rstrip("."): content}
 
 
 def _check_first(space: Space) -> None:

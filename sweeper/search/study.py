@@ -9,7 +9,7 @@ import optuna
 from optuna.trial import Trial, TrialState
 
 from sweeper.search import samplers
-from sweeper.search.space import Params, Space, format_params
+from sweeper.search.space import Params, Space
 from trainer.config.run_config import RunConfig
 from trainer.results.rows import RunResult
 
@@ -24,9 +24,6 @@ class Suggestion:
     """one a seed"""
     label: str = ""
     """name of a given configuration"""
-
-    def __str__(self) -> str:
-        return self.label or format_params(self.params)
 
 
 @dataclass(frozen=True)
@@ -139,10 +136,8 @@ class Study:
             self._study.tell(trial, outcome.value)
             if self._best is None or self._order(number, outcome.value) < self._order(self._best[0], self._best[2]):
                 self._best = number, dict(trial.params), outcome.value
-        elif outcome.status == "pruned":
-            self._study.tell(trial, state=TrialState.PRUNED)
         else:
-            self._study.tell(trial, state=TrialState.FAIL)
+            self._study.tell(trial, state=TrialState.PRUNED if outcome.status == "pruned" else TrialState.FAIL)
 
     def best(self) -> tuple[int, Params, float] | None:
         """Number, parameters and objective of the best finished configuration; of equal ones, the first."""

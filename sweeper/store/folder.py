@@ -18,7 +18,6 @@ from trainer.files import atomic_write
 
 _OBJECT_STORES = frozenset({"s3", "gcs", "abfs"})
 _MAP_FROM_BYTES = 4 << 20
-_REMOVALS = 20
 _UNFINISHED = re.compile(r"\..+\.\w{8}")
 """a hidden name with eight random characters behind it, as writers make them"""
 
@@ -120,7 +119,7 @@ class Folder:
 
     def remove(self) -> None:
         """Delete this folder and all in it; nothing happens if it is not there. What others go on writing may stay."""
-        for _ in range(_REMOVALS):
+        for _ in range(20):
             try:
                 with contextlib.suppress(FileNotFoundError):
                     self.filesystem.delete_dir(self.path)

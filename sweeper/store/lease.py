@@ -63,7 +63,7 @@ def holder(folder: Folder) -> Holder | None:
         return None
 
 
-class Lease:
+class Lease(contextlib.AbstractContextManager["Lease"]):
     """A held lease: renewed by a thread until ``release``; a context manager."""
 
     def __init__(self, folder: Folder, own: Holder, stale_s: float) -> None:
@@ -118,9 +118,6 @@ class Lease:
             now = holder(self._folder)
             if now is not None and now.token == self._own.token:
                 self._folder.delete(FILE)
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *raised: object) -> None:
         self.release()

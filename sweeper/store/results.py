@@ -49,8 +49,7 @@ class Answer:
 
     def rows(self) -> list[dict[str, Any]]:
         """As a list of dictionaries."""
-        found: list[dict[str, Any]] = self._table.to_pylist()
-        return found
+        return self._table.to_pylist()
 
 
 class Results:
@@ -80,11 +79,10 @@ class Results:
         connection = duckdb.connect(":memory:", config={"temp_directory": "", "python_enable_replacements": False})
         segments = [Segments(folder, self._damage) for folder in self._folders.values()]
         objectives = [schema.SweepRow(sweep=name, **self._objective(f)) for name, f in self._folders.items()]
-        for name, columns in schema.tables().items():
-            if name != "promotions":
-                detail = name if name in DETAILS else None
-                connection.register(name, Rows(segments, arrow_schema(columns), detail))
         connection.register("promotions", self._promotions())
+        for name in ("runs", *DETAILS):
+            columns = arrow_schema(schema.tables()[name])
+            connection.register(name, Rows(segments, columns, name if name in DETAILS else None))
         connection.register("sweeps", to_arrow(objectives, schema.views()["sweeps"]))
         seeds = ", ".join(f'{sql} AS "{column.name}"' for column, sql in schema.seeds().items())
         connection.execute(f"CREATE VIEW seeds AS SELECT {seeds} FROM runs GROUP BY ALL")

@@ -21,8 +21,7 @@ class StoredColumns(Row):
     params_json: str | None = Field(None, description="the values that the search varied, by field, as JSON")
     packing_saved_s: float | None = Field(
         None,
-        description="device seconds saved by training together, from steps timed when the sweep began; null if they "
-        "were not",
+        description="device seconds saved by training together, by steps timed at sweep start; null if not timed",
     )
 
 
@@ -83,13 +82,8 @@ class LedgerRow(Row):
     sweep: str = Field(description="name of the sweep")
     spent_s: float = Field(description="device seconds of all runs")
     sharing_s: float = Field(description="saved by reusing another run's first task")
-    pruning_s: float = Field(
-        description="saved by pruning: tasks that pruned runs did not train, each at the mean of finished runs"
-    )
-    packing_s: float = Field(
-        description="saved by packs: the time that the runs would have taken longer alone, by a step alone and "
-        "together; 0 if not measured"
-    )
+    pruning_s: float = Field(description="saved by pruning: tasks not trained, each at the mean of finished runs")
+    packing_s: float = Field(description="saved by packs, from a step timed alone and together; 0 if not timed")
     store_s: float = Field(description="saved by answering whole runs from what a sweep has stored")
 
 
@@ -146,7 +140,5 @@ def std_name(accuracy: str) -> str:
 
 def run_result(record: Mapping[str, Any]) -> RunResult:
     """A stored row as the result that it was; ``record``: all columns of a file of runs."""
-    configuration = {column.name for column in config_columns()}
-    own = {name: record[name] for name in RunResult.model_fields if name != "config"}
-    config = {name: value for name, value in record.items() if name in configuration and value is not None}
-    return RunResult(**own, config=config)
+    config = {c.name: record[c.name] for c in config_columns() if record[c.name] is not None}
+    return RunResult(**{name: record[name] for name in RunResult.model_fields if name != "config"}, config=config)

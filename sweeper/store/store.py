@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from sweeper.store import schema
 from sweeper.store.folder import Folder
 from sweeper.store.lease import Lease
-from sweeper.store.schema import PromotionRow, StoredColumns
+from sweeper.store.schema import PromotionRow
 from sweeper.store.segments import Damage, Range, Rows, Segments
 from trainer.errors import StoreError, nearest
 from trainer.results.columns import DETAILS, VERSION
@@ -68,15 +68,9 @@ class Store:
         """
         if trial in self.trials():
             raise StoreError(f"{self.folder}: trial {trial} is stored already, and results are never overwritten")
-        same = StoredColumns(
-            sweep=self.sweep,
-            trial=trial,
-            attempt=attempt,
-            pack=pack,
-            objective=objective,
-            params_json=None if params is None else json.dumps(dict(params), sort_keys=True),
-        )
-        table = to_arrow(results, schema.file_columns(), dict(same))
+        same = {"sweep": self.sweep, "trial": trial, "attempt": attempt, "pack": pack, "objective": objective}
+        same["params_json"] = None if params is None else json.dumps(dict(params), sort_keys=True)
+        table = to_arrow(results, schema.file_columns(), same)
         if packing_saved_s is not None:
             place = table.column_names.index("packing_saved_s")
             saved = pa.array(packing_saved_s, table.field(place).type)

@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from sweeper.search.space import SearchSpace, Space
+from sweeper.search.space import SearchSpace, Space, flat
 from sweeper.store.folder import Folder
 from sweeper.store.store import no_sweep
 from trainer.config.files import parse_run
@@ -84,16 +84,10 @@ def _damaged(folder: Folder) -> StoreError:
 
 
 def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    old, new = _flat(before), _flat(now)
+    old, new = flat(before), flat(now)
     changed = [
         f"{name} was {old.get(name, 'absent')}, is {new.get(name, 'absent')}"
         for name in sorted({*old, *new})
-        if old.get(name) != new.get(name)
+        if old.get(name, "absent") != new.get(name, "absent")
     ]
     return "; ".join(changed[:5]) + (f"; and {len(changed) - 5} more" if len(changed) > 5 else "")
-
-
-def _flat(content: Any, prefix: str = "") -> dict[str, str]:
-    if isinstance(content, dict) and content:
-        return {k: v for key, value in content.items() for k, v in _flat(value, f"{prefix}{key}.").items()}
-    return {prefix.rstrip("."): str(content)}
