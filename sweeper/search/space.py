@@ -152,8 +152,7 @@ def load_space(path: str | Path, sets: tuple[str, ...] = ()) -> Space:
     if {"data", "method"} <= content.keys():
         raise ConfigError(f"is a run file, not a search space: python -m trainer.run {file} trains it", file=file)
     for item in sets:
-        dotted, value = parse_set(item)
-        set_field(content, dotted, value)
+        set_field(content, *parse_set(item))
     try:
         spec = SearchSpace.model_validate(content)
     except ValidationError as error:

@@ -145,7 +145,7 @@ class Study:
 
     def _order(self, number: int, value: float) -> tuple[float, int]:
         """A key by which the best trial comes first."""
-        return (value if self.space.spec.objective.direction == "minimize" else -value), number
+        return (-value if self.space.maximize else value), number
 
     def _suggestion(self, number: int, known: Params | None = None) -> Suggestion:
         params = self._ask(number, known)
