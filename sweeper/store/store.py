@@ -168,7 +168,7 @@ class Store:
 
         Damaged files are named once and skipped. Raises StoreError for a file of another schema version.
         """
-        known = arrow_schema(schema.tables()[detail or "runs"] if detail else schema.file_columns())
+        known = arrow_schema(schema.tables()[detail] if detail else schema.file_columns())
         wanted = known if columns is None else pa.schema([known.field(name) for name in columns])
         return Rows([Segments(self.folder, self._damage)], wanted, detail).to_table()
 
