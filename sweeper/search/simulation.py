@@ -1,6 +1,6 @@
 """Simulate a pruner on the trials of a sweep that ran to their end."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import optuna
@@ -33,11 +33,10 @@ class SimulatedPruning:
 
 
 def simulate_pruner(
-    completed: Iterable[CompletedTrial], pruning: samplers.PrunerConfig, *, maximize: bool
+    completed: Sequence[CompletedTrial], pruning: samplers.PrunerConfig, *, maximize: bool
 ) -> SimulatedPruning:
     """Put the pruner to every trial after each of its tasks but the last, as if they had run one after another."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    completed = list(completed)
     study = optuna.create_study(direction="maximize" if maximize else "minimize", pruner=samplers.pruner(pruning))
     pruned: dict[int, int] = {}
     saved_s = 0.0

@@ -6,7 +6,7 @@ one with a wider range contains it.
 
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Self
 
 import pyarrow as pa
@@ -126,8 +126,9 @@ class Segments:
         found: dict[Range, ResultsFile] = {}
         last: Range | None = None
         for wanted in self.ranges:
+            asked = only is None or any(map(wanted.overlaps, only))
             # In their order, a range that contains this one is the last that counts.
-            if (last is not None and wanted in last) or (only is not None and not any(map(wanted.overlaps, only))):
+            if not asked or (last is not None and wanted in last):
                 continue
             if last is not None and wanted.overlaps(last):
                 self._skip(wanted, f"its range overlaps {last.file}")
@@ -163,8 +164,7 @@ class Rows(ds.InMemoryDataset):
         """As that of any dataset: ``columns`` are names, or expressions by name (default: all columns)."""
         wanted = self._columns
         if columns is not None:
-            given = columns.values() if isinstance(columns, Mapping) else columns
-            words = set(re.findall(r"\w+", " ".join(map(str, [*given, filter]))))
+            words = set(re.findall(r"\w+", f"{columns} {filter}"))
             wanted = pa.schema([field for field in wanted if field.name in words] or [wanted.field(0)])
         batches = (
             batch for sweep in self._sweeps for t in sweep.tables(wanted, self._detail) for batch in t.to_batches()

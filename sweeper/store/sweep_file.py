@@ -27,13 +27,12 @@ def read_space(folder: Folder) -> Space:
     name, where = folder.path.rpartition("/")[2], f"{folder}/{FILE}"
     try:
         content, launch = _content(folder)
-    except FileNotFoundError:
-        raise no_sweep(folder.parent, name) from None
-    try:
         base = content.pop("base")
         base["data"]["path"] = launch.pop("data_path")
         spec = SearchSpace.model_validate({**content, **launch, "base": FILE, "name": name})
         return Space(where, spec, parse_run(base, file=where))
+    except FileNotFoundError:
+        raise no_sweep(folder.parent, name) from None
     except (AttributeError, KeyError, TypeError, ValidationError):
         raise _damaged(folder) from None
 

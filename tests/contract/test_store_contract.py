@@ -228,6 +228,18 @@ def test_a_run_stored_anywhere_is_found(results: Folder) -> None:
     assert again.read(["task"], "tasks").num_rows == 4
 
 
+def test_a_run_is_found_as_it_was_trained_though_a_later_trial_of_its_file_repeats_it(results: Folder) -> None:
+    store, run = Store(results, "s"), result(0, 0)
+    store.finish_trial(0, [run], attempt="a")
+    store.finish_trial(1, [run.model_copy(update={"device_s": 0.0})], attempt="from-store")
+    store_trials(store, [2])
+    store.compact()
+    assert files(store) == ["000000-000002.parquet"]
+    cache = RunCache(results)
+    assert cache.find([run.run_id]) == {run.run_id: run}
+    assert cache.find(["r2-1"]) == {"r2-1": result(2, 1, accuracy(2, 1))}
+
+
 def test_a_run_that_did_not_finish_is_not_found(results: Folder) -> None:
     store = Store(results, "s")
     statuses = ("finished", "failed", "pruned", "diverged")
