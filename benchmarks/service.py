@@ -76,13 +76,12 @@ def sweep_s(space: Space, folder: str) -> tuple[float, float]:
         store.folder, space.spec.trials, 1, "acc_task_mean_pct", lambda line: said.append(time.perf_counter())
     )
     job = Job(f"{folder}/{space.name}", space.spec.resources, "acc_task_mean_pct")
-    progress.begin()
     run_trials(
         Sweep(Study(space), job, store, progress, packing=Packing(1)),
         concurrency=fits(space.spec.resources),
         retries=0,
         check_stop=lambda: None,
-        why_waiting=lambda: None,
+        own_cluster=True,
         worker=train_nothing,
     )
     progress.end("finished")

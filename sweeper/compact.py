@@ -3,10 +3,9 @@
 A running sweep merges blocks of its own accord; this merges all that is stored, as a last step before archiving.
 """
 
-import argparse
 import sys
 
-from sweeper.reporting.arguments import add_results
+from sweeper.reporting.arguments import command_parser
 from sweeper.store.folder import Folder
 from sweeper.store.lease import Lease
 from sweeper.store.store import Store, no_sweep, sweeps
@@ -14,7 +13,8 @@ from trainer.errors import exit_code
 
 
 def main(argv: list[str] | None = None) -> int:
-    arguments = _parser().parse_args(argv)
+    parser = command_parser("compact", "Merge a sweep's files of runs.", "name of a sweep that is not running")
+    arguments = parser.parse_args(argv)
     root = Folder.at(arguments.results)
     if arguments.sweep not in sweeps(root):
         raise no_sweep(root, arguments.sweep)
@@ -26,13 +26,6 @@ def main(argv: list[str] | None = None) -> int:
         store.compact()
     print(f"{runs}: {before} files merged into {len(runs.names())}")
     return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m sweeper.compact", description="Merge a sweep's files of runs.")
-    parser.add_argument("sweep", help="name of a sweep that is not running")
-    add_results(parser)
-    return parser
 
 
 if __name__ == "__main__":

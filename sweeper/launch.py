@@ -8,15 +8,15 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 from sweeper.execution import plan
 from sweeper.execution.cluster import connected, find_address
 from sweeper.execution.launch import Launch
 from sweeper.execution.signals import Stopped, StopSignal
 from sweeper.reporting.arguments import add_address
-from sweeper.reporting.leaderboard import print_top
-from sweeper.reporting.ledger import Ledger
-from sweeper.search.space import Budget, Space, load_space
+from sweeper.reporting.leaderboard import Ledger, print_top
+from sweeper.search.space import Space, load_space
 from sweeper.store.folder import Folder
 from sweeper.store.lease import Lease
 from sweeper.store.results import open_results
@@ -24,14 +24,13 @@ from sweeper.store.store import Store
 from sweeper.store.sweep_file import absolute_path, check_unchanged
 from trainer.errors import exit_code
 
+_say = partial(print, flush=True)
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
-    sets = list(arguments.set)
-    if arguments.trials is not None:
-        sets.append(f"trials={arguments.trials}")
-    if arguments.name:
-        sets.append(f"name={arguments.name}")
+    own = {"trials": arguments.trials, "name": arguments.name}
+    sets = [*arguments.set, *(f"{field}={value}" for field, value in own.items() if value is not None)]
     space = load_space(arguments.file, tuple(sets))
     path = space.base.data.path
     space = Space(space.file, space.spec, absolute_path(space.base))
@@ -47,18 +46,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_unchanged(space, store.folder, path)
         store.tidy()
         launch = Launch(space, store, task_stream, _say)
-        if launch.ended:  # no cluster is needed to say so
-            return _conclude(launch)
-        with connected(arguments.address):
-            # After ray.init, which replaces handlers; and a signal that a parent ignores would stay ignored.
-            stop = StopSignal()
-            try:
-                launch.run(own_cluster=not find_address(arguments.address), check_stop=stop.check)
-            except Stopped:
-                done = f"{len(store.trials())} of {space.spec.trials} configurations finished"
-                _say(f"stopped: {done}; run the same command to resume")
-                return stop.exit_code
-            return _conclude(launch)
+        if not launch.ended:  # no cluster is needed to say that it has
+            with connected(arguments.address):
+                # After ray.init, which replaces handlers; and a signal that a parent ignores would stay ignored.
+                stop = StopSignal()
+                try:
+                    launch.run(own_cluster=not find_address(arguments.address), check_stop=stop.check)
+                except Stopped:
+                    done = f"{len(store.trials())} of {space.spec.trials} configurations finished"
+                    _say(f"stopped: {done}; run the same command to resume")
+                    return stop.exit_code
+        return _conclude(launch)
 
 
 def _conclude(launch: Launch) -> int:
@@ -66,7 +64,9 @@ def _conclude(launch: Launch) -> int:
     status, space, store = launch.progress.status, launch.space, launch.store
     launch.progress.end("finished" if launch.ended else "stopped")
     if not launch.ended:  # nothing else keeps a launch from training all
-        _say(f"budget exhausted ({_budget(space.spec.budget)}); raise it and run the same command to continue")
+        limits = space.spec.budget.model_dump(exclude_none=True)
+        budget = ", ".join(f"{name} {value:g}" for name, value in limits.items())
+        _say(f"budget exhausted ({budget}); raise it and run the same command to continue")
     results = open_results(store.folder.parent, store.sweep)
     print_top(results, space.spec.objective)
     _say(
@@ -77,15 +77,6 @@ def _conclude(launch: Launch) -> int:
     _say(f'next: python -m sweeper.query "SELECT * FROM best"{where}')
     _say(f"      python -m sweeper.promote {shlex.quote(store.sweep)}{where}")
     return 1 if status.done and status.failed == status.done else 0
-
-
-def _budget(budget: Budget) -> str:
-    limits = budget.model_dump(exclude_none=True)
-    return ", ".join(f"{name} {value:g}" for name, value in limits.items())
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -9,6 +9,7 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from sweeper.execution.cluster import connected, must_wait
@@ -16,12 +17,14 @@ from sweeper.execution.signals import Stopped, StopSignal
 from sweeper.promotion.candidates import Incumbent, evaluate_candidates
 from sweeper.promotion.decision import decide_and_record
 from sweeper.reporting import tables
-from sweeper.reporting.arguments import add_address, add_results
+from sweeper.reporting.arguments import add_address, command_parser
 from sweeper.store.folder import Folder
 from sweeper.store.lease import Lease
 from sweeper.store.store import Store
 from sweeper.store.sweep_file import read_space
 from trainer.errors import exit_code
+
+_say = partial(print, flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except Stopped:
             _say("stopped: what has ended is stored; run the same command to resume")
             return stop.exit_code
-    tables.print_table(comparison.headers, comparison.table)
+    tables.print_table(*comparison.table)
     decision = decide_and_record(space, comparison, file, Store(results, space.name), force=arguments.force)
     if not decision.promoted and not arguments.force:
         _say(f"refused: {decision.reason}\n(use --force to write {file} anyway)")
@@ -53,10 +56,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     _say(f"{'promoted' if decision.promoted else 'forced'}: {file}: {decision.reason}")
     _say(f"next: python -m trainer.run {shlex.quote(str(file))} --verify")
     return 0
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
 
 
 def _at_least(smallest: int, text: str) -> int:
@@ -67,11 +66,7 @@ def _at_least(smallest: int, text: str) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m sweeper.promote", description="Promote the best configuration of a sweep to a run file."
-    )
-    parser.add_argument("sweep", help="name of the sweep")
-    add_results(parser)
+    parser = command_parser("promote", "Promote the best configuration of a sweep to a run file.", "name of the sweep")
     parser.add_argument("--top", type=lambda t: _at_least(1, t), default=3, help="number of candidates (default: 3)")
     parser.add_argument("--seeds", type=lambda t: _at_least(2, t), default=5, help="number of fresh seeds (default: 5)")
     parser.add_argument("--runs", default="runs", metavar="DIR", help="folder of run files (default: runs)")

@@ -1,11 +1,10 @@
 """SQL over results, read-only: ``python -m sweeper.query "SELECT ..." [--results DIR] [--sweep NAME]``."""
 
-import argparse
 import sys
 from pathlib import Path
 
 from sweeper.reporting import tables
-from sweeper.reporting.arguments import add_results
+from sweeper.reporting.arguments import command_parser
 from sweeper.store import schema
 from sweeper.store.folder import Folder
 from sweeper.store.results import QueryError, open_results
@@ -13,7 +12,14 @@ from trainer.errors import exit_code
 
 
 def main(argv: list[str] | None = None) -> int:
-    arguments = _parser().parse_args(argv)
+    parser = command_parser("query", "Query results with SQL, read-only.")
+    parser.add_argument("query", nargs="?", help="one SELECT statement; without it, list the tables and their columns")
+    parser.add_argument("--sweep", metavar="NAME", help="restrict the query to one sweep")
+    parser.add_argument(
+        "--format", choices=("table", "csv", "json", "parquet"), default="table", help="output format (default: table)"
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write to a file instead of standard output")
+    arguments = parser.parse_args(argv)
     if arguments.query is None:
         for name, columns in {**schema.tables(), **schema.views()}.items():
             print(f"{name}: {', '.join(column.name for column in columns)}")
@@ -29,18 +35,6 @@ def main(argv: list[str] | None = None) -> int:
         sys.stdout.buffer.write(tables.as_bytes(found, arguments.format))
         sys.stdout.buffer.flush()
     return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m sweeper.query", description="Query results with SQL, read-only.")
-    parser.add_argument("query", nargs="?", help="one SELECT statement; without it, list the tables and their columns")
-    add_results(parser)
-    parser.add_argument("--sweep", metavar="NAME", help="restrict the query to one sweep")
-    parser.add_argument(
-        "--format", choices=("table", "csv", "json", "parquet"), default="table", help="output format (default: table)"
-    )
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write to a file instead of standard output")
-    return parser
 
 
 if __name__ == "__main__":

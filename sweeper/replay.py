@@ -4,25 +4,32 @@ The pruner sees each configuration after the outcomes of the earlier ones, as if
 configurations that ran to their end can be simulated: how the rest would have continued is not known.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from statistics import fmean
 
 from sweeper.execution.restore import completed_trials
 from sweeper.reporting import tables
-from sweeper.reporting.arguments import add_results
+from sweeper.reporting.arguments import command_parser
 from sweeper.search.samplers import parse_pruning
 from sweeper.search.simulation import simulate_pruner
 from sweeper.store.folder import Folder
 from sweeper.store.sweep_file import read_space
 from trainer.errors import exit_code
 
-_HEADERS = ("pruning", "pruned", "after task", "device s saved", "kept the winner", "best left")
-
 
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = _parser().parse_args(argv)
+    parser = command_parser(
+        "replay", "Simulate another pruner on a stored sweep.", "name of a sweep, ideally one without pruning"
+    )
+    parser.add_argument(
+        "--pruning",
+        action="append",
+        metavar="PRUNER[:OPTIONS]",
+        help="any pruner of Optuna, such as 'SuccessiveHalvingPruner:{min_resource: 2}'; may be given several times",
+        required=True,
+    )
+    arguments = parser.parse_args(argv)
     pruning = {text: parse_pruning(text, "--pruning") for text in arguments.pruning}
     space = read_space(Folder.at(arguments.results).child(arguments.sweep))
     completed = completed_trials(arguments.results, space)
@@ -41,24 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 "none" if found.best_left is None else f"trial {found.best_left}",
             ]
         )
-    tables.print_table(_HEADERS, rows)
+    headers = ("pruning", "pruned", "after task", "device s saved", "kept the winner", "best left")
+    tables.print_table(headers, rows)
     return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m sweeper.replay", description="Simulate another pruner on a stored sweep."
-    )
-    parser.add_argument("sweep", help="name of a sweep, ideally one without pruning")
-    parser.add_argument(
-        "--pruning",
-        action="append",
-        metavar="PRUNER[:OPTIONS]",
-        help="any pruner of Optuna, such as 'SuccessiveHalvingPruner:{min_resource: 2}'; may be given several times",
-        required=True,
-    )
-    add_results(parser)
-    return parser
 
 
 if __name__ == "__main__":

@@ -3,13 +3,12 @@
 The driver writes ``status.json`` at each change; the lease tells whether the driver is still alive.
 """
 
-import argparse
 import sys
 import time
 
 from sweeper.reporting import tables
-from sweeper.reporting.arguments import add_results
-from sweeper.reporting.ledger import Ledger
+from sweeper.reporting.arguments import command_parser
+from sweeper.reporting.leaderboard import Ledger
 from sweeper.search.space import format_params
 from sweeper.store.folder import Folder
 from sweeper.store.lease import holder
@@ -19,19 +18,18 @@ from sweeper.store.store import no_sweep, sweeps
 from trainer.errors import exit_code
 
 
-def state_of(folder: Folder, status: Status | None) -> str:
-    """The state as the driver reported it, or ``interrupted`` if the driver was killed."""
-    driver = holder(folder)
+def _read(folder: Folder) -> tuple[Status | None, str]:
+    """What the driver said last, and the state: as reported, or ``interrupted`` if the driver was killed."""
+    status, driver = Status.read(folder), holder(folder)
     if driver is not None and driver.alive():
-        return "running"
+        return status, "running"
     if status is None:
-        return "unknown"
-    return "interrupted" if status.state == "running" else status.state
+        return None, "unknown"
+    return status, "interrupted" if status.state == "running" else status.state
 
 
 def _summary(name: str, folder: Folder) -> list[str]:
-    status = Status.read(folder)
-    state = state_of(folder, status)
+    status, state = _read(folder)
     if status is None:
         return [name, state, "", "", "", "", "", ""]
     return [
@@ -46,14 +44,10 @@ def _summary(name: str, folder: Folder) -> list[str]:
     ]
 
 
-_SUMMARY = ("sweep", "state", "done", "running", "best", "time left", "device time", "saved")
-
-
 def _details(name: str, folder: Folder) -> None:
     """Print one sweep in detail."""
     ledger = Ledger.of(open_results(folder.parent, name), name)  # refuses another schema before a line is printed
-    status = Status.read(folder)
-    state = state_of(folder, status)
+    status, state = _read(folder)
     print(f"{name}: {state}")
     driver = holder(folder)
     if driver is not None:
@@ -80,24 +74,20 @@ def _details(name: str, folder: Folder) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    arguments = _parser().parse_args(argv)
+    parser = command_parser("status", "Show the state of sweeps.")
+    parser.add_argument("sweep", nargs="?", help="name of the sweep to show in detail (default: a line for each sweep)")
+    arguments = parser.parse_args(argv)
     root, found = Folder.at(arguments.results), sweeps(arguments.results)
     if arguments.sweep is not None:
         if arguments.sweep not in found:
             raise no_sweep(root, arguments.sweep)
         _details(arguments.sweep, root.child(arguments.sweep))
     elif found:
-        tables.print_table(_SUMMARY, [_summary(name, root.child(name)) for name in found])
+        headers = ("sweep", "state", "done", "running", "best", "time left", "device time", "saved")
+        tables.print_table(headers, [_summary(name, root.child(name)) for name in found])
     else:
         print(f"no sweeps in {root}")
     return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m sweeper.status", description="Show the state of sweeps.")
-    parser.add_argument("sweep", nargs="?", help="name of the sweep to show in detail (default: a line for each sweep)")
-    add_results(parser)
-    return parser
 
 
 if __name__ == "__main__":

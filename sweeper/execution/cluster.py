@@ -23,8 +23,6 @@ from trainer.errors import UserError
 
 _EXCLUDES = [".git", ".venv", "results", "out", "data", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis"]
 
-_CONNECT_S = 10
-
 
 class ClusterError(UserError):
     """No Ray cluster can be reached, or it can never hold a trial."""
@@ -115,36 +113,36 @@ def _check_reachable(address: str) -> None:
     if host is None or port is None:
         raise ClusterError(f"not the address of a Ray cluster: {address!r}; allowed: HOST:PORT, ray://HOST:PORT, auto")
     try:
-        socket.create_connection((host, port), timeout=_CONNECT_S).close()
+        socket.create_connection((host, port), timeout=10).close()
     except OSError as error:
         raise ClusterError(f"no Ray cluster at {address}: {error.strerror or error}") from None
 
 
 def fits(resources: Resources) -> int:
     """The number of trials that the cluster can hold at a time, all of its resources counted; 0 if none."""
-    return sum(_on_node(node["Resources"], resources) for node in ray.nodes() if node["Alive"])
-
-
-def _on_node(has: dict[str, float], resources: Resources) -> int:
-    found = has.get("CPU", 0.0) / resources.cpu
-    if resources.gpu:
-        found = min(found, has.get("GPU", 0.0) / resources.gpu)
-    return math.floor(found + 1e-9)
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    shares = ([has.get(name, 0.0) / need for name, need in _needs(resources).items()] for has in nodes)
+    return sum(math.floor(min(share) + 1e-9) for share in shares)
 
 
 def must_wait(resources: Resources) -> str | None:
     """The reason why another trial would have to wait; None if it could start now."""
     free = ray.available_resources()
-    room = free.get("CPU", 0.0) >= resources.cpu and free.get("GPU", 0.0) >= resources.gpu
+    room = all(free.get(name, 0.0) >= need for name, need in _needs(resources).items())
     return None if room and fits(resources) else why_waiting(resources)
 
 
 def why_waiting(resources: Resources) -> str:
     """The reason why no trial can start now."""
-    needed = f"{resources.cpu:g} CPU" + (f", {resources.gpu:g} GPU" if resources.gpu else "")
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    if not any(_on_node(has, resources) for has in nodes):
+    needed = ", ".join(f"{need:g} {name}" for name, need in _needs(resources).items())
+    if not fits(resources):
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         each = "; ".join(sorted({f"{has.get('CPU', 0):g} CPU, {has.get('GPU', 0):g} GPU" for has in nodes}))
         return f"a trial needs {needed} on one node; the nodes of the cluster have {each}"
     free = ray.available_resources()
     return f"a trial needs {needed}; the cluster has {free.get('CPU', 0):g} CPU, {free.get('GPU', 0):g} GPU free"
+
+
+def _needs(resources: Resources) -> dict[str, float]:
+    """What a trial takes of its node, by Ray's names."""
+    return {"CPU": resources.cpu} | ({"GPU": resources.gpu} if resources.gpu else {})

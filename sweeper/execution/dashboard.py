@@ -2,8 +2,8 @@
 
 import ipaddress
 import socket
-import urllib.error
 import urllib.request
+from http.client import HTTPException
 from urllib.parse import urlsplit
 
 TIMEOUT_S = 3.0
@@ -22,26 +22,17 @@ def unauthenticated_warning(dashboard_url: str | None) -> str | None:
     url = dashboard_url if "://" in dashboard_url else f"http://{dashboard_url}"
     try:
         host, port = urlsplit(url).hostname, urlsplit(url).port
-        if host is None or _only_loopback(host) or not _answers_without_token(url):
+        addresses = {str(info[4][0]).partition("%")[0] for info in socket.getaddrinfo(host, None)}
+        if all(ipaddress.ip_address(address).is_loopback for address in addresses):
             return None
-    except (OSError, ValueError):
+        # Without a proxy: one set in the environment could answer in the dashboard's place.
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(f"{url.rstrip('/')}/api/version", timeout=TIMEOUT_S) as response:
+            if b"ray_version" not in response.read(10_000):
+                return None
+    except (OSError, ValueError, HTTPException):  # refusals of the server are among them
         return None
     return (
         f"warning: the Ray dashboard on {host}:{port} accepts unauthenticated requests: anyone who can reach it can "
         "run code on this cluster; set RAY_AUTH_MODE=token (docs/cluster.md, 'Who may use the cluster')"
     )
-
-
-def _only_loopback(host: str) -> bool:
-    addresses = {str(info[4][0]).partition("%")[0] for info in socket.getaddrinfo(host, None)}
-    return all(ipaddress.ip_address(address).is_loopback for address in addresses)
-
-
-def _answers_without_token(url: str) -> bool:
-    # Without a proxy: one set in the environment could answer in the dashboard's place.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(f"{url.rstrip('/')}/api/version", timeout=TIMEOUT_S) as response:
-            return b"ray_version" in response.read(10_000)
-    except urllib.error.HTTPError:
-        return False

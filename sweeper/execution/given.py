@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from sweeper.execution.cluster import fits, why_waiting
+from sweeper.execution.cluster import fits
 from sweeper.execution.job import Job
 from sweeper.execution.packing import Packing
 from sweeper.execution.progress import Progress
@@ -16,12 +16,6 @@ from sweeper.store.sweep_file import absolute_path
 from trainer.config.run_config import RunConfig
 from trainer.results.rows import RunResult
 
-RETRIES = 2
-"""how often a trial that crashes is retried"""
-
-Results = dict[str, list[RunResult]]
-"""by label, in the order of the label's configurations"""
-
 
 def train_given(
     groups: Mapping[str, Sequence[RunConfig]],
@@ -31,46 +25,33 @@ def train_given(
     fingerprint: str,
     say: Callable[[str], None],
     check_stop: Callable[[], None] = lambda: None,
-) -> Results:
-    """The results of each group's configurations, diverged and failed ones too.
+) -> dict[str, list[RunResult]]:
+    """The results of each group's configurations, by label and in their order, diverged and failed ones too.
 
     The configurations of a group are trained together, the groups side by side; a group that equals an earlier one is
     not trained twice. ``metric`` is what progress shows; ``fingerprint``: of the images that stored runs must have.
     Whatever has ended is stored at once. ``check_stop`` raises to stop. Raises UserError where nothing can be trained.
     """
     cache = RunCache(store.folder.parent, fingerprint)
-    held = cache.find(_ids(groups))
+    held = cache.find([config.run_id for configs in groups.values() for config in configs])
     missing: dict[str, list[RunConfig]] = {}
     for label, configs in groups.items():
         wanted = [absolute_path(config) for config in configs if config.run_id not in held]
         if wanted and wanted not in missing.values():
             missing[label] = wanted
     given = GivenConfigurations(missing, first=max(store.trials(), default=-1) + 1)
-    tasks = max((_tasks(config) for own in missing.values() for config in own), default=0)
+    protocols = [config.protocol for own in missing.values() for config in own]
+    tasks = max((protocol.tasks + (protocol.kind == "lfh") for protocol in protocols), default=0)
     progress = Progress(store.folder, len(missing), tasks, metric, say)
     job = Job(store.folder.reachable, resources, metric)
-    progress.begin()
-    try:
-        if missing:
-            run_trials(
-                Sweep(given, job, store, progress, packing=Packing.stated(resources)),
-                concurrency=max(1, fits(resources)),
-                retries=RETRIES,
-                check_stop=check_stop,
-                why_waiting=lambda: why_waiting(resources),
-            )
-    except BaseException:
-        progress.end("stopped")
-        raise
+    if missing:
+        run_trials(
+            Sweep(given, job, store, progress, packing=Packing.stated(resources)),
+            concurrency=max(1, fits(resources)),
+            retries=2,
+            check_stop=check_stop,
+        )
     progress.end("finished")
     for outcome in given.outcomes.values():
         held |= {result.run_id: result for result in outcome.results}
     return {label: [held[config.run_id] for config in configs] for label, configs in groups.items()}
-
-
-def _tasks(config: RunConfig) -> int:
-    return config.protocol.tasks + (config.protocol.kind == "lfh")
-
-
-def _ids(groups: Mapping[str, Sequence[RunConfig]]) -> list[str]:
-    return [config.run_id for configs in groups.values() for config in configs]

@@ -1,4 +1,4 @@
-"""The orders of a driver to its workers: the job of the sweep, and the configuration of each Ray trial."""
+"""The orders of a driver to its workers: the job of the sweep, each Ray trial's configuration, what is pruned."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -46,8 +46,8 @@ class Job:
     metric: str
     """column of a task that is reported after it"""
     shares_first_task: bool = False
-    decisions: str | None = None
-    """name of the actor that holds the pruning decisions; None without pruning"""
+    decisions: Any = None
+    """handle of an actor ``PruneDecisions``; None without pruning"""
 
     @property
     def options(self) -> DeviceOptions:
@@ -57,6 +57,21 @@ class Job:
     def first_task_checkpoint(self, first_task_id: str) -> FolderSlot:
         """The checkpoint of a shared first task."""
         return FolderSlot(Folder.at(self.folder).child("base"), f"{first_task_id}.pt")
+
+
+class PruneDecisions:
+    """An actor of the driver's: the reports of Ray Tune only go the opposite way. What is published is fetched once."""
+
+    def __init__(self) -> None:
+        self._pruned: dict[tuple[str, int], list[int]] = {}
+
+    def publish(self, pack: str, task: int, numbers: list[int]) -> None:
+        """Decide which trials of a pack are pruned after a task."""
+        self._pruned[pack, task] = numbers
+
+    def fetch(self, pack: str, task: int) -> list[int]:
+        """Numbers of the trials to drop."""
+        return self._pruned.pop((pack, task), [])
 
 
 @dataclass(frozen=True)

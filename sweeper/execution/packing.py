@@ -4,6 +4,7 @@ A worker times a few steps of one run, then of a configuration's seeds together,
 pack grows while each run's share of a step falls and the memory allows it.
 """
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -12,9 +13,9 @@ from typing import Self
 
 import ray
 import torch
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 
-from sweeper.search.space import Resources, Space
+from sweeper.search.space import Resources, Space, format_count
 from sweeper.store.folder import Folder
 from trainer.config.run_config import RunConfig
 from trainer.data.tasks import build
@@ -61,11 +62,11 @@ class Packing:
         return self.alone_s * self.members / self.step_s
 
     def __str__(self) -> str:
-        each = f"{self.pack} configuration{'s' if self.pack > 1 else ''} per pack"
+        each = f"{format_count(self.pack, 'configuration')} per pack"
         if self.gain is None or self.members is None:
             return each
         memory = "" if self.peak_bytes is None else f", {self.peak_bytes / 2**30:.2g} GiB"
-        runs = f"{self.members} run{'s' if self.members > 1 else ''}"
+        runs = format_count(self.members, "run")
         return f"{each}: {runs} per pack, {self.gain:.1f}x the throughput of separate runs{memory}"
 
 
@@ -75,16 +76,16 @@ def choose(
     most: int,
     profile_steps: Callable[[int], StepCost],
     budget_bytes: int | None = None,
-    patience_s: float = _PATIENCE_S,
 ) -> Packing:
     """The packing of configurations with ``seeds`` runs each.
 
     ``given``: configurations a pack, or None for the best of 1, 2, 4 ... up to ``most``. ``profile_steps`` is given a
-    number of runs; what would end after ``patience_s``, or not fit ``budget_bytes``, is not tried.
+    number of runs; what would take too long, or not fit ``budget_bytes``, is not tried.
     """
-    deadline = time.monotonic() + patience_s
+    deadline = time.monotonic() + _PATIENCE_S
     chosen = Packing(given or 1)
-    try:
+    # A pack that is too large: the last one stays. A run that is too large: its trial fails.
+    with contextlib.suppress(torch.OutOfMemoryError):
         alone = found = profile_steps(1)
         for pack in [given] if given else [2**k for k in range(most.bit_length())]:
             members = pack * seeds
@@ -97,26 +98,20 @@ def choose(
             if chosen.gain is not None and packing.gain is not None and chosen.gain > _WORTH * packing.gain:
                 break
             chosen = packing
-    except (
-        torch.OutOfMemoryError
-    ):  # a pack that is too large: the last one stays; a run that is too large: its trial fails
-        pass
     return chosen
 
 
 def _expected_bytes(alone: StepCost, found: StepCost, members: int) -> float:
     if alone.peak_bytes is None or found.peak_bytes is None:
         return 0.0
-    if found.members == alone.members:
-        return alone.peak_bytes * members
-    each = (found.peak_bytes - alone.peak_bytes) / (found.members - alone.members)
+    more = found.members - alone.members
+    each = (found.peak_bytes - alone.peak_bytes) / more if more else alone.peak_bytes
     return found.peak_bytes + each * (members - found.members)
 
 
 def largest(space: Space, concurrency: int) -> int:
     """Configurations that ``auto`` may put into one pack: 1 where a dimension keeps them from being in one."""
-    per_member = {f"method.{field}" for field in space.base.method.per_member_fields()}
-    if not set(space.spec.vary) <= per_member:
+    if not set(space.spec.vary) <= {f"method.{field}" for field in space.base.method.per_member_fields()}:
         return 1
     return max(1, space.spec.trials // (_ROUNDS * concurrency))
 
@@ -127,9 +122,8 @@ def measure_packing(configs: Sequence[RunConfig], resources: Resources, most: in
     task_stream = build(config.data, config.protocol)
 
     def cost(members: int) -> StepCost:
-        return profile_steps(
-            [config.model_copy(update={"seed": seed}) for seed in range(members)], task_stream, options
-        )
+        alike = [config.model_copy(update={"seed": seed}) for seed in range(members)]
+        return profile_steps(alike, task_stream, options)
 
     given = None if resources.pack == "auto" else resources.pack
     return choose(given, len(configs), most, cost, _budget_bytes(resources))
@@ -146,21 +140,17 @@ def _budget_bytes(resources: Resources) -> int | None:
     return int(_FILLED * has["memory"] / places) if "memory" in has else None
 
 
-@dataclass(frozen=True)
-class _Noted:
+class _Noted(BaseModel):
     """The content of the file: a later launch with the same resources measures nothing again."""
 
     resources: Resources
     packing: Packing
 
 
-_NOTED = TypeAdapter(_Noted)
-
-
 def noted(sweep: Folder, resources: Resources) -> Packing | None:
     """The packing that an earlier launch chose with these resources; None if there is none."""
     try:
-        found = _NOTED.validate_json(sweep.read_bytes(_FILE))
+        found = _Noted.model_validate_json(sweep.read_bytes(_FILE))
     except (FileNotFoundError, ValidationError):
         return None
     return found.packing if found.resources == resources else None
@@ -168,4 +158,4 @@ def noted(sweep: Folder, resources: Resources) -> Packing | None:
 
 def note(sweep: Folder, resources: Resources, packing: Packing) -> None:
     """Keep the packing in the sweep's folder."""
-    sweep.write(_FILE, _NOTED.dump_json(_Noted(resources, packing), indent=1))
+    sweep.write(_FILE, _Noted(resources=resources, packing=packing).model_dump_json(indent=1).encode())

@@ -20,13 +20,15 @@ def stored_trials(store: Store, metric: str, first_task: int = 0) -> dict[int, S
     for row in store.read(["trial", "seed", "task", metric], detail="tasks").sort_by("task").to_pylist():
         values.setdefault((row["trial"], row["seed"]), []).append(row[metric])
     runs: dict[int, list[dict[str, Any]]] = {}
-    for row in store.read(["trial", "seed", "params_json", "status", metric]).to_pylist():
+    columns = ("trial", "seed", "params_json", "status", "device_s", "saved_s")
+    for row in store.read([*columns, metric]).to_pylist():
         runs.setdefault(row["trial"], []).append(row)
     return {
         number: StoredTrial(
             json.loads(own[0]["params_json"] or "{}"),
             Outcome.over([(run["status"], run[metric]) for run in own]),
             objective_by_task([(run["status"], values.get((number, run["seed"]), [])) for run in own], first_task),
+            own,
         )
         for number, own in runs.items()
     }
@@ -34,18 +36,16 @@ def stored_trials(store: Store, metric: str, first_task: int = 0) -> dict[int, S
 
 def completed_trials(results: str, space: Space) -> list[CompletedTrial]:
     """The trials of a stored sweep that ran to their end, in their order. Raises StoreError if none did."""
-    rows = (
-        open_results(results, space.name)
-        .sql(
-            f"SELECT trial, task, avg({space.spec.objective.metric}) AS value, sum(device_s + saved_s) AS device_s "
-            "FROM tasks WHERE trial IN (SELECT trial FROM seeds WHERE status = 'finished') GROUP BY ALL "
-            "ORDER BY trial, task"
-        )
-        .rows()
+    metric = space.spec.objective.metric
+    by_task = (
+        f"SELECT trial AS number, task, avg({metric}) AS value, sum(device_s + saved_s) AS device_s FROM tasks "
+        "WHERE trial IN (SELECT trial FROM seeds WHERE status = 'finished') GROUP BY ALL"
     )
-    by_trial: dict[int, list[dict[str, Any]]] = {}
-    for row in rows:
-        by_trial.setdefault(row["trial"], []).append(row)
-    if not by_trial:
+    query = (
+        "SELECT number, list(value ORDER BY task) AS value_T, list(device_s ORDER BY task) AS device_s_T "
+        f"FROM ({by_task}) GROUP BY number ORDER BY number"
+    )
+    rows = open_results(results, space.name).sql(query).rows()
+    if not rows:
         raise StoreError(f"{space.file}: nothing to simulate: no configuration has finished")
-    return [CompletedTrial(t, [r["value"] for r in own], [r["device_s"] for r in own]) for t, own in by_trial.items()]
+    return [CompletedTrial(**row) for row in rows]

@@ -7,23 +7,15 @@ study, so that a sweep that is killed at any instant resumes from its files.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
+from sweeper.execution import messages
 from sweeper.execution.job import Job, SetUp, pack_as_trial
-from sweeper.execution.messages import (
-    Message,
-    PackingMeasured,
-    PackingNotMeasured,
-    PackSplit,
-    Refused,
-    SetUpDone,
-    TaskDone,
-    TrialsEnded,
-)
 from sweeper.execution.packing import Packing, note
-from sweeper.execution.progress import Progress, packing_saved_s
-from sweeper.search.space import Budget, Params
-from sweeper.search.study import Outcome, Suggestion, objective_by_task
+from sweeper.execution.progress import Progress
+from sweeper.search.given import GivenConfigurations
+from sweeper.search.space import Budget, format_count
+from sweeper.search.study import Outcome, Study, Suggestion, objective_by_task
 from sweeper.store.store import Store
 from trainer.config.files import dump_run
 from trainer.errors import UserError
@@ -32,26 +24,6 @@ from trainer.results.rows import RunResult
 
 WAIT = None
 """the answer to a trial that must wait"""
-
-FROM_STORE = "from-store"
-"""attempt of a configuration whose runs were stored already"""
-
-
-class Source(Protocol):
-    """Where configurations come from: a study, or a list."""
-
-    def ask(self) -> Suggestion | None:
-        """The next configuration; None when there are no more."""
-
-    def report(self, number: int, task: int, value: float) -> bool:
-        """Note the objective after a task. Returns whether to prune the configuration."""
-
-    def tell(self, number: int, outcome: Outcome) -> None:
-        """Note that a configuration has ended."""
-
-    def best(self) -> tuple[int, Params, float] | None:
-        """Number, parameters and objective of the best finished configuration."""
-
 
 Lookup = Callable[[Sequence[str]], list[RunResult] | None]
 """results of runs that are stored already, by their ids; None unless all are"""
@@ -62,7 +34,7 @@ class Sweep:
 
     def __init__(
         self,
-        source: Source,
+        source: Study | GivenConfigurations,
         job: Job,
         store: Store,
         progress: Progress,
@@ -86,11 +58,9 @@ class Sweep:
         """configurations in training, by Ray trial and number"""
         self._apart: list[Suggestion] = []
         """suggestions that are trained next: they could not be trained with the last pack, or were returned"""
-        self._decided: dict[int, dict[int, bool]] = {}
-        """whether to prune, by number and task, of configurations in training"""
+        self._decided: dict[int, dict[int, tuple[float, bool]]] = {}
+        """objective and whether to prune, by number and task, of configurations in training"""
         self._open = store.suggested()
-
-    # -- what Ray Tune's trials are given -------------------------------------------------------------
 
     def next_trial(self, trial_id: str) -> dict[str, Any] | bool | None:
         """The configuration of a Ray trial: the set-up, and after it the next pack.
@@ -100,19 +70,27 @@ class Sweep:
         if self.refusal is not None:
             return False
         if self._set_up is not None:
-            return self._next_set_up(trial_id, self._set_up)
+            if self._setting_up:
+                return WAIT
+            self._setting_up = trial_id
+            if self._set_up.first_tasks:
+                seeds = format_count(self._set_up.first_tasks, "seed")
+                self.progress.say(f"training the first task once for all configurations ({seeds})")
+            return self._set_up.as_trial()
         pack: dict[int, Suggestion] = {}
         while len(pack) < self._packing.pack and not self._spent():
             suggestion = self._apart.pop(0) if self._apart else self._source.ask()
             if suggestion is None:
                 break
-            self._note_suggested(suggestion)
+            if suggestion.number not in self._open:
+                self._open[suggestion.number] = suggestion.params
+                self.store.suggest(self._open)
             held = self._lookup([config.run_id for config in suggestion.configs])
             if held is not None:
                 runs = [(result.status, [getattr(row, self.job.metric) for row in result.tasks]) for result in held]
                 for task, value in objective_by_task(runs, int(self.job.shares_first_task)).items():
                     self._source.report(suggestion.number, task, value)
-                self._finish(suggestion, FROM_STORE, None, held)
+                self._finish(suggestion, "from-store", None, held)
             elif pack and not suggestion.configs[0].trains_together_with(next(iter(pack.values())).configs[0]):
                 self._apart.append(suggestion)
                 break
@@ -124,49 +102,43 @@ class Sweep:
         self._write()
         return pack_as_trial({number: suggestion.configs for number, suggestion in pack.items()})
 
-    def _next_set_up(self, trial_id: str, set_up: SetUp) -> dict[str, Any] | None:
-        if self._setting_up:
-            return WAIT
-        self._setting_up = trial_id
-        if set_up.first_tasks:
-            seeds = f"{set_up.first_tasks} seed{'s' if set_up.first_tasks > 1 else ''}"
-            self.progress.say(f"training the first task once for all configurations ({seeds})")
-        return set_up.as_trial()
-
     def _spent(self) -> bool:
-        wall, device = self._budget.wall_hours, self._budget.device_hours
-        return (wall is not None and self.progress.elapsed_hours() >= wall) or (
-            device is not None and self.progress.status.device_s / 3600 >= device
-        )
+        """Whether the budget is spent."""
+        hours, device_hours = self.progress.elapsed_hours(), self.progress.status.device_s / 3600
+        budget = self._budget
+        return hours >= (budget.wall_hours or math.inf) or device_hours >= (budget.device_hours or math.inf)
 
-    def _note_suggested(self, suggestion: Suggestion) -> None:
-        if suggestion.number not in self._open:
-            self._open[suggestion.number] = suggestion.params
-            self.store.suggest(self._open)
-
-    # -- what Ray Tune's trials report ----------------------------------------------------------------
-
-    def receive(self, trial_id: str, message: Message) -> None:
+    def receive(self, trial_id: str, message: messages.Message) -> None:
         """Handle a message of a worker. Ray Tune gives the last one of a trial twice."""
         match message:
-            case PackingMeasured():
+            case messages.PackingMeasured():
                 self._packing = message.packing
                 note(self.store.folder, self.job.resources, self._packing)
                 self.progress.say(str(self._packing))
-            case PackingNotMeasured():
+            case messages.PackingNotMeasured():
                 self.progress.say(f"pack size {self._packing.pack} (could not be measured: {message.reason})")
-            case SetUpDone():
+            case messages.SetUpDone():
                 if self._set_up is not None and message.first_task_s is not None:
                     spent = f"{message.first_task_s:.1f} device seconds"
                     self.progress.say(f"first task trained: {spent}, saved in every other configuration")
                 self._set_up = None
-            case TaskDone():
+            case messages.TaskDone():
                 self._note_task(trial_id, message)
-            case TrialsEnded():
-                self._end(trial_id, message)
-            case PackSplit():
-                self._split(message.pack)
-            case Refused():
+            case messages.TrialsEnded():
+                pack = self._packs.get(trial_id, {})
+                for ended in message.ended:
+                    suggestion = pack.pop(ended.number, None)
+                    if suggestion is not None:  # a retried pack reports again what has ended
+                        self._finish(suggestion, message.attempt, message.pack, ended.results)
+                if not message.training:
+                    self.store.folder.child("checkpoints", message.pack).remove()
+            case messages.PackSplit():  # it was too large for the device, and its checkpoints are of no use
+                self.store.folder.child("checkpoints", message.pack).remove()
+                self._packing = replace(self._packing, pack=max(1, self._packing.pack // 2))
+                note(self.store.folder, self.job.resources, self._packing)
+                count = format_count(self._packing.pack, "configuration")
+                self.progress.say(f"out of memory: pack split in two; later packs hold at most {count}")
+            case messages.Refused():
                 self.fail(trial_id, message.reason)
         self._write()
 
@@ -202,39 +174,22 @@ class Sweep:
         numbers = ", ".join(str(number) for number in self._packs.get(trial_id, {}))
         self.progress.say(f"trial {numbers}: {why}; resuming from its last completed task")
 
-    def _note_task(self, trial_id: str, message: TaskDone) -> None:
+    def _note_task(self, trial_id: str, message: messages.TaskDone) -> None:
         pruned = []
         for number, value in message.values.items():
             if number not in self._packs.get(trial_id, {}) or not math.isfinite(value):
                 continue
             decided = self._decided.setdefault(number, {})
             if message.task not in decided:  # a retried trial reports tasks again, and gets the same answer
-                self.progress.step(number, message.task, value)
-                decided[message.task] = self._source.report(number, message.task, value)
-            if decided[message.task] and message.task + 1 < message.tasks:
+                decided[message.task] = value, self._source.report(number, message.task, value)
+            if decided[message.task][1] and message.task + 1 < message.tasks:
                 pruned.append(number)
         self._publish(message.pack, message.task, pruned)
-
-    def _end(self, trial_id: str, message: TrialsEnded) -> None:
-        pack = self._packs.get(trial_id, {})
-        for ended in message.ended:
-            suggestion = pack.pop(ended.number, None)
-            if suggestion is not None:
-                self._finish(suggestion, message.attempt, message.pack, ended.results)
-        if not message.training:
-            self.store.folder.child("checkpoints", message.pack).remove()
-
-    def _split(self, pack: str) -> None:
-        """A pack was too large for the device: later packs are smaller, and its checkpoints are of no use."""
-        self.store.folder.child("checkpoints", pack).remove()
-        self._packing = replace(self._packing, pack=max(1, self._packing.pack // 2))
-        note(self.store.folder, self.job.resources, self._packing)
-        count = f"{self._packing.pack} configuration{'s' if self._packing.pack > 1 else ''}"
-        self.progress.say(f"out of memory: pack split in two; later packs hold at most {count}")
 
     def _finish(self, suggestion: Suggestion, attempt: str, pack: str | None, results: Sequence[RunResult]) -> None:
         """Store, then tell, then say."""
         outcome = Outcome.over([(result.status, getattr(result, self.job.metric)) for result in results], results)
+        gain = self._packing.gain
         self.store.finish_trial(
             suggestion.number,
             results,
@@ -242,7 +197,7 @@ class Sweep:
             pack=pack,
             objective=outcome.value,
             params=suggestion.params,
-            packing_saved_s=packing_saved_s(results, self._packing.gain),
+            packing_saved_s=[None if gain is None else (r.device_s or 0.0) * (gain - 1) for r in results],
         )
         self._open.pop(suggestion.number, None)
         self._decided.pop(suggestion.number, None)
@@ -250,5 +205,8 @@ class Sweep:
         self.progress.ended(suggestion, outcome, self._source.best())
 
     def _write(self) -> None:
-        running = [suggestion for pack in self._packs.values() for suggestion in pack.values()]
-        self.progress.write(running, self._source.best())
+        self.progress.write(
+            (suggestion, [value for value, _ in self._decided.get(number, {}).values()])
+            for pack in self._packs.values()
+            for number, suggestion in pack.items()
+        )

@@ -6,16 +6,14 @@ node's trial may continue alongside its replacement and does no harm.
 
 import gc
 import math
-import socket
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 
+import ray
 import torch
 
 from sweeper.execution.job import Job
 from sweeper.execution.messages import EndedTrial, Message, PackSplit, TaskDone, TrialsEnded
-from sweeper.execution.pruning import fetch
-from sweeper.search.space import Resources
 from sweeper.store.folder import Folder
 from trainer.config.run_config import RunConfig, content_hash
 from trainer.errors import UserError
@@ -44,35 +42,23 @@ class AttemptSlot:
     def write(self, content: bytes) -> None:
         self._tasks += 1
         self._folder.write(f"{self._tasks:06d}-{self._attempt}.pt", content)
-        for name in self._folder.names():
-            if name.endswith(f"-{self._attempt}.pt") and int(name.split("-")[0]) < self._tasks:
-                self._folder.delete(name)
+        self._folder.delete(f"{self._tasks - 1:06d}-{self._attempt}.pt")
 
     def __str__(self) -> str:
         return str(self._folder)
 
 
-def pack_key(configs: Sequence[RunConfig]) -> str:
-    """Names the checkpoints of a pack by its runs."""
-    return content_hash([config.run_id for config in configs])
-
-
-Report = Callable[[Message], None]
-
-
-def train_pack(job: Job, pack: Mapping[int, Sequence[RunConfig]], report: Report) -> None:
+def train_pack(job: Job, pack: Mapping[int, Sequence[RunConfig]], report: Callable[[Message], None]) -> None:
     """Train the configurations, by number, together; where the device's memory is too small, one half after the other.
 
     ``report`` takes a message after every task, as soon as a configuration has ended, and when a pack is split. Raises
     TrialError where not even one configuration fits.
     """
-    configs = [c for own in pack.values() for c in own]
-    owners = [number for number, own in pack.items() for _ in own]
-    reporter = _Reporter(job, owners, pack_key(configs), report)
+    reporter = _Reporter(job, pack, report)
     slot = AttemptSlot(Folder.at(job.folder).child("checkpoints", reporter.pack), reporter.attempt)
     try:
         train(
-            configs,
+            [config for own in pack.values() for config in own],
             job.options,
             checkpoint=slot,
             first_task_checkpoint=job.first_task_checkpoint if job.shares_first_task else None,
@@ -80,7 +66,7 @@ def train_pack(job: Job, pack: Mapping[int, Sequence[RunConfig]], report: Report
         )
         return
     except torch.OutOfMemoryError:
-        left = [number for number in pack if number not in reporter.ended]
+        left = list(reporter.left)
         if len(left) < 2:
             raise TrialError(f"out of memory: a configuration with {len(pack[left[0]])} seeds is too large") from None
     report(PackSplit(pack=reporter.pack))
@@ -94,11 +80,16 @@ def train_pack(job: Job, pack: Mapping[int, Sequence[RunConfig]], report: Report
 class _Reporter(Observer):
     """Reports values after each task and outcomes to the driver, and drops the configurations that it prunes."""
 
-    def __init__(self, job: Job, owners: Sequence[int], pack: str, report: Report) -> None:
-        self.pack, self.attempt = pack, uuid.uuid4().hex[:8]
-        self.ended: set[int] = set()
-        """numbers of the configurations all of whose runs have ended"""
-        self._job, self._owners, self._report = job, owners, report
+    def __init__(self, job: Job, pack: Mapping[int, Sequence[RunConfig]], report: Callable[[Message], None]) -> None:
+        self.pack = content_hash([config.run_id for own in pack.values() for config in own])
+        """names the checkpoints of the pack by its runs"""
+        self.attempt = uuid.uuid4().hex[:8]
+        self.left: dict[int, list[int]] = {}
+        """configurations not all of whose runs have ended: positions of the runs in the pack, by number"""
+        self._job, self._report = job, report
+        self._owners = [number for number, own in pack.items() for _ in own]
+        for position, number in enumerate(self._owners):
+            self.left.setdefault(number, []).append(position)
         self._results: dict[int, RunResult] = {}
 
     def on_resume(self, reports: Sequence[TaskReport]) -> None:
@@ -110,7 +101,7 @@ class _Reporter(Observer):
         if self._job.decisions is None or report.task + 1 == report.tasks:
             return ()
         # The driver has decided before `_tell` returned: it handles a result before it lets a trial continue.
-        pruned = fetch(self._job.decisions, self.pack, report.task)
+        pruned = ray.get(self._job.decisions.fetch.remote(self.pack, report.task))
         return [m.position for m in report.members if self._owners[m.position] in pruned]
 
     def _tell(self, report: TaskReport) -> None:
@@ -123,22 +114,9 @@ class _Reporter(Observer):
 
     def on_end(self, results: Mapping[int, RunResult]) -> None:
         self._results |= results
-        ended = []
-        for number in dict.fromkeys(self._owners):
-            own = [position for position, owner in enumerate(self._owners) if owner == number]
-            if number not in self.ended and all(position in self._results for position in own):
-                self.ended.add(number)
-                ended.append(EndedTrial(number=number, results=tuple(self._results[position] for position in own)))
+        numbers = [number for number, own in self.left.items() if self._results.keys() >= set(own)]
+        ended = [EndedTrial(number=n, results=tuple(self._results[p] for p in self.left.pop(n))) for n in numbers]
         if ended:
-            training = len(self.ended) < len(set(self._owners))
-            self._report(TrialsEnded(pack=self.pack, attempt=self.attempt, ended=tuple(ended), training=training))
-
-
-def configure_torch(resources: Resources) -> None:
-    """Use as many threads as the trial has CPUs. Raises TrialError for a GPU of Ray's that PyTorch does not see."""
-    torch.set_num_threads(max(1, int(resources.cpu)))
-    if resources.gpu and not torch.cuda.is_available():
-        raise TrialError(
-            f"{socket.gethostname()}: Ray has given this trial a GPU, and PyTorch sees none: "
-            "its build is for CPUs only, or the node was started with --num-gpus and has none"
-        )
+            self._report(
+                TrialsEnded(pack=self.pack, attempt=self.attempt, ended=tuple(ended), training=bool(self.left))
+            )

@@ -11,10 +11,13 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
+from sweeper.execution.cluster import why_waiting
 from sweeper.execution.job import RESULT
 from sweeper.execution.messages import from_json
+from sweeper.execution.signals import Stopped
 from sweeper.execution.sweep import Sweep
 from sweeper.execution.worker import run_trial
+from trainer.errors import UserError
 
 _LOOK_EVERY_S = 10
 
@@ -25,45 +28,51 @@ def run_trials(
     concurrency: int,
     retries: int,
     check_stop: Callable[[], None],
-    why_waiting: Callable[[], str | None],
+    own_cluster: bool = False,
     worker: Callable[..., None] = run_trial,
 ) -> None:
-    """Run trials until the sweep has no more. ``worker(config, job=...)`` does what the sweep hands out.
+    """Run trials until the sweep has no more; begins its progress, and ends it where the sweep is stopped or fails.
 
-    ``check_stop`` is called all the time, and what it raises ends the sweep; ``why_waiting`` says what trials wait for.
-    Raises UserError where the set-up could not be done.
+    ``check_stop`` is called all the time, and what it raises ends the sweep; ``own_cluster``: no other process uses the
+    cluster. ``worker(config, job=...)`` does what the sweep hands out. Raises UserError where the set-up could not be
+    done.
     """
     resources = sweep.job.resources
-    wants = {"cpu": resources.cpu} | ({"gpu": resources.gpu} if resources.gpu else {})
-
-    def fit() -> None:
-        tuner: Any = tune.Tuner(
-            tune.with_resources(tune.with_parameters(worker, job=sweep.job), wants),
-            tune_config=tune.TuneConfig(
-                search_alg=_SweepSearcher(sweep),
-                num_samples=-1,
-                max_concurrent_trials=concurrency,
-                reuse_actors=True,
-                trial_dirname_creator=lambda trial: str(trial.trial_id),
-            ),
-            run_config=tune.RunConfig(
-                name="tune",
-                storage_path=f"{sweep.job.folder}/ray",
-                verbose=0,
-                failure_config=tune.FailureConfig(max_failures=retries),
-                callbacks=[_Watch(sweep, check_stop, why_waiting)],
-            ),
-        )
-        tuner.fit()
-
+    sweep.progress.begin()
     try:
-        fit()
-        while sweep.has_more:  # returned by a trial after Ray Tune was told that there are no more
-            fit()
+        while True:
+            tuner: Any = tune.Tuner(
+                tune.with_resources(
+                    tune.with_parameters(worker, job=sweep.job), {"cpu": resources.cpu, "gpu": resources.gpu}
+                ),
+                tune_config=tune.TuneConfig(
+                    search_alg=_SweepSearcher(sweep),
+                    num_samples=-1,
+                    max_concurrent_trials=concurrency,
+                    reuse_actors=True,
+                    trial_dirname_creator=lambda trial: str(trial.trial_id),
+                ),
+                run_config=tune.RunConfig(
+                    name="tune",
+                    storage_path=f"{sweep.job.folder}/ray",
+                    verbose=0,
+                    failure_config=tune.FailureConfig(max_failures=retries),
+                    callbacks=[_Watch(sweep, check_stop, own_cluster)],
+                ),
+            )
+            tuner.fit()
+            if not sweep.has_more:  # as returned by a trial after Ray Tune was told that there are no more
+                break
+        if sweep.refusal is not None:
+            raise sweep.refusal
+    except (Stopped, KeyboardInterrupt):
+        sweep.progress.end("stopped")
+        raise
+    except UserError:
+        sweep.progress.end("failed")
+        raise
     finally:
         sweep.store.folder.child("ray").remove()
-    if sweep.refusal is not None:
-        raise sweep.refusal
 
 
 class _SweepSearcher(Searcher):
@@ -99,8 +108,8 @@ class _SweepSearcher(Searcher):
 class _Watch(Callback):
     """Passes on the events that only callbacks get: time passes, trials wait, trials fail."""
 
-    def __init__(self, sweep: Sweep, check_stop: Callable[[], None], why_waiting: Callable[[], str | None]) -> None:
-        self._sweep, self._check_stop, self._why_waiting = sweep, check_stop, why_waiting
+    def __init__(self, sweep: Sweep, check_stop: Callable[[], None], own_cluster: bool) -> None:
+        self._sweep, self._check_stop, self._own_cluster = sweep, check_stop, own_cluster
         self._next_s, self._waited = time.monotonic() + _LOOK_EVERY_S, sweep.progress.status.waiting is not None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -111,9 +120,11 @@ class _Watch(Callback):
         if time.monotonic() < self._next_s:
             return
         self._next_s = time.monotonic() + _LOOK_EVERY_S
-        waits = any(t.status == "PENDING" for t in trials) and not any(t.status == "RUNNING" for t in trials)
+        states = {trial.status for trial in trials}
+        # On a cluster of its own nothing else occupies what trials need: one that does not run yet is starting.
+        waits = not self._own_cluster and "PENDING" in states and "RUNNING" not in states
         # Seen once it may be a trial's process that is being started.
-        why = self._why_waiting() if waits and self._waited else None
+        why = why_waiting(self._sweep.job.resources) if waits and self._waited else None
         self._waited = waits
         if why != self._sweep.progress.status.waiting:
             self._sweep.progress.wait(why)
@@ -130,9 +141,8 @@ class _Watch(Callback):
 
 def _reason(trial: Trial) -> str:
     """Why a trial has ended too early, from this machine's files: those in its storage are written later."""
-    if trial.pickled_error_file and isinstance(
-        cloudpickle.loads(Path(trial.pickled_error_file).read_bytes()), RayActorError
-    ):
+    error = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes()) if trial.pickled_error_file else None
+    if isinstance(error, RayActorError):
         return "its process was lost"
     lines = Path(trial.error_file).read_text().splitlines() if trial.error_file else []
     return next((line.strip()[:500] for line in reversed(lines) if line.strip()), "the trial crashed")

@@ -4,16 +4,17 @@ The set-up measures packs and trains the first task that all configurations shar
 that it is placed, stopped and retried like one, and its process, which has all imports done, trains the first pack.
 """
 
-from collections.abc import Mapping, Sequence
+import socket
+from collections.abc import Mapping
 from typing import Any
 
+import torch
 from ray import tune
 
 from sweeper.execution.job import RESULT, Job, SetUp, pack_of_trial
 from sweeper.execution.messages import Message, PackingMeasured, PackingNotMeasured, Refused, SetUpDone, to_json
 from sweeper.execution.packing import measure_packing
-from sweeper.execution.trial import Report, configure_torch, train_pack
-from trainer.config.run_config import RunConfig
+from sweeper.execution.trial import TrialError, train_pack
 from trainer.errors import UserError
 from trainer.training.session import train_first_task
 
@@ -25,29 +26,30 @@ def send(message: Message) -> None:
 
 def run_trial(config: Mapping[str, Any], job: Job) -> None:
     """Do what ``SetUp.as_trial`` or ``pack_as_trial`` states, and report messages."""
-
     try:
-        configure_torch(job.resources)
+        torch.set_num_threads(max(1, int(job.resources.cpu)))
+        if job.resources.gpu and not torch.cuda.is_available():
+            raise TrialError(
+                f"{socket.gethostname()}: Ray has given this trial a GPU, and PyTorch sees none: "
+                "its build is for CPUs only, or the node was started with --num-gpus and has none"
+            )
         set_up = SetUp.of_trial(config)
         if set_up is None:
             train_pack(job, pack_of_trial(config), send)
         else:
-            _set_up(job, set_up, send)
+            _set_up(job, set_up)
     except UserError as error:  # another try would end the same: Ray Tune must not make one
         send(Refused(reason=str(error)))
 
 
-def _set_up(job: Job, wanted: SetUp, report: Report) -> None:
+def _set_up(job: Job, wanted: SetUp) -> None:
     if wanted.largest is not None:
-        report(_measured(job, wanted.configs, wanted.largest))
+        try:
+            packing = measure_packing(wanted.configs, job.resources, wanted.largest, job.options)
+            measured: Message = PackingMeasured(packing=packing)
+        except Exception as error:  # the first configuration's own: its trial meets it as well, and others may not
+            named = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            measured = PackingNotMeasured(reason=named)
+        send(measured)
     spent_s = train_first_task(wanted.configs, job.options, job.first_task_checkpoint) if wanted.first_tasks else None
-    report(SetUpDone(first_task_s=spent_s))
-
-
-def _measured(job: Job, configs: Sequence[RunConfig], largest: int) -> PackingMeasured | PackingNotMeasured:
-    try:
-        return PackingMeasured(packing=measure_packing(configs, job.resources, largest, job.options))
-    except UserError as error:
-        return PackingNotMeasured(reason=str(error))
-    except Exception as error:  # the first configuration's own: its trial meets it as well, and others may not
-        return PackingNotMeasured(reason=f"{type(error).__name__}: {error}")
+    send(SetUpDone(first_task_s=spent_s))

@@ -84,7 +84,6 @@ class Comparison:
     """configurations that the sweep has tried"""
     leader: Candidate
     incumbent: Incumbent
-    metric: str
     seeds: tuple[int, ...]
     """of the test"""
     leader_pct: list[float]
@@ -92,10 +91,8 @@ class Comparison:
     incumbent_pct: list[float]
     run: RunResult
     """one of the leader's, for its provenance"""
-    threads: int
-    headers: Sequence[str]
-    table: Sequence[Sequence[str]]
-    """all that was measured, in words"""
+    table: tuple[Sequence[str], Sequence[Sequence[str]]]
+    """headers and rows of all that was measured, in words"""
 
     @property
     def difference(self) -> Interval:
@@ -118,7 +115,7 @@ def evaluate_candidates(
     ``check_stop`` raises to stop. Raises StoreError if no trial of the search has finished, PromotionError if runs do
     not finish here.
     """
-    metric, resources = space.spec.objective.metric, space.spec.resources
+    metric = space.spec.objective.metric
     query, candidates, searched = _candidates(space, store.folder.parent, top)
     for c in candidates:
         (config,) = space.configs(c.params, [0], "test")
@@ -126,7 +123,7 @@ def evaluate_candidates(
     fingerprint = build(absolute_path(incumbent.config).data, incumbent.config.protocol).fingerprint
 
     def train(groups: Mapping[str, Sequence[RunConfig]]) -> dict[str, list[RunResult]]:
-        return train_given(groups, store, resources, metric, fingerprint, say, check_stop)
+        return train_given(groups, store, space.spec.resources, metric, fingerprint, say, check_stop)
 
     seeds = _fresh_seeds(space, VALIDATION_SEEDS, n)
     say(f"retraining the top {len(candidates)} of {searched} on fresh seeds {seeds[0]}-{seeds[-1]} (validation split)")
@@ -136,30 +133,28 @@ def evaluate_candidates(
 
     seeds = _fresh_seeds(space, TEST_SEEDS, n)
     say(f"{leader.label} leads; evaluating it on the test split, all training images, seeds {seeds[0]}-{seeds[-1]}")
-    groups = {
-        leader.label: space.configs(leader.params, seeds, "test"),
-        incumbent.name: [incumbent.config.model_copy(update={"seed": seed}) for seed in seeds],
-        BASE: [space.base_on_test().model_copy(update={"seed": seed}) for seed in seeds],
-    }
-    results = train(groups)
+    results = train(
+        {
+            leader.label: space.configs(leader.params, seeds, "test"),
+            incumbent.name: [incumbent.config.model_copy(update={"seed": seed}) for seed in seeds],
+            BASE: [space.base_on_test().model_copy(update={"seed": seed}) for seed in seeds],
+        }
+    )
     tested = {label: _values(found, metric) for label, found in results.items()}
     for label in (leader.label, incumbent.name):
         if tested[label] is None:
-            raise PromotionError(f"{label} did not finish on every seed of the test: {_reason(results[label])}")
-    headers, table = _table(candidates, leader, again, tested, n)
+            reason = next((result.error for result in results[label] if result.error), "no reason given")
+            raise PromotionError(f"{label} did not finish on every seed of the test: {reason}")
     return Comparison(
         query=query,
         searched=searched,
         leader=leader,
         incumbent=incumbent,
-        metric=metric,
         seeds=seeds,
         leader_pct=tested[leader.label] or [],
         incumbent_pct=tested[incumbent.name] or [],
         run=results[leader.label][0],
-        threads=max(1, int(resources.cpu)),
-        headers=headers,
-        table=table,
+        table=_table(candidates, leader, again, tested, n),
     )
 
 
@@ -200,10 +195,6 @@ def _values(results: Sequence[RunResult], metric: str) -> list[float] | None:
     return values if len(values) == len(results) else None
 
 
-def _reason(results: Sequence[RunResult]) -> str:
-    return next((r.error for r in results if r.error), "no reason given")
-
-
 def _table(
     candidates: Sequence[Candidate],
     leader: Candidate,
@@ -213,17 +204,10 @@ def _table(
 ) -> tuple[list[str], list[list[str]]]:
     """Headers and rows of what was measured; the difference is the leader's to each."""
     headers = ["configuration", "values", "search", f"validation, n = {n}", f"test, n = {n}", "leader's difference"]
-    rows = [
-        [
-            c.label,
-            format_params(c.params),
-            f"{c.searched_pct:.2f}",
-            _in_words(again[c.label]),
-            _in_words(tested[c.label]) if c is leader else "",
-            "",
-        ]
-        for c in candidates
-    ]
+    rows = []
+    for c in candidates:
+        test = _in_words(tested[c.label]) if c is leader else ""
+        rows.append([c.label, format_params(c.params), f"{c.searched_pct:.2f}", _in_words(again[c.label]), test, ""])
     mine = tested[leader.label]
     for label, theirs in tested.items():
         if label != leader.label:

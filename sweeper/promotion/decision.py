@@ -8,12 +8,11 @@ from typing import Any
 from sweeper.promotion.candidates import Comparison
 from sweeper.promotion.statistics import Decision, Interval, decide
 from sweeper.search.space import Space
+from sweeper.store.folder import Folder
 from sweeper.store.schema import PromotionRow
 from sweeper.store.store import Store
 from trainer.config.files import dump_run
-from trainer.config.run_config import RunConfig
 from trainer.errors import UserError
-from trainer.files import atomic_write
 
 
 def decide_and_record(space: Space, comparison: Comparison, file: Path, store: Store, *, force: bool) -> Decision:
@@ -29,22 +28,40 @@ def decide_and_record(space: Space, comparison: Comparison, file: Path, store: S
     else:
         decision = decide(comparison.difference, maximize=space.maximize, incumbent=incumbent.name)
     written = decision.promoted or force
+    provenance = _provenance(comparison, space, forced=not decision.promoted)
     if written:
-        provenance = _provenance(comparison, space.name, forced=not decision.promoted)
-        _write(file, dump_run(config, provenance), replaces=incumbent.content)
-    store.promote(_record(comparison, space.name, config, file, written, decision))
+        if (file.read_bytes() if file.exists() else None) != incumbent.content:
+            raise UserError(f"{file}: changed during this promotion; run promote again")
+        Folder.at(file.parent).write(file.name, dump_run(config, provenance).encode())
+    store.promote(
+        PromotionRow(
+            **{name: provenance[name] for name in PromotionRow.model_fields if name in provenance},  # stated in both
+            config_id=config.config_id,
+            name=file.stem,
+            file=str(file),
+            decision="promoted" if written else "refused",
+            reason=decision.reason,
+            interval_low_pct=comparison.difference.low,
+            interval_high_pct=comparison.difference.high,
+            incumbent_config_id=None if incumbent.content is None else incumbent.config.config_id,
+            incumbent_mean_pct=provenance["compared_with"]["mean_pct"],
+            incumbent_std_pct=provenance["compared_with"]["std_pct"],
+            git_commit=comparison.run.git_commit,
+            decided_at=datetime.now(UTC),
+        )
+    )
     return decision
 
 
-def _provenance(comparison: Comparison, sweep: str, *, forced: bool) -> dict[str, Any]:
+def _provenance(comparison: Comparison, space: Space, *, forced: bool) -> dict[str, Any]:
     """Where the numbers of the run file come from; ``python -m trainer.run --verify`` reads it."""
     own, run, incumbent = Interval.of(comparison.leader_pct), comparison.run, comparison.incumbent
     difference = comparison.difference
     return {
-        "sweep": sweep,
+        "sweep": space.name,
         "trial": comparison.leader.trial,
         "trials": comparison.searched,
-        "metric": comparison.metric,
+        "metric": space.spec.objective.metric,
         "split": "test",
         "seeds": list(comparison.seeds),
         "n": len(comparison.seeds),
@@ -65,48 +82,7 @@ def _provenance(comparison: Comparison, sweep: str, *, forced: bool) -> dict[str
         "data_fingerprint": run.data_fingerprint,
         "device": run.device,
         "precision": run.precision,
-        "torch_threads": comparison.threads,
+        "torch_threads": max(1, int(space.spec.resources.cpu)),
         "query": comparison.query,
         "promoted_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-
-
-def _record(
-    comparison: Comparison, sweep: str, config: RunConfig, file: Path, written: bool, decision: Decision
-) -> PromotionRow:
-    incumbent, difference = comparison.incumbent, comparison.difference
-    return PromotionRow(
-        sweep=sweep,
-        trial=comparison.leader.trial,
-        config_id=config.config_id,
-        name=file.stem,
-        file=str(file),
-        decision="promoted" if written else "refused",
-        reason=decision.reason,
-        metric=comparison.metric,
-        split="test",
-        seeds=list(comparison.seeds),
-        n=len(comparison.seeds),
-        mean_pct=statistics.fmean(comparison.leader_pct),
-        std_pct=statistics.stdev(comparison.leader_pct),
-        interval_low_pct=difference.low,
-        interval_high_pct=difference.high,
-        incumbent_config_id=None if incumbent.content is None else incumbent.config.config_id,
-        incumbent_mean_pct=statistics.fmean(comparison.incumbent_pct),
-        incumbent_std_pct=statistics.stdev(comparison.incumbent_pct),
-        query=comparison.query,
-        git_commit=comparison.run.git_commit,
-        data_fingerprint=comparison.run.data_fingerprint,
-        decided_at=datetime.now(UTC),
-    )
-
-
-def _write(file: Path, content: str, replaces: bytes | None) -> None:
-    """Write a run file whole. Raises UserError if it is no longer what the configuration was compared with."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        if (file.read_bytes() if file.exists() else None) != replaces:
-            raise UserError(f"{file}: changed during this promotion; run promote again")
-        atomic_write(file, content.encode())
-    except OSError as error:
-        raise UserError(f"{file}: cannot be written: {error.strerror}") from None

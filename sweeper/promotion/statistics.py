@@ -70,10 +70,10 @@ def check_comparable(first: RunConfig, second: RunConfig, *, file: str, other: s
 
 
 def _benchmark(config: RunConfig) -> dict[str, Any]:
-    data, imbalance = config.data, config.data.imbalance
+    data = config.data
     return {
         "data.source": data.source,
-        **{f"data.imbalance.{name}": value for name, value in imbalance.model_dump(mode="json").items()},
+        **{f"data.imbalance.{name}": value for name, value in data.imbalance.model_dump(mode="json").items()},
         "data.evaluation.split": data.evaluation.split,
         **{f"protocol.{name}": value for name, value in config.protocol.model_dump(mode="json").items()},
     }

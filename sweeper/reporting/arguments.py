@@ -4,6 +4,15 @@ import argparse
 import os
 
 
+def command_parser(command: str, description: str, sweep: str | None = None) -> argparse.ArgumentParser:
+    """A parser of ``python -m sweeper.COMMAND`` that has ``--results`` and, with a help text ``sweep``, its name."""
+    parser = argparse.ArgumentParser(prog=f"python -m sweeper.{command}", description=description)
+    if sweep is not None:
+        parser.add_argument("sweep", help=sweep)
+    add_results(parser)
+    return parser
+
+
 def add_results(parser: argparse.ArgumentParser) -> None:
     """``--results``: the folder or URI that sweeps are stored in."""
     parser.add_argument(

@@ -7,6 +7,7 @@ best and the first configuration in the search and, after a promotion, on the te
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from statistics import fmean, stdev
 from typing import Any
 
@@ -15,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from sweeper.search.dimensions import AnyDimension, CategoricalDimension
-from sweeper.search.space import Space
+from sweeper.search.space import Space, format_count
 from sweeper.store.results import Results
 from sweeper.store.schema import std_name
 from trainer.errors import StoreError
@@ -50,31 +51,39 @@ def draw(space: Space, results: Results) -> Figure:
     tried = _tried(space, results)
     best = (max if space.maximize else min)(tried, key=lambda t: t.value)
     first = tried[0]
+    shown = [("best", best, BEST)] if first is best else [("first", first, FIRST), ("best", best, BEST)]
+    where = "sweep = $sweep AND trial = $trial"
+    searched = [
+        _curve(f"{which} (trial {t.trial})", color, results, space, where, trial=t.trial) for which, t, color in shown
+    ]
     promoted = _promotion_curves(space, results)
     panels = len(space.spec.vary) + 2 + bool(promoted)
     rows = -(-panels // _COLUMNS)
     columns = -(-panels // rows)
     drawn = Figure(figsize=(3.4 * columns, 3.1 * rows), layout="constrained")
-    axes = list(drawn.subplots(rows, columns, squeeze=False).flat)
-    for unused in axes[panels:]:
-        unused.remove()
+    axes = iter(drawn.subplots(rows, columns, squeeze=False).flat)
+    for name, dimension in space.spec.vary.items():
+        _dimension(next(axes), name, dimension, tried, best, first)
+    _best_so_far(next(axes), tried, best, first, maximize=space.maximize)
     metric = space.spec.objective.metric
-    for axis, (name, dimension) in zip(axes, space.spec.vary.items(), strict=False):
-        _dimension(axis, name, dimension, tried, best, first)
-    for axis in axes[: len(space.spec.vary) + 1]:
-        axis.set_ylabel(_percent(metric))
-    _best_so_far(axes[len(space.spec.vary)], tried, best, first, maximize=space.maximize)
-    searched = [_search_curve(space, results, t, color) for t, color in ((first, FIRST), (best, BEST))]
-    shown = searched if first is not best else searched[1:]
-    _tasks(axes[len(space.spec.vary) + 1], "the search: validation images", shown)
+    for axis in drawn.axes[: len(space.spec.vary) + 1]:
+        axis.set_ylabel("ACC, %" if metric == "acc_task_mean_pct" else f"{metric.removesuffix('_pct')}, %")
+    _tasks(next(axes), "the search: validation images", searched)
     if promoted:
-        _tasks(axes[len(space.spec.vary) + 2], "fresh seeds: test images", promoted)
-    n = len(space.spec.seeds)
-    drawn.suptitle(f"{space.name}: {len(tried)} configurations x {n} seed{'s' if n > 1 else ''}", fontsize=11)
+        _tasks(next(axes), "fresh seeds: test images", promoted)
+    for unused in axes:
+        unused.remove()
+    for axis in drawn.axes[len(space.spec.vary) :]:
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.legend(fontsize=8, frameon=False)
+    for axis in drawn.axes:
+        axis.grid(color="0.92", linewidth=0.8)
+        axis.set_axisbelow(True)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.tick_params(labelsize=8)
+    seeds = format_count(len(space.spec.seeds), "seed")
+    drawn.suptitle(f"{space.name}: {len(tried)} configurations x {seeds}", fontsize=11)
     return drawn
-
-
-# -- what is drawn ---------------------------------------------------------------------------------
 
 
 def _tried(space: Space, results: Results) -> list[Tried]:
@@ -87,12 +96,6 @@ def _tried(space: Space, results: Results) -> list[Tried]:
     if not rows:
         raise StoreError(f"{space.file}: nothing to draw: no configuration has finished")
     return [Tried(r["trial"], json.loads(r["params_json"]), r["value"], r["std"] or 0.0) for r in rows]
-
-
-def _search_curve(space: Space, results: Results, tried: Tried, color: str) -> Curve:
-    of = "best" if color == BEST else "first"
-    where = "sweep = $sweep AND trial = $trial"
-    return _curve(f"{of} (trial {tried.trial})", color, results, space, where, trial=tried.trial)
 
 
 def _promotion_curves(space: Space, results: Results) -> list[Curve]:
@@ -118,15 +121,14 @@ def _curve(label: str, color: str, results: Results, space: Space, where: str, *
     """Accuracy on all classes seen, weighted as in the objective."""
     weighted = "class_weighted" in space.spec.objective.metric
     column = f"phase_acc_{'class_weighted' if weighted else 'task_mean'}_pct"
-    query = f"SELECT DISTINCT task, seed, {column} AS value FROM tasks WHERE {where} ORDER BY task"
-    by_task: dict[int, list[float]] = {}
-    for row in results.sql(query, sweep=space.name, **parameters).rows():
-        by_task.setdefault(row["task"], []).append(row["value"])
-    values = list(by_task.values())
+    rows = results.sql(
+        "SELECT list(value ORDER BY seed) AS value_S FROM "
+        f"(SELECT DISTINCT task, seed, {column} AS value FROM tasks WHERE {where}) GROUP BY task ORDER BY task",
+        sweep=space.name,
+        **parameters,
+    ).rows()
+    values = [row["value_S"] for row in rows]
     return Curve(label, color, [fmean(v) for v in values], [stdev(v) if len(v) > 1 else 0.0 for v in values])
-
-
-# -- how it is drawn -------------------------------------------------------------------------------
 
 
 def _dimension(
@@ -146,22 +148,16 @@ def _dimension(
         color, size, order = (BEST, 7, 3) if t is best else (FIRST, 7, 2) if t is first else (OTHER, 4, 1)
         axis.errorbar(place[t.trial], t.value, t.std, fmt="o", color=color, ms=size, elinewidth=0.8, zorder=order)
     axis.set_xlabel(name)
-    _plain(axis)
 
 
 def _best_so_far(axis: Axes, tried: Sequence[Tried], best: Tried, first: Tried, *, maximize: bool) -> None:
-    pick = max if maximize else min
-    values = [t.value for t in tried]
-    grown = [pick(values[: i + 1]) for i in range(len(values))]
-    numbers = [t.trial for t in tried]
+    numbers, values = [t.trial for t in tried], [t.value for t in tried]
+    grown = list(accumulate(values, max if maximize else min))
     axis.plot(numbers, values, "o", color=OTHER, ms=4, label="each")
     axis.step(numbers, grown, where="post", color=BEST, label="best so far")
     axis.plot([first.trial], [first.value], "o", color=FIRST, ms=7, label="first")
     axis.plot([best.trial], [best.value], "o", color=BEST, ms=7)
     axis.set_xlabel("trial")
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axis.legend(fontsize=8, frameon=False)
-    _plain(axis)
 
 
 def _tasks(axis: Axes, title: str, curves: Sequence[Curve]) -> None:
@@ -173,17 +169,3 @@ def _tasks(axis: Axes, title: str, curves: Sequence[Curve]) -> None:
     axis.set_title(title, fontsize=9)
     axis.set_xlabel("after task")
     axis.set_ylabel("accuracy on all classes seen, %")
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axis.legend(fontsize=8, frameon=False)
-    _plain(axis)
-
-
-def _percent(metric: str) -> str:
-    return {"acc_task_mean_pct": "ACC, %"}.get(metric, f"{metric.removesuffix('_pct')}, %")
-
-
-def _plain(axis: Axes) -> None:
-    axis.grid(color="0.92", linewidth=0.8)
-    axis.set_axisbelow(True)
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.tick_params(labelsize=8)

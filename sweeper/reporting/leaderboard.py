@@ -1,12 +1,12 @@
-"""The best configurations of a sweep as a table."""
+"""What a sweep has come to: its best configurations as a table, and what it cost and saved."""
 
 import json
-from typing import Any
+from typing import Self
 
 from sweeper.reporting import tables
 from sweeper.search.space import Objective, format_value, short_names
 from sweeper.store.results import Results
-from sweeper.store.schema import std_name
+from sweeper.store.schema import LedgerRow, std_name
 from trainer.results.spread import format_mean_std
 
 TOP = 5
@@ -23,14 +23,34 @@ def print_top(results: Results, objective: Objective) -> None:
     rows = [(row, json.loads(row["params_json"])) for row in found.rows()]
     names = list(dict.fromkeys(name for _, params in rows for name in params))
     headers = ["trial", *short_names(names).values(), f"{metric} (validation)", "n", "device s"]
-    tables.print_table(headers, [_row(row, [params.get(name) for name in names]) for row, params in rows])
-
-
-def _row(row: dict[str, Any], cells: list[Any]) -> list[str]:
-    return [
-        str(row["trial"]),
-        *(format_value(cell) for cell in cells),
-        format_mean_std(row["mean"], row["std"]),
-        str(row["n"]),
-        f"{row['device_s']:.1f}",
+    cells = [
+        [
+            str(row["trial"]),
+            *(format_value(params.get(name)) for name in names),
+            format_mean_std(row["mean"], row["std"]),
+            str(row["n"]),
+            f"{row['device_s']:.1f}",
+        ]
+        for row, params in rows
     ]
+    tables.print_table(headers, cells)
+
+
+class Ledger(LedgerRow):
+    """The row of one sweep in the view ``ledger``; docs/results_schema.md explains its columns."""
+
+    @classmethod
+    def of(cls, results: Results, sweep: str) -> Self:
+        """The row of a sweep."""
+        (row,) = results.sql("SELECT * FROM ledger WHERE sweep = $sweep", sweep=sweep).rows()
+        return cls(**row)
+
+    def __str__(self) -> str:
+        saved = {
+            "shared first tasks": self.sharing_s,
+            "pruning": self.pruning_s,
+            "packs": self.packing_s,
+            "the store": self.store_s,
+        }
+        named = ", ".join(f"{seconds:.0f} by {what}" for what, seconds in saved.items() if seconds)
+        return f"{self.spent_s:.0f} device seconds spent; saved: {named or 'none'}"

@@ -93,6 +93,4 @@ def _cell(value: Any) -> str:
 def _exact(value: Any) -> str:
     if value is None:
         return ""
-    if isinstance(value, (dict, list, bool)):
-        return json.dumps(value)
-    return str(value)
+    return json.dumps(value) if isinstance(value, (dict, list, bool)) else str(value)

@@ -140,6 +140,11 @@ def short_names(fields: Iterable[str]) -> dict[str, str]:
     return {field: field if list(last.values()).count(name) > 1 else name for field, name in last.items()}
 
 
+def format_count(number: int, noun: str) -> str:
+    """``1 seed``, ``2 seeds``."""
+    return f"{number} {noun}{'s' if number > 1 else ''}"
+
+
 def format_value(value: Any) -> str:
     """A number to four digits; nothing for None."""
     return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)

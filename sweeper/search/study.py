@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
+from typing import Any
 
 import optuna
 from optuna.trial import Trial, TrialState
@@ -53,6 +54,8 @@ class StoredTrial:
     outcome: Outcome
     steps: Mapping[int, float] = field(default_factory=dict)
     """objective after each task, mean over seeds"""
+    runs: Sequence[Mapping[str, Any]] = ()
+    """device_s and saved_s of each, among others"""
 
 
 def objective_by_task(runs: Iterable[tuple[str, Sequence[float | None]]], first_task: int = 0) -> dict[int, float]:

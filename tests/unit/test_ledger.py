@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from support.results import result, task_row
-from sweeper.reporting.ledger import Ledger
+from sweeper.reporting.leaderboard import Ledger
 from sweeper.store.results import open_results
 from sweeper.store.store import Store
 from trainer.results.rows import RunResult
@@ -30,7 +30,9 @@ def test_spent_and_saved_add_up(tmp_path: Path) -> None:
     held = trained.model_copy(update={"device_s": 0.0, "saved_s": 60.0, "tasks": tasks})
     store.finish_trial(4, [held], attempt="from-store")
     found = Ledger.of(open_results(tmp_path), "s")
-    assert found == Ledger(spent_s=60 + 50 + 0 + 20, sharing_s=30, store_s=60, pruning_s=20 + 30, packing_s=90)
+    assert found == Ledger(
+        sweep="s", spent_s=60 + 50 + 0 + 20, sharing_s=30, store_s=60, pruning_s=20 + 30, packing_s=90
+    )
     assert str(found) == (
         "130 device seconds spent; saved: 30 by shared first tasks, 50 by pruning, 90 by packs, 60 by the store"
     )

@@ -10,7 +10,7 @@ from support.results import result, store_trials
 from support.sweeps import space_file
 from sweeper import compact, launch, promote, query, report, status
 from sweeper.execution.restore import stored_trials
-from sweeper.reporting.ledger import Ledger
+from sweeper.reporting.leaderboard import Ledger
 from sweeper.search.space import load_space
 from sweeper.search.study import Study
 from sweeper.store import schema
