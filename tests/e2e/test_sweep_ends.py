@@ -74,8 +74,6 @@ def test_a_diverging_configuration_stops_nothing_else(tmp_path: Path) -> None:
 
 
 BRITTLE = '''
-from typing import ClassVar
-
 from trainer.methods.base import Method, hyperparameter
 from trainer.stages.stage import Step, Terms
 
@@ -83,9 +81,10 @@ from trainer.stages.stage import Step, Terms
 class Brittle(Method):
     """Finetuning that breaks under a large weight."""
 
-    paper: ClassVar[str] = "none"
+    paper = "none"
 
-    weight: float = hyperparameter(1.0, "at which it breaks, if above 1", per_member=True, first_task=1)
+    weight: float = hyperparameter(1.0, per_member=True, first_task=1)
+    """at which it breaks, if above 1"""
 
     def loss(self, step: Step) -> Terms:
         if step.task.old and float(step.task.hyperparameters["weight"].max()) > 1:

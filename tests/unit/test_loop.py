@@ -71,7 +71,7 @@ from trainer.methods.base import Method, hyperparameter
 
 class Scaled(Method):
     paper = "none"
-    factor: float = hyperparameter(1.0, "of the loss", per_member=True)
+    factor: float = hyperparameter(1.0, per_member=True)
 
     def loss(self, step):
         return {"ce": step.task.hyperparameters["factor"] * cross_entropy(step.logits_MBK, step.labels_MB)}

@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trainer.data.long_tail import profile
+from trainer.losses.class_balanced import ClassBalanced
 from trainer.losses.class_weights import (
     deferral,
     effective_number_weights,
     inverse_frequency_weights,
-    of_labels,
     weighted_mean,
 )
 from trainer.losses.cross_entropy import cross_entropy, image_cross_entropy, log_prior
@@ -22,7 +22,7 @@ from trainer.losses.eql_v2 import eql_v2, gates, gradient_ratio, weighted_gradie
 from trainer.losses.focal import focal
 from trainer.losses.influence_balanced import influence, influence_balanced
 from trainer.losses.ldam import ldam, margins
-from trainer.losses.mixed_labels import Weighted, mixed_labels
+from trainer.losses.mixed_labels import mixed_cross_entropy
 from trainer.losses.sigmoid_focal import sigmoid_focal
 from trainer.nets.heads import rare_bias
 
@@ -59,24 +59,13 @@ def ib(z: Tensor, h: Tensor, *, detach: bool, gamma: float = 0.0, weights: Tenso
     return influence_balanced(z, LABELS, h, weights.to(z.dtype), detach=detach, **settings)
 
 
-def weighted_cross_entropy(z: Tensor, over: str) -> Tensor:
-    return weighted_mean(image_cross_entropy(z, LABELS), of_labels(WEIGHTS.to(z.dtype), LABELS), over)  # type: ignore[arg-type]
-
-
-def mixed(z: Tensor) -> Tensor:
-    weights = WEIGHTS.to(z.dtype)
-    own = Weighted(image_cross_entropy(z, LABELS), of_labels(weights, LABELS))
-    pasted = Weighted(image_cross_entropy(z, PARTNERS), of_labels(weights, PARTNERS))
-    return mixed_labels(own, pasted, SHARE.to(z.dtype))
-
-
 POSITIVE, NEGATIVE = gates(draw(M, K, seed=3).abs(), float64(12, 5), float64(0.8, 1), float64(4, 2))
 MARGINS = margins(COUNTS, float64(0.5, 0.3))
 
 # Each loss as a function of the logits alone, in any precision.
 LOSSES: dict[str, Callable[[Tensor], Tensor]] = {
-    "weighted over weights": lambda z: weighted_cross_entropy(z, "weights"),
-    "weighted over images": lambda z: weighted_cross_entropy(z, "images"),
+    "weighted over weights": lambda z: weighted_mean(image_cross_entropy(z, LABELS), WEIGHTS.to(z).gather(1, LABELS)),
+    "weighted over images": lambda z: ClassBalanced(WEIGHTS.to(z))(z, LABELS),
     "focal": lambda z: focal(z, LABELS, GAMMA.to(z)),
     "ldam": lambda z: ldam(z, LABELS, MARGINS.to(z), float64(30, 2).to(z)),
     "ldam weighted": lambda z: ldam(z, LABELS, MARGINS.to(z), float64(30, 2).to(z), WEIGHTS.to(z)),
@@ -90,7 +79,7 @@ LOSSES: dict[str, Callable[[Tensor], Tensor]] = {
     "influence balanced, focal": lambda z: ib(z, H.to(z), detach=False, gamma=1.0),
     "influence balanced, no features": lambda z: ib(z, torch.zeros(M, B, D).to(z), detach=False),
     "eql v2": lambda z: eql_v2(z, LABELS, POSITIVE.to(z), NEGATIVE.to(z)),
-    "mixed": mixed,
+    "mixed": lambda z: mixed_cross_entropy(z, LABELS, WEIGHTS.to(z), PARTNERS, SHARE.to(z)),
 }
 
 
@@ -168,7 +157,7 @@ def closed_form(name: str) -> Tensor:  # noqa: PLR0911  (one a loss)
     """Of the sum over members, in the logits."""
     q = Z.softmax(2)
     p = (q * Y).sum(2, keepdim=True)
-    w_y = of_labels(WEIGHTS, LABELS).unsqueeze(2)
+    w_y = WEIGHTS.gather(1, LABELS).unsqueeze(2)
     gamma = GAMMA[:, None, None]
     g = 2 * (1 - p) * H.sum(2, keepdim=True)
     if name == "weighted over weights":
@@ -222,11 +211,12 @@ def test_gradcheck(name: str) -> None:
 
 
 def test_the_mixed_gradient_of_cross_entropy() -> None:
-    z, ones = Z.clone().requires_grad_(), torch.ones(M, B, dtype=torch.float64)
-    own, pasted = (Weighted(image_cross_entropy(z, labels), ones) for labels in (LABELS, PARTNERS))
+    z = Z.clone().requires_grad_()
     share = SHARE[:, None, None]
     wanted = (Z.softmax(2) - share * Y - (1 - share) * F.one_hot(PARTNERS, K)) / B
-    torch.testing.assert_close(gradient(mixed_labels(own, pasted, SHARE), z), wanted, atol=1e-12, rtol=0)
+    torch.testing.assert_close(
+        gradient(mixed_cross_entropy(z, LABELS, ONES, PARTNERS, SHARE), z), wanted, atol=1e-12, rtol=0
+    )
 
 
 def test_influence_is_the_norm_of_the_heads_gradient() -> None:
@@ -281,18 +271,14 @@ REDUCED: dict[str, tuple[Callable[[], Tensor], Callable[[], Tensor]]] = {
     "influence balanced, focal 0": (
         lambda: ib(Z, H, detach=False, gamma=0),
         lambda: (
-            of_labels(WEIGHTS, LABELS)
+            WEIGHTS.gather(1, LABELS)
             * 1000
             / (influence(image_cross_entropy(Z, LABELS), H) + 1e-3)
             * image_cross_entropy(Z, LABELS)
         ).mean(1),
     ),
     "mixed, nothing pasted": (
-        lambda: mixed_labels(
-            Weighted(image_cross_entropy(Z, LABELS), ONES[:, :B]),
-            Weighted(image_cross_entropy(Z, PARTNERS), ONES[:, :B]),
-            ZERO + 1,
-        ),
+        lambda: mixed_cross_entropy(Z, LABELS, ONES, PARTNERS, ZERO + 1),
         lambda: cross_entropy(Z, LABELS),
     ),
 }

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from trainer.distill.features import cosine_distance, pooled_distance
-from trainer.distill.headwise import headwise_bce
+from trainer.distill.taskwise import headwise_bce
 from trainer.losses.binary_cross_entropy import sigmoid_cross_entropy
 from trainer.losses.cross_entropy import cross_entropy
 from trainer.losses.margin_ranking import margin_ranking

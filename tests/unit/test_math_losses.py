@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainer.distill.dakd import LostData, dakd, dakd_grad, lost_data
+from trainer.distill.base import OldClasses, Pair
+from trainer.distill.dakd import DistributionAwareKD, LostData, lost_data
 from trainer.distill.kd import kd, kd_grad
 from trainer.losses.cross_entropy import cross_entropy, cross_entropy_grad
 
@@ -57,8 +58,15 @@ def gradient(loss_M: Tensor, logits: Tensor) -> Tensor:
     return found
 
 
+def dakd(z: Tensor, zt: Tensor, lost: LostData) -> tuple[Tensor, Tensor]:
+    """Loss and gradient in closed form."""
+    distillation, labels_MB, features_MBD = DistributionAwareKD(lost), torch.zeros(M, B), torch.zeros(M, B, 1)
+    pair = Pair(z, zt, T_M, labels_MB, features_MBD, features_MBD)
+    return distillation.loss(pair), distillation.grad(pair)
+
+
 COUNTS, KEPT = [450.0, 90.0, 12.0, 20.0, 21.0], [20.0, 20.0, 12.0, 20.0, 20.0]
-LOST = lost_data(torch.tensor(COUNTS, dtype=torch.float64), torch.tensor(KEPT, dtype=torch.float64))
+LOST = lost_data(OldClasses(torch.tensor(COUNTS, dtype=torch.float64), torch.tensor(KEPT, dtype=torch.float64)))
 
 
 @pytest.mark.parametrize("with_prior", [False, True])
@@ -82,20 +90,20 @@ def test_distillation_is_equation_6() -> None:
 def test_distillation_pulls_nowhere_where_student_and_teacher_agree() -> None:
     z = draw(M, B, K)
     assert kd_grad(z, z, T_M).abs().max() == 0
-    assert dakd_grad(z, z, T_M, LOST).abs().max() < 1e-15
+    assert dakd(z, z, LOST)[1].abs().max() < 1e-15
 
 
 def test_dakd_is_equations_7_and_8() -> None:
     z, zt = draw(M, B, K).requires_grad_(), draw(M, B, K, seed=1)
-    loss_M = dakd(z, zt, T_M, LOST)
+    loss_M, grad_MBm = dakd(z, zt, LOST)
     literal = [literal_dakd(z[m], zt[m], float(T_M[m]), COUNTS, KEPT) for m in range(M)]
     assert loss_M.tolist() == pytest.approx(literal, rel=1e-12)
-    torch.testing.assert_close(dakd_grad(z, zt, T_M, LOST), gradient(loss_M, z), atol=1e-12, rtol=0)
+    torch.testing.assert_close(grad_MBm, gradient(loss_M, z), atol=1e-12, rtol=0)
 
 
 def test_a_class_that_lost_nothing_has_no_imbalanced_part() -> None:
     all_imbalanced = LostData(0.0, LOST.share_m)
-    grad_MBm = dakd_grad(draw(M, B, K), draw(M, B, K, seed=1), T_M, all_imbalanced)
+    _, grad_MBm = dakd(draw(M, B, K), draw(M, B, K, seed=1), all_imbalanced)
     lost_something = torch.tensor([n > e for n, e in zip(COUNTS, KEPT, strict=True)])
     assert grad_MBm[..., ~lost_something].abs().max() == 0
     assert (grad_MBm[..., lost_something] != 0).all()
@@ -103,27 +111,27 @@ def test_a_class_that_lost_nothing_has_no_imbalanced_part() -> None:
 
 def test_nothing_lost_is_plain_distillation() -> None:
     counts = torch.tensor([5.0, 20.0, 3.0], dtype=torch.float64)
-    lost = lost_data(counts, counts)
     z, zt = draw(M, B, 3), draw(M, B, 3, seed=1)
-    torch.testing.assert_close(dakd(z, zt, T_M, lost), kd(z, zt, T_M), atol=0, rtol=0)
-    torch.testing.assert_close(dakd_grad(z, zt, T_M, lost), kd_grad(z, zt, T_M), atol=0, rtol=0)
+    loss_M, grad_MBm = dakd(z, zt, lost_data(OldClasses(counts, counts)))
+    torch.testing.assert_close(loss_M, kd(z, zt, T_M), atol=0, rtol=0)
+    torch.testing.assert_close(grad_MBm, kd_grad(z, zt, T_M), atol=0, rtol=0)
 
 
 def test_one_old_class_does_not_divide_by_log_1() -> None:
-    lost = lost_data(torch.tensor([50.0]), torch.tensor([20.0]))
+    lost = lost_data(OldClasses(torch.tensor([50.0]), torch.tensor([20.0])))
     assert lost.balance == 1
     assert lost.share_m.tolist() == [1]
 
 
 def test_equal_losses_are_balanced_and_one_lost_class_is_not() -> None:
     counts, kept = torch.full((4,), 60.0, dtype=torch.float64), torch.full((4,), 20.0, dtype=torch.float64)
-    assert lost_data(counts, kept).balance == pytest.approx(1)
+    assert lost_data(OldClasses(counts, kept)).balance == pytest.approx(1)
     counts[1:] = 20
-    assert lost_data(counts, kept, smoothing=0).balance == 0
-    assert lost_data(counts, kept).balance < 0.001
+    assert lost_data(OldClasses(counts, kept, entropy_smoothing=0)).balance == 0
+    assert lost_data(OldClasses(counts, kept)).balance < 0.001
 
 
 def test_shares_have_unit_norm_or_largest_one() -> None:
     counts, kept = torch.tensor(COUNTS), torch.tensor(KEPT)
-    assert float(lost_data(counts, kept).share_m.norm()) == pytest.approx(1)
-    assert float(lost_data(counts, kept, norm="max").share_m.max()) == 1
+    assert float(lost_data(OldClasses(counts, kept)).share_m.norm()) == pytest.approx(1)
+    assert float(lost_data(OldClasses(counts, kept, "max")).share_m.max()) == 1

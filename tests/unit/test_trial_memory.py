@@ -21,7 +21,7 @@ from trainer.methods.base import Method, hyperparameter
 class Greedy(Method):
     """For tests."""
     paper = "none"
-    weight: float = hyperparameter(1.0, "of the loss", per_member=True, ge=0)
+    weight: float = hyperparameter(1.0, per_member=True, ge=0)
 
     def loss(self, step):
         if step.task.members > int((Path(__file__).parent / "room").read_text()):

@@ -49,10 +49,15 @@ class OldClasses(NamedTuple):
 
 
 class HeadGrad(NamedTuple):
-    """Gradients in the old classes' rows and biases of the student's head."""
+    """Gradients in rows and biases of a linear head."""
 
     weight_MmD: Tensor
     bias_Mm: Tensor
+
+    @classmethod
+    def of(cls, grad_MBm: Tensor, features_MBD: Tensor) -> Self:
+        """By the chain rule, from the gradient in the logits."""
+        return cls(grad_MBm.transpose(1, 2) @ features_MBD.detach(), grad_MBm.sum(1))
 
 
 class KnowledgeDistillation(ABC):
@@ -72,17 +77,11 @@ class KnowledgeDistillation(ABC):
         """Gradient of ``loss`` in the student's logits alone, ``[M, B, m]``, in closed form."""
 
     def at_head(self, pair: Pair) -> HeadGrad:
-        """Gradient of ``loss`` in the student's head, in closed form: by the chain rule through a linear head."""
-        grad_MBm = self.grad(pair)
-        return HeadGrad(grad_MBm.transpose(1, 2) @ pair.features_MBD.detach(), grad_MBm.sum(1))
+        """Gradient of ``loss`` in the old classes' rows and biases of the student's linear head, in closed form."""
+        return HeadGrad.of(self.grad(pair), pair.features_MBD)
 
 
-DISTILLATIONS = Registry[KnowledgeDistillation](
-    "trainer.distill",
-    KnowledgeDistillation,  # type: ignore[type-abstract]
-    kind="distillation",
-    field="method.kd",
-)
+DISTILLATIONS = Registry("trainer.distill", KnowledgeDistillation, kind="distillation", field="method.kd")  # type: ignore[type-abstract]
 
 DistillationName = Annotated[str, OneOf(lambda: [NONE, *DISTILLATIONS.names()])]
 """what a field ``kd`` takes"""

@@ -11,15 +11,15 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from trainer.distill.base import KnowledgeDistillation, OldClasses, Pair
-from trainer.distill.kd import kd, kd_grad
+from trainer.distill.base import OldClasses, Pair
+from trainer.distill.kd import PlainKD
 
 BETA = 0.9999
 """beta of the effective number of images, as published for CIFAR-100"""
 
 
 @dataclass(frozen=True)
-class BalancedKD(KnowledgeDistillation):
+class BalancedKD(PlainKD):
     """``kd`` with teacher probabilities ``omega_j t_j / sum_k omega_k t_k``."""
 
     log_omega_m: Tensor
@@ -32,11 +32,11 @@ class BalancedKD(KnowledgeDistillation):
         return cls(-(-torch.expm1(old.counts_m * math.log(BETA))).log())
 
     def loss(self, pair: Pair) -> Tensor:
-        return kd(pair.logits_MBm, self._teacher(pair), pair.temperature_M)
+        return super().loss(self._reweighted(pair))
 
     def grad(self, pair: Pair) -> Tensor:
-        return kd_grad(pair.logits_MBm, self._teacher(pair), pair.temperature_M)
+        return super().grad(self._reweighted(pair))
 
-    def _teacher(self, pair: Pair) -> Tensor:
-        """Logits whose softened probabilities are the reweighted ones."""
-        return pair.teacher_MBm + pair.temperature_M[:, None, None] * self.log_omega_m.to(pair.teacher_MBm)
+    def _reweighted(self, pair: Pair) -> Pair:
+        log_omega_m = self.log_omega_m.to(pair.teacher_MBm)
+        return pair._replace(teacher_MBm=pair.teacher_MBm + pair.temperature_M[:, None, None] * log_omega_m)

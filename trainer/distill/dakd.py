@@ -5,13 +5,13 @@ He & Zhu, "Gradient Reweighting: Towards Imbalanced Class-Incremental Learning",
 
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
 
-from trainer.distill.base import KnowledgeDistillation, OldClasses, Pair
-from trainer.distill.kd import kd, kd_grad
+from trainer.distill.base import OldClasses, Pair
+from trainer.distill.kd import PlainKD
 
 
 class LostData(NamedTuple):
@@ -23,52 +23,41 @@ class LostData(NamedTuple):
     """a in [0, 1]^m: normalised loss of each class"""
 
 
-def lost_data(
-    counts_m: Tensor, kept_m: Tensor, *, smoothing: float = 0.001, norm: Literal["l2", "max"] = "l2"
-) -> LostData:
-    """Balance and shares of the data lost by m old classes.
+def lost_data(old: OldClasses) -> LostData:
+    """Balance and shares of the data that the old classes have lost.
 
-    ``counts_m``: images when each class was learnt; ``kept_m``: exemplars of it now; ``smoothing``: images
-    added to each class's loss inside the entropy alone. Where nothing was lost, or there is one old class,
-    the balance is 1, and where nothing was lost the shares are 0: plain distillation.
+    Where nothing was lost, or there is one old class, the balance is 1, and where nothing was lost the shares are 0:
+    plain distillation.
     """
-    lost_m = counts_m - kept_m
+    lost_m = old.counts_m - old.kept_m
     if lost_m.sum() <= 0:
         return LostData(1.0, torch.zeros_like(lost_m))
-    share_m = lost_m / lost_m.norm() if norm == "l2" else lost_m / lost_m.max()
+    share_m = lost_m / (lost_m.norm() if old.lost_norm == "l2" else lost_m.max())
     if len(lost_m) == 1:
         return LostData(1.0, share_m)
-    d_m = (lost_m + smoothing) / (lost_m + smoothing).sum()
+    d_m = (lost_m + old.entropy_smoothing) / (lost_m + old.entropy_smoothing).sum()
     return LostData(float(torch.special.entr(d_m).sum() / math.log(len(d_m))), share_m)
 
 
-def dakd(logits_MBm: Tensor, teacher_MBm: Tensor, temperature_M: Tensor, lost: LostData) -> Tensor:
-    """``rho KD(z, zt) + (1 - rho) KD(z^, zt)`` with ``z^ = a z + (1 - a) zt``, per member ``[M]``."""
-    tempered = teacher_MBm + lost.share_m.to(logits_MBm) * (logits_MBm - teacher_MBm)
-    balanced = kd(logits_MBm, teacher_MBm, temperature_M)
-    return lost.balance * balanced + (1 - lost.balance) * kd(tempered, teacher_MBm, temperature_M)
-
-
-def dakd_grad(logits_MBm: Tensor, teacher_MBm: Tensor, temperature_M: Tensor, lost: LostData) -> Tensor:
-    """Gradient of ``dakd`` in the student's logits, ``[M, B, m]``."""
-    share_m = lost.share_m.to(logits_MBm)
-    tempered = teacher_MBm + share_m * (logits_MBm - teacher_MBm)
-    balanced = kd_grad(logits_MBm, teacher_MBm, temperature_M)
-    return lost.balance * balanced + (1 - lost.balance) * share_m * kd_grad(tempered, teacher_MBm, temperature_M)
-
-
 @dataclass(frozen=True)
-class DistributionAwareKD(KnowledgeDistillation):
-    """``dakd`` of the logits."""
+class DistributionAwareKD(PlainKD):
+    """``rho KD(z, zt) + (1 - rho) KD(z^, zt)`` with ``z^ = a z + (1 - a) zt``."""
 
     lost: LostData
 
     @classmethod
     def prepare(cls, old: OldClasses) -> Self:
-        return cls(lost_data(old.counts_m, old.kept_m, smoothing=old.entropy_smoothing, norm=old.lost_norm))
+        return cls(lost_data(old))
 
     def loss(self, pair: Pair) -> Tensor:
-        return dakd(pair.logits_MBm, pair.teacher_MBm, pair.temperature_M, self.lost)
+        balance = self.lost.balance
+        return balance * super().loss(pair) + (1 - balance) * super().loss(self._tempered(pair))
 
     def grad(self, pair: Pair) -> Tensor:
-        return dakd_grad(pair.logits_MBm, pair.teacher_MBm, pair.temperature_M, self.lost)
+        balance, share_m = self.lost.balance, self.lost.share_m.to(pair.logits_MBm)
+        return balance * super().grad(pair) + (1 - balance) * share_m * super().grad(self._tempered(pair))
+
+    def _tempered(self, pair: Pair) -> Pair:
+        """The pair with z^ for z."""
+        share_m = self.lost.share_m.to(pair.logits_MBm)
+        return pair._replace(logits_MBm=pair.teacher_MBm + share_m * (pair.logits_MBm - pair.teacher_MBm))

@@ -5,18 +5,17 @@ strongly augmented view and the cross-entropies that go with it would add augmen
 sum over temperatures is a mean here, so that the weight of the distillation keeps its meaning.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from trainer.distill.base import KnowledgeDistillation, Pair
-from trainer.distill.kd import kd, kd_grad
+from trainer.distill.base import Pair
+from trainer.distill.kd import PlainKD
 
 
 @dataclass(frozen=True)
-class MultiLevelKD(KnowledgeDistillation):
+class MultiLevelKD(PlainKD):
     """``T^2 KL(t || s) + 1/B |t t' - s s'|^2 + 1/m |t' t - s' s|^2``, mean over temperatures, s and t ``[B, m]``.
 
     Only the first term has the factor T^2; the others are divided by it, for the caller to multiply again.
@@ -28,34 +27,32 @@ class MultiLevelKD(KnowledgeDistillation):
     """with the terms over pairs of images and of classes"""
 
     def loss(self, pair: Pair) -> Tensor:
-        return torch.stack([self._loss_at(factor, at) for factor, at in self._pool(pair)]).mean(0)
+        return torch.stack([self._loss_at(factor, pair) for factor in self.factors]).mean(0)
 
     def grad(self, pair: Pair) -> Tensor:
-        return torch.stack([self._grad_at(factor, at) for factor, at in self._pool(pair)]).mean(0)
-
-    def _pool(self, pair: Pair) -> Iterator[tuple[float, Pair]]:
-        for factor in self.factors:
-            yield factor, pair._replace(temperature_M=factor * pair.temperature_M)
+        return torch.stack([self._grad_at(factor, pair) for factor in self.factors]).mean(0)
 
     def _loss_at(self, factor: float, pair: Pair) -> Tensor:
-        loss_M = factor**2 * kd(pair.logits_MBm, pair.teacher_MBm, pair.temperature_M)
+        at = pair._replace(temperature_M=factor * pair.temperature_M)
+        loss_M = factor**2 * super().loss(at)
         if not self.relations:
             return loss_M
-        student, teacher = _softened(pair)
-        images_M = _by_image(teacher, student).square().mean(1).sum(1)
-        classes_M = _by_class(teacher, student).square().mean(1).sum(1)
-        return loss_M + (factor / pair.temperature_M) ** 2 * (images_M + classes_M)
+        student, teacher = _softened(at)
+        images_M = _gap(teacher, student).square().mean(1).sum(1)
+        classes_M = _gap(teacher.mT, student.mT).square().mean(1).sum(1)
+        return loss_M + (images_M + classes_M) / pair.temperature_M**2
 
     def _grad_at(self, factor: float, pair: Pair) -> Tensor:
-        grad_MBm = factor**2 * kd_grad(pair.logits_MBm, pair.teacher_MBm, pair.temperature_M)
+        at = pair._replace(temperature_M=factor * pair.temperature_M)
+        grad_MBm = factor**2 * super().grad(at)
         if not self.relations:
             return grad_MBm
-        student, teacher = _softened(pair)
+        student, teacher = _softened(at)
         images, old = student.shape[1:]
-        upstream = _by_image(teacher, student) @ student / images + student @ _by_class(teacher, student) / old
+        upstream = _gap(teacher, student) @ student / images + student @ _gap(teacher.mT, student.mT) / old
         through_softmax = student * ((upstream * student).sum(2, keepdim=True) - upstream)
         T = pair.temperature_M[:, None, None]
-        return grad_MBm + 4 * (factor / T) ** 2 / T * through_softmax
+        return grad_MBm + 4 / (factor * T**3) * through_softmax
 
 
 def _softened(pair: Pair) -> tuple[Tensor, Tensor]:
@@ -64,11 +61,6 @@ def _softened(pair: Pair) -> tuple[Tensor, Tensor]:
     return (pair.logits_MBm / T).softmax(2), (pair.teacher_MBm / T).softmax(2)
 
 
-def _by_image(teacher_MBm: Tensor, student_MBm: Tensor) -> Tensor:
-    """Difference of the similarities of images, ``[M, B, B]``."""
-    return teacher_MBm @ teacher_MBm.transpose(1, 2) - student_MBm @ student_MBm.transpose(1, 2)
-
-
-def _by_class(teacher_MBm: Tensor, student_MBm: Tensor) -> Tensor:
-    """Difference of the similarities of classes, ``[M, m, m]``."""
-    return teacher_MBm.transpose(1, 2) @ teacher_MBm - student_MBm.transpose(1, 2) @ student_MBm
+def _gap(teacher: Tensor, student: Tensor) -> Tensor:
+    """Difference of the similarities of rows: images ``[M, B, B]``, or of transposed matrices classes ``[M, m, m]``."""
+    return teacher @ teacher.mT - student @ student.mT

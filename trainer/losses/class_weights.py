@@ -1,7 +1,6 @@
 """Weights of classes from their counts, and means weighted by them. A class without images has weight 0."""
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -25,18 +24,9 @@ def inverse_frequency_weights(counts_K: Tensor) -> Tensor:
     return _scaled(1 / counts_K.clamp_min(1), counts_K)
 
 
-def of_labels(values_MK: Tensor, labels_MB: Tensor) -> Tensor:
-    """Each image's entry, that of its class: ``[M, B]``."""
-    return values_MK.gather(1, labels_MB)
-
-
-def weighted_mean(losses_MB: Tensor, weights_MB: Tensor, over: Literal["weights", "images"]) -> Tensor:
-    """``sum_b w_b l_b``, divided by the sum of the weights or by the number of images, ``[M]``.
-
-    Over weights, a batch of one class has its weight cancelled.
-    """
-    total_M = (weights_MB * losses_MB).sum(1)
-    return total_M / weights_MB.sum(1) if over == "weights" else total_M / losses_MB.shape[1]
+def weighted_mean(losses_MB: Tensor, weights_MB: Tensor) -> Tensor:
+    """``sum_b w_b l_b / sum_b w_b``, ``[M]``: a batch of one class has its weight cancelled."""
+    return (weights_MB * losses_MB).sum(1) / weights_MB.sum(1)
 
 
 def deferral(milestones: Sequence[int], epochs: int) -> int:

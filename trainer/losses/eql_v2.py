@@ -8,8 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_TINY = 1e-10
-
 
 def gates(ratio_MK: Tensor, slope_M: Tensor, centre_M: Tensor, gain_M: Tensor) -> tuple[Tensor, Tensor]:
     """Weights of positive and negative gradients, ``[M, K]``: ``1 + gain (1 - f)`` and ``f``.
@@ -41,4 +39,4 @@ def weighted_gradients(
 
 def gradient_ratio(positive_MK: Tensor, negative_MK: Tensor) -> Tensor:
     """Of what was accumulated, ``[M, K]``."""
-    return positive_MK / (negative_MK + _TINY)
+    return positive_MK / (negative_MK + 1e-10)

@@ -1,7 +1,7 @@
 """Focal loss on the softmax: images that are classified well count less (Lin et al., ICCV 2017)."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -28,7 +28,7 @@ def focal_factor(ce_MB: Tensor, gamma_M: Tensor) -> Tensor:
 class Focal(ClassificationLoss):
     """``focal`` with gamma 1, which long-tailed recognition uses."""
 
-    GAMMA: ClassVar[float] = 1.0
+    GAMMA = 1.0
 
     gamma_M: Tensor
 

@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor
 
-from trainer.losses.class_weights import of_labels
 from trainer.losses.cross_entropy import image_cross_entropy
 from trainer.losses.focal import focal_factor
 
@@ -32,4 +31,4 @@ def influence_balanced(
     factor_MB = strength_M[:, None] / (influence(ce_MB, features_MBD) + epsilon_M[:, None])
     if detach:
         factor_MB = factor_MB.detach()
-    return (of_labels(weights_MK, labels_MB) * factor_MB * focal_factor(ce_MB, gamma_M) * ce_MB).mean(1)
+    return (weights_MK.gather(1, labels_MB) * factor_MB * focal_factor(ce_MB, gamma_M) * ce_MB).mean(1)

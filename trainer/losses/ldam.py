@@ -4,14 +4,14 @@ Cao et al., "Learning Imbalanced Datasets with Label-Distribution-Aware Margin L
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from trainer.losses.base import ClassificationLoss
-from trainer.losses.class_weights import of_labels, weighted_mean
+from trainer.losses.class_weights import weighted_mean
 from trainer.losses.cross_entropy import image_cross_entropy
 
 
@@ -30,16 +30,16 @@ def ldam(
     """Cross-entropy of ``scale * (cosine - margin at the label)``, weighted by class over the weights' sum, ``[M]``."""
     at_label_MBK = F.one_hot(labels_MB, cosines_MBK.shape[2]).to(cosines_MBK) * margins_MK.unsqueeze(1)
     ce_MB = image_cross_entropy(scale_M[:, None, None] * (cosines_MBK - at_label_MBK), labels_MB)
-    return ce_MB.mean(1) if weights_MK is None else weighted_mean(ce_MB, of_labels(weights_MK, labels_MB), "weights")
+    return ce_MB.mean(1) if weights_MK is None else weighted_mean(ce_MB, weights_MK.gather(1, labels_MB))
 
 
 @dataclass(frozen=True)
 class Ldam(ClassificationLoss):
     """Margins on the logits of any head: those of cosines, times the published scale, so that logits need none."""
 
-    MARGIN: ClassVar[float] = 0.5
+    MARGIN = 0.5
     """of the rarest class, in cosine"""
-    SCALE: ClassVar[float] = 30.0
+    SCALE = 30.0
 
     margins_MK: Tensor
     one_M: Tensor

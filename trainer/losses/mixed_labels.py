@@ -1,28 +1,22 @@
 """The loss of images with two labels, one of what is pasted into the other (Yun et al., CutMix, ICCV 2019)."""
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
 from trainer.losses.class_weights import weighted_mean
+from trainer.losses.cross_entropy import image_cross_entropy
 
 
-class Weighted(NamedTuple):
-    """The losses of a batch for one set of labels, and the images' weights."""
+def mixed_cross_entropy(
+    logits_MBK: Tensor, labels_MB: Tensor, weights_MK: Tensor, pasted_MB: Tensor | None, share_M: Tensor | None
+) -> Tensor:
+    """Cross-entropy weighted by class, ``share`` of it for the own labels, the rest for what was pasted, ``[M]``.
 
-    losses_MB: Tensor
-    weights_MB: Tensor
-
-
-def mixed_labels(own: Weighted, pasted: Weighted | None, share_M: Tensor | None) -> Tensor:
-    """``share`` times the loss for the own labels and the rest for what was pasted, over the sum of weights, ``[M]``.
-
-    Both are divided by one sum, so that weights do not change the shares. ``pasted`` None: nothing was.
+    Both are divided by one sum of weights, so that weights do not change the shares. ``pasted_MB`` None: nothing was.
     """
-    if pasted is None or share_M is None:
-        return weighted_mean(own.losses_MB, own.weights_MB, "weights")
-    share_M1 = share_M[:, None]
-    losses_MN = torch.cat([own.losses_MB, pasted.losses_MB], dim=1)
-    weights_MN = torch.cat([share_M1 * own.weights_MB, (1 - share_M1) * pasted.weights_MB], dim=1)
-    return weighted_mean(losses_MN, weights_MN, "weights")
+    losses_MN, weights_MN = image_cross_entropy(logits_MBK, labels_MB), weights_MK.gather(1, labels_MB)
+    if pasted_MB is not None and share_M is not None:
+        share_M1 = share_M[:, None]
+        losses_MN = torch.cat([losses_MN, image_cross_entropy(logits_MBK, pasted_MB)], dim=1)
+        weights_MN = torch.cat([share_M1 * weights_MN, (1 - share_M1) * weights_MK.gather(1, pasted_MB)], dim=1)
+    return weighted_mean(losses_MN, weights_MN)

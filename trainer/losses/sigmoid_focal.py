@@ -3,8 +3,6 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainer.losses.class_weights import of_labels, weighted_mean
-
 
 def sigmoid_focal(logits_MBK: Tensor, labels_MB: Tensor, gamma_M: Tensor, weights_MK: Tensor) -> Tensor:
     """``(1/B) sum_b w_y sum_k (1 - q_bk)**gamma (-log q_bk)``, per member ``[M]``.
@@ -15,4 +13,4 @@ def sigmoid_focal(logits_MBK: Tensor, labels_MB: Tensor, gamma_M: Tensor, weight
     log_rest_MBK = -y_MBK * logits_MBK - F.softplus(-logits_MBK)
     factor_MBK = (gamma_M[:, None, None] * log_rest_MBK).exp()
     bce_MBK = F.binary_cross_entropy_with_logits(logits_MBK, y_MBK, reduction="none")
-    return weighted_mean((factor_MBK * bce_MBK).sum(2), of_labels(weights_MK, labels_MB), "images")
+    return (weights_MK.gather(1, labels_MB) * (factor_MBK * bce_MBK).sum(2)).mean(1)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from trainer.distill.base import DistillationName, prepare
 from trainer.losses.base import LOSSES, LossName
+from trainer.losses.cross_entropy import cross_entropy
 from trainer.nets.heads import LinearHead
 from trainer.nets.network import Network, Outputs
 from trainer.registry import Registry
@@ -19,52 +20,48 @@ from trainer.stages.learner import Learner
 from trainer.stages.stage import Stage, Step, TaskContext, TaskImages, Terms
 
 
-def hyperparameter(
-    default: Any,
-    doc: str,
-    *,
-    per_member: bool = False,
-    first_task: int = 0,
-    ge: float | None = None,
-    gt: float | None = None,
-    le: float | None = None,
-    lt: float | None = None,
-    alias: str | None = None,
-) -> Any:
-    """A hyperparameter of a method.
+def hyperparameter(default: Any, *, per_member: bool = False, first_task: int = 0, **field: Any) -> Any:
+    """A hyperparameter of a method. The docstring below it says what it is.
 
     ``per_member``: members of one pass may differ in it; hooks then read it from ``TaskContext.hyperparameters`` as
     ``[M]``. ``first_task``: the first task (0-based) that it can change. Runs that differ only in fields that act later
-    share the training of the first task.
+    share the training of the first task. ``field``: its range, ``ge``, ``gt``, ``le``, ``lt``, and its name in files if
+    that is a word of Python, ``alias``, as for ``pydantic.Field``.
     """
-    extra: dict[str, Any] = {"per_member": per_member, "first_task": first_task}
-    return Field(default, description=doc, ge=ge, gt=gt, le=le, lt=lt, alias=alias, json_schema_extra=extra)
+    return Field(default, json_schema_extra={"per_member": per_member, "first_task": first_task}, **field)
 
 
-def distillation_weight(default: float = 1.0, doc: str = "weight of the distillation", le: float = 100) -> Any:
+def distillation_weight(default: float = 1.0, le: float = 100) -> Any:
     """The field ``lambda`` of a method that distils, from the second task on."""
-    return hyperparameter(default, doc, alias="lambda", per_member=True, first_task=1, ge=0, le=le)
+    return hyperparameter(default, alias="lambda", per_member=True, first_task=1, ge=0, le=le)
 
 
 def distillation_temperature() -> Any:
     """The field ``temperature`` of a method that distils, from the second task on."""
     doc = "temperature that softens teacher and student"
-    return hyperparameter(2.0, doc, per_member=True, first_task=1, gt=0, le=100)
+    return hyperparameter(2.0, per_member=True, first_task=1, gt=0, le=100, description=doc)
 
 
 def effective_number_beta(default: float) -> Any:
     """The field ``cb_beta`` of a method with class weights (Cui et al., CVPR 2019)."""
     doc = "beta of the effective numbers that class weights come from: 0 for none, towards 1 for inverse frequency"
-    return hyperparameter(default, doc, per_member=True, ge=0, le=0.99999)
+    return hyperparameter(default, per_member=True, ge=0, le=0.99999, description=doc)
 
 
 class Method(BaseModel):
-    """Base of every method: a linear head, one stage over new images and exemplars, argmax of the logits; no loss.
+    """Base of every method: a linear head, one stage of cross-entropy on new images and exemplars, argmax of logits.
 
     All hooks are optional; those that a method overrides are what it is.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        populate_by_name=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+    )
 
     paper: ClassVar[str] = ""
     """where the method was published"""
@@ -78,7 +75,19 @@ class Method(BaseModel):
         """The name of the file that defines the method."""
         return type(self).__module__.rpartition(".")[2]
 
-    # -- hooks: the network -------------------------------------------------------------------------
+    @classmethod
+    def per_member_fields(cls) -> frozenset[str]:
+        """Names, as in files, of the fields that members of one pass may differ in."""
+        return frozenset(name for name, declared in cls._declared().items() if declared.get("per_member"))
+
+    @classmethod
+    def fields_from_task(cls, task: int) -> frozenset[str]:
+        """Names, as in files, of the fields that change nothing before ``task``."""
+        return frozenset(name for name, declared in cls._declared().items() if declared.get("first_task", 0) >= task)
+
+    @classmethod
+    def _declared(cls) -> dict[str, Any]:
+        return {info.alias or name: info.json_schema_extra or {} for name, info in cls.model_fields.items()}
 
     def parts(self, members: int, features: int) -> dict[str, nn.Module]:
         """What stands behind the backbone, by name; ``head`` is the classifier. Called for every network made."""
@@ -88,23 +97,20 @@ class Method(BaseModel):
         """Features and logits of ``images [B, M*C, H, W]``, of a student or a teacher."""
         return cast(Outputs, network(images))
 
-    # -- hooks: training ----------------------------------------------------------------------------
-
     def plan(self, task: TaskContext) -> tuple[Stage, ...]:
         """The stages of one task, in order."""
-        return (Stage("train", task.optim, self.loss, self.adjust_grads),)
+        return (Stage("train", task.optim, self.task_loss(task)),)
+
+    def task_loss(self, task: TaskContext) -> Callable[[Step], Terms]:
+        """The loss of one task, with whatever of it stays the same over the steps."""
+        return self.loss
 
     def loss(self, step: Step) -> Terms:
         """The named losses of a step, each ``[M]``: reduced over batch and class, never over members."""
-        raise TypeError(f"method {self.name} defines no loss")
-
-    def adjust_grads(self, step: Step) -> None:
-        """Change ``.grad`` of the head after the backward pass."""
+        return {"ce": cross_entropy(step.logits_MBK, step.labels_MB)}
 
     def after_stage(self, stage: Stage, learner: Learner, images: TaskImages) -> None:
         """Called when a stage has been trained. What later tasks need goes into ``learner.method_state``."""
-
-    # -- hooks: memory ------------------------------------------------------------------------------
 
     def exemplar_candidates(self, images: TaskImages) -> Tensor:
         """Which of the new images may become exemplars, ``[n]``."""
@@ -116,8 +122,6 @@ class Method(BaseModel):
 
     def after_task(self, learner: Learner, images: TaskImages) -> None:
         """Called when exemplars are chosen, before the accuracies are measured."""
-
-    # -- hooks: inference ---------------------------------------------------------------------------
 
     def evaluate(self, learner: Learner, images: Tensor) -> Outputs:
         """Like ``outputs``, of the student, with whatever ``classify`` and ``auxiliary_scores`` need."""
@@ -131,37 +135,14 @@ class Method(BaseModel):
         """Scores of other classifiers that come with the method, by name; their accuracies are reported too."""
         return {}
 
-    # -- what the fields declare ------------------------------------------------------------------
-
-    @classmethod
-    def per_member_fields(cls) -> frozenset[str]:
-        """Names, as in files, of the fields that members of one pass may differ in."""
-        return frozenset(name for name, extra in cls._declared().items() if extra["per_member"])
-
-    @classmethod
-    def fields_from_task(cls, task: int) -> frozenset[str]:
-        """Names, as in files, of the fields that change nothing before ``task``."""
-        return frozenset(name for name, extra in cls._declared().items() if extra["first_task"] >= task)
-
-    @classmethod
-    def _declared(cls) -> dict[str, dict[str, Any]]:
-        plain = {"per_member": False, "first_task": 0}
-        return {
-            info.alias or name: info.json_schema_extra if isinstance(info.json_schema_extra, dict) else plain
-            for name, info in cls.model_fields.items()
-        }
-
 
 class ChoosesLoss(Method):
     """Base of methods whose cross-entropy a run file can replace by another classification loss."""
 
-    loss_: LossName = hyperparameter("ce", "classification loss: the name of a file of trainer/losses/", alias="loss")
+    loss_: LossName = hyperparameter("ce", alias="loss")
+    """classification loss: the name of a file of trainer/losses/"""
 
-    def plan(self, task: TaskContext) -> tuple[Stage, ...]:
-        return (Stage("train", task.optim, self.classification(task)),)
-
-    def classification(self, task: TaskContext) -> Callable[[Step], Terms]:
-        """The chosen loss as a named term, with whatever of it stays the same over the task."""
+    def task_loss(self, task: TaskContext) -> Callable[[Step], Terms]:
         loss = LOSSES.find(self.loss_).prepare(task.kept_K, task.members, task.dtype)
         return lambda step: {self.loss_: loss(step.logits_MBK, step.labels_MB)}
 
@@ -169,15 +150,16 @@ class ChoosesLoss(Method):
 class SharesWithDistillation(ChoosesLoss):
     """Base of methods that minimise ``(1 - m/K) CE + m/K KD``, with m of K classes old."""
 
-    needs_teacher: ClassVar[bool] = True
+    needs_teacher = True
 
-    lambda_: float = distillation_weight(doc="weight of the distillation, on top of its m / K")
+    lambda_: float = distillation_weight()
+    """weight of the distillation, on top of its m / K"""
     temperature: float = distillation_temperature()
-    kd: DistillationName = hyperparameter("kd", "the distillation", first_task=1)
+    kd: DistillationName = hyperparameter("kd", first_task=1)
+    """the distillation"""
 
-    def terms(self, task: TaskContext) -> Callable[[Step], Terms]:
-        """The loss of one task; in the first the classification loss alone."""
-        classification, distillation = self.classification(task), prepare(self.kd, task.old_classes())
+    def task_loss(self, task: TaskContext) -> Callable[[Step], Terms]:
+        classification, distillation = super().task_loss(task), prepare(self.kd, task.old_classes())
         if distillation is None:
             return classification
         share, weight_M = task.old / task.seen, task.hyperparameters["lambda"]

@@ -7,7 +7,7 @@ of the teacher. A class always keeps an image to train on, and what is set aside
 
 import math
 from dataclasses import replace
-from typing import ClassVar
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -21,34 +21,28 @@ from trainer.stages.stage import Stage, Step, TaskContext, TaskImages, Terms, ne
 
 
 class Bic(SharesWithDistillation):
-    paper: ClassVar[str] = "Wu et al., Large Scale Incremental Learning, CVPR 2019"
+    paper = "Wu et al., Large Scale Incremental Learning, CVPR 2019"
 
-    reserve: float = hyperparameter(
-        0.1, "part of each class's places in memory that is set aside for the correction, rounded up", ge=0, lt=1
-    )
-    bias_epochs: float = hyperparameter(
-        1.25, "epochs of the correction, as a part of those of a task (200 of 160)", first_task=1, gt=0, le=10
-    )
-    bias_lr: float = hyperparameter(
-        1.0, "learning rate of the correction, as a part of a task's; constant", first_task=1, gt=0, le=10
-    )
-    offset_decay: float = hyperparameter(
-        0.1, "weight of half the squared offset in the correction's loss", per_member=True, first_task=1, ge=0, le=100
-    )
-
-    # -- hooks ------------------------------------------------------------------------------------
+    reserve: float = hyperparameter(0.1, ge=0, lt=1)
+    """part of each class's places in memory that is set aside for the correction, rounded up"""
+    bias_epochs: float = hyperparameter(1.25, first_task=1, gt=0, le=10)
+    """epochs of the correction, as a part of those of a task (200 of 160)"""
+    bias_lr: float = hyperparameter(1.0, first_task=1, gt=0, le=10)
+    """learning rate of the correction, as a part of a task's; constant"""
+    offset_decay: float = hyperparameter(0.1, per_member=True, first_task=1, ge=0, le=100)
+    """weight of half the squared offset in the correction's loss"""
 
     def parts(self, members: int, features: int) -> dict[str, nn.Module]:
         return {**super().parts(members, features), "correction": TaskAffine(members)}
 
     def outputs(self, network: Network, images: Tensor) -> Outputs:
         out: Outputs = network(images)
-        correction = _correction(network)
+        correction = cast(TaskAffine, network.correction)
         rows_MKD = None if out.weight_MKD is None else correction.rows(out.weight_MKD)
         return out._replace(logits_MBK=correction(out.logits_MBK), weight_MKD=rows_MKD)
 
     def plan(self, task: TaskContext) -> tuple[Stage, ...]:
-        train = Stage("train", task.optim, self.terms(task), pool=self._to_train_on, trains=("net.", "head."))
+        train = Stage("train", task.optim, self.task_loss(task), pool=self._to_train_on, trains=("net.", "head."))
         if task.old == 0:
             return (train,)
         optim = rescheduled(task.optim, self.bias_epochs, lr=self.bias_lr * task.optim.lr, weight_decay=0.0)
@@ -56,7 +50,7 @@ class Bic(SharesWithDistillation):
             "correct",
             optim,
             self.correction_loss,
-            forward=lambda learner, images: self.outputs(learner.network, images),
+            forward=self.evaluate,
             pool=self._set_aside,
             trains=("correction.",),
             evaluates=("net",),
@@ -64,7 +58,7 @@ class Bic(SharesWithDistillation):
         return (train, correct)
 
     def correction_loss(self, step: Step) -> Terms:
-        offset_M = _correction(step.network).offset_MT[:, -1]
+        offset_M = cast(TaskAffine, step.network.correction).offset_MT[:, -1]
         decay_M = step.task.hyperparameters["offset_decay"] * offset_M.square() / 2
         return {"ce": cross_entropy(step.logits_MBK, step.labels_MB), "offset": decay_M}
 
@@ -74,16 +68,17 @@ class Bic(SharesWithDistillation):
     def exemplars_per_class(self, per_class: int) -> int:
         return per_class - self._places(per_class)
 
-    # -- what is set aside ------------------------------------------------------------------------
-
     def _places(self, per_class: int) -> int:
         """Images set aside of a class with ``per_class`` places, one of which at least stays for training."""
         return max(0, min(math.ceil(round(self.reserve * per_class, 9)), per_class - 1))
 
     def _reserved_A(self, images: TaskImages) -> Tensor:
         """Which of all training images are set aside: the first of each class, but never its last one."""
-        last_A = torch.bincount(images.labels_A)[images.labels_A] - 1
-        return images.rank_A() < last_A.clamp_max(self._places(images.per_class))
+        labels_A = images.labels_A
+        counts_C = torch.bincount(labels_A)
+        starts_C = counts_C.cumsum(0) - counts_C
+        rank_A = torch.arange(len(labels_A), device=labels_A.device) - starts_C[labels_A]
+        return rank_A < (counts_C[labels_A] - 1).clamp_max(self._places(images.per_class))
 
     def _to_train_on(self, images: TaskImages) -> Tensor:
         return new_and_exemplars(replace(images, new_N=self.exemplar_candidates(images)))
@@ -91,9 +86,3 @@ class Bic(SharesWithDistillation):
     def _set_aside(self, images: TaskImages) -> Tensor:
         seen_A = images.labels_A <= images.labels_A[images.new_N].max()
         return (seen_A & self._reserved_A(images)).nonzero().squeeze(1).expand(len(images.exemplars_ME), -1)
-
-
-def _correction(network: Network) -> TaskAffine:
-    part = network.correction
-    assert isinstance(part, TaskAffine)
-    return part

@@ -5,13 +5,13 @@ and their biases do not decay. The paper's numbers are each the best of a grid o
 defaults are one point of it.
 """
 
-from functools import partial
-from typing import ClassVar, Literal
+from collections.abc import Callable
+from typing import Literal
 
-from torch import Tensor, nn
+from torch import nn
 
-from trainer.losses.class_weights import effective_number_weights, of_labels, weighted_mean
-from trainer.losses.cross_entropy import image_cross_entropy
+from trainer.losses.class_balanced import ClassBalanced as WeightedCrossEntropy
+from trainer.losses.class_weights import effective_number_weights
 from trainer.losses.sigmoid_focal import sigmoid_focal
 from trainer.methods.base import Method, effective_number_beta, hyperparameter
 from trainer.nets.heads import LinearHead, rare_bias
@@ -19,31 +19,28 @@ from trainer.stages.stage import Stage, Step, TaskContext, Terms
 
 
 class ClassBalanced(Method):
-    paper: ClassVar[str] = "Cui et al., Class-Balanced Loss Based on Effective Number of Samples, CVPR 2019"
+    paper = "Cui et al., Class-Balanced Loss Based on Effective Number of Samples, CVPR 2019"
 
-    form: Literal["sigmoid_focal", "softmax"] = hyperparameter(
-        "sigmoid_focal", "focal loss on sigmoids, or cross-entropy"
-    )
+    form: Literal["sigmoid_focal", "softmax"] = hyperparameter("sigmoid_focal")
+    """focal loss on sigmoids, or cross-entropy"""
     cb_beta: float = effective_number_beta(0.99)
-    gamma: float = hyperparameter(
-        1.0, "sigmoid_focal: how fast an entry counts less; 0: binary cross-entropy", per_member=True, ge=0, le=10
-    )
+    gamma: float = hyperparameter(1.0, per_member=True, ge=0, le=10)
+    """sigmoid_focal: how fast an entry counts less; 0: binary cross-entropy"""
 
     def parts(self, members: int, features: int) -> dict[str, nn.Module]:
         return {"head": LinearHead(members, features, bias_init=rare_bias if self._sigmoids else None)}
 
     def plan(self, task: TaskContext) -> tuple[Stage, ...]:
-        weights_MK = effective_number_weights(task.kept_K, task.hyperparameters["cb_beta"]).to(task.dtype)
-        loss = partial(self.weighted, weights_MK=weights_MK)
-        return (Stage("train", task.optim, loss, no_decay=("head.bias_MK",) if self._sigmoids else ()),)
+        no_decay = ("head.bias_MK",) if self._sigmoids else ()
+        return (Stage("train", task.optim, self.task_loss(task), no_decay=no_decay),)
 
-    def weighted(self, step: Step, weights_MK: Tensor) -> Terms:
-        if self._sigmoids:
-            return {
-                "focal": sigmoid_focal(step.logits_MBK, step.labels_MB, step.task.hyperparameters["gamma"], weights_MK)
-            }
-        ce_MB = image_cross_entropy(step.logits_MBK, step.labels_MB)
-        return {"ce": weighted_mean(ce_MB, of_labels(weights_MK, step.labels_MB), "images")}
+    def task_loss(self, task: TaskContext) -> Callable[[Step], Terms]:
+        weights_MK = effective_number_weights(task.kept_K, task.hyperparameters["cb_beta"]).to(task.dtype)
+        if not self._sigmoids:
+            loss = WeightedCrossEntropy(weights_MK)
+            return lambda step: {"ce": loss(step.logits_MBK, step.labels_MB)}
+        gamma_M = task.hyperparameters["gamma"]
+        return lambda step: {"focal": sigmoid_focal(step.logits_MBK, step.labels_MB, gamma_M, weights_MK)}
 
     @property
     def _sigmoids(self) -> bool:

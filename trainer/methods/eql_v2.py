@@ -5,9 +5,6 @@ not decay: from 1/2, one batch would shut every gate. The constants are those fo
 classification.
 """
 
-from typing import ClassVar
-
-import torch
 from torch import nn
 
 from trainer.losses.eql_v2 import eql_v2, gates, gradient_ratio, weighted_gradients
@@ -20,29 +17,24 @@ _UNSEEN = 100.0
 
 
 class EqlV2(Method):
-    paper: ClassVar[str] = (
+    paper = (
         "Tan et al., Equalization Loss v2: A New Gradient Balance Approach for Long-tailed Object Detection, CVPR "
         "2021, without what is about detection"
     )
 
-    slope: float = hyperparameter(12.0, "of the gate over the gradient ratio (gamma)", per_member=True, gt=0, le=100)
-    centre: float = hyperparameter(0.8, "ratio at which the gate is half open (mu)", per_member=True, ge=0, le=10)
-    gain: float = hyperparameter(
-        4.0, "by which positive gradients grow where the gate is shut (alpha)", per_member=True, ge=0, le=100
-    )
+    slope: float = hyperparameter(12.0, per_member=True, gt=0, le=100)
+    """of the gate over the gradient ratio (gamma)"""
+    centre: float = hyperparameter(0.8, per_member=True, ge=0, le=10)
+    """ratio at which the gate is half open (mu)"""
+    gain: float = hyperparameter(4.0, per_member=True, ge=0, le=100)
+    """by which positive gradients grow where the gate is shut (alpha)"""
 
     def parts(self, members: int, features: int) -> dict[str, nn.Module]:
         return {"head": LinearHead(members, features, bias_init=rare_bias, deviation=0.01)}
 
     def plan(self, task: TaskContext) -> tuple[Stage, ...]:
-        unseen_MK = torch.full_like(task.zeros_MK(), _UNSEEN)
-        fresh = {"positive_MK": task.zeros_MK(), "negative_MK": task.zeros_MK(), "ratio_MK": unseen_MK}
-        buffers = {
-            name: torch.cat([task.method_state[name], new_MK[:, task.old :]], dim=1)
-            if name in task.method_state
-            else new_MK
-            for name, new_MK in fresh.items()
-        }
+        fresh = {"positive_MK": 0.0, "negative_MK": 0.0, "ratio_MK": _UNSEEN}
+        buffers = {name: task.continued_MK(name, value) for name, value in fresh.items()}
         return (Stage("train", task.optim, self.loss, buffers=buffers, no_decay=("head.bias_MK",)),)
 
     def loss(self, step: Step) -> Terms:

@@ -1,9 +1,7 @@
 """Finetuning on new images and exemplars: cross-entropy over all classes seen, and nothing else against forgetting."""
 
-from typing import ClassVar
-
 from trainer.methods.base import ChoosesLoss
 
 
 class Finetune(ChoosesLoss):
-    paper: ClassVar[str] = "the reference point of every table; 'Baseline' in the paper's Fig. 6"
+    paper = "the reference point of every table; 'Baseline' in the paper's Fig. 6"

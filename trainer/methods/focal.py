@@ -3,17 +3,16 @@
 Without the factor 10 of some long-tailed recognition codes, which is a larger learning rate.
 """
 
-from typing import ClassVar
-
 from trainer.losses.focal import focal
 from trainer.methods.base import Method, hyperparameter
 from trainer.stages.stage import Step, Terms
 
 
 class Focal(Method):
-    paper: ClassVar[str] = "Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, on the softmax"
+    paper = "Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, on the softmax"
 
-    gamma: float = hyperparameter(1.0, "how fast an image counts less; 0: cross-entropy", per_member=True, ge=0, le=10)
+    gamma: float = hyperparameter(1.0, per_member=True, ge=0, le=10)
+    """how fast an image counts less; 0: cross-entropy"""
 
     def loss(self, step: Step) -> Terms:
         return {"focal": focal(step.logits_MBK, step.labels_MB, step.task.hyperparameters["gamma"])}

@@ -9,7 +9,6 @@ by its features.
 
 from collections.abc import Mapping
 from functools import partial
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -32,36 +31,25 @@ OLD, BOOSTED = "old", "boosted"
 
 
 class Foster(Method):
-    paper: ClassVar[str] = (
-        "Wang et al., FOSTER: Feature Boosting and Compression for Class-Incremental Learning, ECCV 2022"
-    )
-    needs_teacher: ClassVar[bool] = True
+    paper = "Wang et al., FOSTER: Feature Boosting and Compression for Class-Incremental Learning, ECCV 2022"
+    needs_teacher = True
 
-    lambda_: float = distillation_weight(doc="weight of the distillation while boosting")
+    lambda_: float = distillation_weight()
+    """weight of the distillation while boosting"""
     temperature: float = distillation_temperature()
-    kd: DistillationName = hyperparameter("kd", "the distillation while boosting", first_task=1)
-    beta_boost: float = hyperparameter(
-        0.96, "of the effective numbers that logits are divided by", per_member=True, first_task=1, ge=0, lt=1
-    )
-    beta_compress: float = hyperparameter(
-        0.97, "of the effective numbers that reweight the boosted answers", per_member=True, first_task=1, ge=0, lt=1
-    )
-    compress_epochs: float = hyperparameter(
-        0.8125, "epochs of the compression, as a part of those of a task (130 of 160)", first_task=1, gt=0, le=10
-    )
-    new_on_old: bool = hyperparameter(
-        True, "new classes' logits depend on the old backbone's features too; else these weights stay 0", first_task=1
-    )
-    align: float | None = hyperparameter(
-        None,
-        "after boosting, new rows are scaled to the old ones' mean norm, times this to the power of old classes over "
-        "new ones; null: they are not",
-        first_task=1,
-        gt=0,
-        le=10,
-    )
-
-    # -- hooks ------------------------------------------------------------------------------------
+    kd: DistillationName = hyperparameter("kd", first_task=1)
+    """the distillation while boosting"""
+    beta_boost: float = hyperparameter(0.96, per_member=True, first_task=1, ge=0, lt=1)
+    """of the effective numbers that logits are divided by"""
+    beta_compress: float = hyperparameter(0.97, per_member=True, first_task=1, ge=0, lt=1)
+    """of the effective numbers that reweight the boosted answers"""
+    compress_epochs: float = hyperparameter(0.8125, first_task=1, gt=0, le=10)
+    """epochs of the compression, as a part of those of a task (130 of 160)"""
+    new_on_old: bool = hyperparameter(True, first_task=1)
+    """new classes' logits depend on the old backbone's features too; else these weights stay 0"""
+    align: float | None = hyperparameter(None, first_task=1, gt=0, le=10)
+    """after boosting, new rows are scaled to the old ones' mean norm, times this to the power of old classes over new
+    ones; null: they are not"""
 
     def parts(self, members: int, features: int) -> dict[str, nn.Module]:
         return {**super().parts(members, features), "aux": LinearHead(members, features, stream_name="aux")}
@@ -110,19 +98,13 @@ class Foster(Method):
     def auxiliary_scores(self, out: Outputs, method_state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return dict(out.extra)
 
-    # -- losses -----------------------------------------------------------------------------------
-
-    def loss(self, step: Step) -> Terms:
-        return {"ce": cross_entropy(step.logits_MBK, step.labels_MB)}
-
     def boosting_loss(self, step: Step, weights_MK: Tensor, distillation: KnowledgeDistillation | None) -> Terms:
         terms = {
             "ce": cross_entropy(step.logits_MBK / weights_MK.unsqueeze(1), step.labels_MB),
             "aux": cross_entropy(step.out.extra["aux"], step.labels_MB),
         }
         if distillation is not None:
-            kd_M = distillation.loss(step.pair())
-            terms["kd"] = step.task.hyperparameters["lambda"] * kd_M
+            terms["kd"] = step.task.hyperparameters["lambda"] * distillation.loss(step.pair())
         return terms
 
     def compression_loss(self, step: Step, weights_MK: Tensor) -> Terms:
@@ -131,8 +113,6 @@ class Foster(Method):
         T_M = step.task.hyperparameters["temperature"]
         target_MBK = step.teacher_MBK + T_M[:, None, None] * weights_MK.log().unsqueeze(1)
         return {"kd": kd(step.logits_MBK, target_MBK, T_M)}
-
-    # -- networks ---------------------------------------------------------------------------------
 
     def _boosting(self, learner: Learner, images: Tensor) -> Outputs:
         with torch.no_grad():
@@ -149,12 +129,11 @@ class Foster(Method):
 
 def _side_by_side(new: Network, old: Outputs, images: Tensor) -> Outputs:
     """What the classifiers make of old features and new ones, with the old network as teacher."""
-    maps = new.embed(images)
+    maps, head = new.embed(images), new.classifier
     with torch.autocast(images.device.type, enabled=False):
         both_MBD = torch.cat([old.features_MBD, maps.features_MBD], dim=2)
-        aux_MBK = new.get_submodule("aux")(maps.features_MBD)
-        classifier = new.classifier
-        return Outputs(both_MBD, classifier(both_MBD), maps, old, {"aux": aux_MBK}, classifier.weight_MKD)
+        extra = {"aux": new.get_submodule("aux")(maps.features_MBD)}
+        return Outputs(both_MBD, head(both_MBD), maps, old, extra, head.weight_MKD)
 
 
 @torch.no_grad()

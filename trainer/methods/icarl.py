@@ -1,13 +1,12 @@
 """Nearest mean of exemplars (iCaRL): the classifier is the exemplars, the head only shapes the features."""
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from trainer.losses.binary_cross_entropy import sigmoid_cross_entropy
-from trainer.losses.cross_entropy import cross_entropy
 from trainer.methods.base import Method, distillation_weight, hyperparameter
 from trainer.nets.network import Outputs
 from trainer.stages.learner import Learner
@@ -15,19 +14,18 @@ from trainer.stages.stage import Step, TaskImages, Terms
 
 
 class Icarl(Method):
-    paper: ClassVar[str] = "Rebuffi et al., iCaRL: Incremental Classifier and Representation Learning, CVPR 2017"
-    needs_teacher: ClassVar[bool] = True
+    paper = "Rebuffi et al., iCaRL: Incremental Classifier and Representation Learning, CVPR 2017"
+    needs_teacher = True
 
-    lambda_: float = distillation_weight(doc="weight of the distillation, a sum over old classes")
-    classification: Literal["softmax", "sigmoid"] = hyperparameter(
-        "softmax",
-        "what the labels teach: cross-entropy over all classes, or, as in the paper, each new class by itself",
-    )
+    lambda_: float = distillation_weight()
+    """weight of the distillation, a sum over old classes"""
+    classification: Literal["softmax", "sigmoid"] = hyperparameter("softmax")
+    """what the labels teach: cross-entropy over all classes, or, as in the paper, each new class by itself"""
 
     def loss(self, step: Step) -> Terms:
         m, logits_MBK = step.task.old, step.logits_MBK
         if self.classification == "softmax":
-            terms = {"ce": cross_entropy(logits_MBK, step.labels_MB)}
+            terms = super().loss(step)
         else:
             target_MBK = F.one_hot(step.labels_MB, step.task.seen).to(logits_MBK)
             terms = {"bce": sigmoid_cross_entropy(logits_MBK[..., m:], target_MBK[..., m:])}

@@ -5,7 +5,7 @@ mean now, and by the network's confidence now over its confidence when the class
 """
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -20,36 +20,29 @@ _TINY = 1e-6
 
 
 class Il2m(ChoosesLoss):
-    paper: ClassVar[str] = "Belouadah & Popescu, IL2M: Class Incremental Learning With Dual Memory, ICCV 2019"
+    paper = "Belouadah & Popescu, IL2M: Class Incremental Learning With Dual Memory, ICCV 2019"
 
-    scores: Literal["logits", "softmax"] = hyperparameter(
-        "logits", "what is rectified: logits, as FACIL's code does, whose means may have either sign, or probabilities"
-    )
+    scores: Literal["logits", "softmax"] = hyperparameter("logits")
+    """what is rectified: logits, as FACIL's code does, whose means may have either sign, or probabilities"""
 
     def after_stage(self, stage: Stage, learner: Learner, images: TaskImages) -> None:
         """Keep what new classes score now, and find what the scores of old ones are to be multiplied by."""
-        method_state, old, empty_M0 = (
-            learner.method_state,
-            images.old,
-            torch.empty(learner.members, 0, device=learner.device),
-        )
+        kept, old = learner.method_state, images.old
         new_MNK = self._scores(images.embed(images.new_N).logits_MNK)
         classes = new_MNK.shape[2]
-        labels_MN = images.labels_A[images.new_N].expand(learner.members, -1)
-        learnt_MK = _own_means(new_MNK, labels_MN, classes)
+        learnt_MK = _own_means(new_MNK, images.labels_A[images.new_N].expand(learner.members, -1), classes)
         confidence_M1 = new_MNK.amax(2).mean(1, keepdim=True)
-        # What earlier tasks have left: of their classes alone, also where this is the second stage of the task.
-        learnt_MK[:, :old] = method_state.get("learnt_score_MK", empty_M0)[:, :old]
-        confidence_MK = confidence_M1.repeat(1, classes)
-        confidence_MK[:, :old] = method_state.get("learnt_confidence_MK", empty_M0)[:, :old]
-        factor_MK = torch.ones_like(learnt_MK)
+        confidence_MK, factor_MK = confidence_M1.repeat(1, classes), torch.ones_like(learnt_MK)
+        if old:
+            # What earlier tasks have left: of their classes alone, also where this is the second stage of the task.
+            learnt_MK[:, :old] = kept["learnt_score_MK"][:, :old]
+            confidence_MK[:, :old] = kept["learnt_confidence_MK"][:, :old]
         if old and images.exemplars_ME.shape[1]:
-            kept_MEK = self._scores(images.embed(images.exemplars_ME).logits_MNK)
-            now_MK = _own_means(kept_MEK, images.labels_A[images.exemplars_ME], classes)
+            scores_MEK = self._scores(images.embed(images.exemplars_ME).logits_MNK)
+            now_MK = _own_means(scores_MEK, images.labels_A[images.exemplars_ME], classes)
             factor_MK[:, :old] = (_ratio(learnt_MK, now_MK) * _ratio(confidence_M1, confidence_MK))[:, :old]
-        method_state["learnt_score_MK"], method_state["learnt_confidence_MK"] = learnt_MK, confidence_MK
-        method_state["factor_MK"] = factor_MK
-        method_state["new_MK"] = (torch.arange(classes, device=learner.device) >= old).repeat(learner.members, 1)
+        kept["learnt_score_MK"], kept["learnt_confidence_MK"], kept["factor_MK"] = learnt_MK, confidence_MK, factor_MK
+        kept["new_MK"] = (torch.arange(classes, device=learner.device) >= old).repeat(learner.members, 1)
 
     def classify(self, out: Outputs, method_state: Mapping[str, Tensor]) -> Tensor:
         scores_MBK = self._scores(out.logits_MBK)

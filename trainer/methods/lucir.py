@@ -5,7 +5,7 @@ random, not imprinted, and there is no fine-tuning afterwards.
 """
 
 import math
-from typing import ClassVar, cast
+from typing import cast
 
 from torch import nn
 
@@ -18,24 +18,24 @@ from trainer.stages.stage import Stage, Step, TaskContext, Terms
 
 
 class Lucir(ChoosesLoss):
-    paper: ClassVar[str] = "Hou et al., Learning a Unified Classifier Incrementally via Rebalancing, CVPR 2019"
-    needs_teacher: ClassVar[bool] = True
-    last_relu: ClassVar[bool] = False
+    paper = "Hou et al., Learning a Unified Classifier Incrementally via Rebalancing, CVPR 2019"
+    needs_teacher = True
+    last_relu = False
 
-    lambda_: float = distillation_weight(
-        5.0, "weight of the distillation of features, times sqrt(old classes / new classes); 10 for ImageNet", le=1000
-    )
-    ranking: float = hyperparameter(1.0, "weight of the margin ranking", per_member=True, first_task=1, ge=0, le=100)
-    margin: float = hyperparameter(
-        0.5, "of an exemplar's own class over new classes, in cosines", per_member=True, first_task=1, ge=0, le=2
-    )
-    nearest: int = hyperparameter(2, "new classes that an exemplar is ranked against", first_task=1, ge=1, le=1000)
+    lambda_: float = distillation_weight(5.0, le=1000)
+    """weight of the distillation of features, times sqrt(old classes / new classes); 10 for ImageNet"""
+    ranking: float = hyperparameter(1.0, per_member=True, first_task=1, ge=0, le=100)
+    """weight of the margin ranking"""
+    margin: float = hyperparameter(0.5, per_member=True, first_task=1, ge=0, le=2)
+    """of an exemplar's own class over new classes, in cosines"""
+    nearest: int = hyperparameter(2, first_task=1, ge=1, le=1000)
+    """new classes that an exemplar is ranked against"""
 
     def parts(self, members: int, features: int) -> dict[str, nn.Module]:
         return {"head": CosineHead(members, features)}
 
     def plan(self, task: TaskContext) -> tuple[Stage, ...]:
-        classification = self.classification(task)
+        classification = self.task_loss(task)
 
         def loss(step: Step) -> Terms:
             terms = classification(step)

@@ -6,7 +6,7 @@ released code does what its paper does not ask for, or has two forms, a switch c
 """
 
 from functools import partial
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -27,55 +27,33 @@ _LEARNS = ("net.", "head.", "branch_new.")
 
 
 class MafDrc(Method):
-    paper: ClassVar[str] = (
+    paper = (
         "Chen & Chang, Dynamic Residual Classifier for Class Incremental Learning (with model adaptation and fusion), "
         "ICCV 2023"
     )
-    needs_teacher: ClassVar[bool] = True
+    needs_teacher = True
 
-    alpha: float = hyperparameter(
-        0.2, "part of the branches' own cross-entropy in the fusion's", per_member=True, first_task=1, ge=0, le=1
-    )
-    beta_old: float = hyperparameter(
-        4.0, "weight of the distillation of the old model", per_member=True, first_task=1, ge=0, le=100
-    )
-    beta_new: float = hyperparameter(
-        1.0, "weight of the distillation of the adapted model", per_member=True, first_task=1, ge=0, le=100
-    )
+    alpha: float = hyperparameter(0.2, per_member=True, first_task=1, ge=0, le=1)
+    """part of the branches' own cross-entropy in the fusion's"""
+    beta_old: float = hyperparameter(4.0, per_member=True, first_task=1, ge=0, le=100)
+    """weight of the distillation of the old model"""
+    beta_new: float = hyperparameter(1.0, per_member=True, first_task=1, ge=0, le=100)
+    """weight of the distillation of the adapted model"""
     temperature: float = distillation_temperature()
-    tau: float = hyperparameter(
-        1.2,
-        "power of the class frequencies whose log is added to the logits",
-        per_member=True,
-        first_task=1,
-        ge=0,
-        le=10,
-    )
-    adapt_epochs: float = hyperparameter(
-        0.4375, "epochs of the adaptation, as a part of those of a task (70 of 160)", first_task=1, gt=0, le=10
-    )
-    fuse_epochs: float = hyperparameter(
-        0.8125, "epochs of the fusion, as a part of those of a task (130 of 160)", first_task=1, gt=0, le=10
-    )
-    start: Literal["adapted", "old"] = hyperparameter(
-        "adapted", "whose backbone and classifier the fusion starts from (CIFAR, ImageNet)", first_task=1
-    )
-    first_teacher: Literal["sum", "new"] = hyperparameter(
-        "sum",
-        "what the model of the first task teaches: both branches as the code does, though the old one never learnt, or "
-        "the new one alone, by which it classifies",
-        first_task=1,
-    )
-    maps: float = hyperparameter(
-        0.0,
-        "weight of the distance to the old model's pooled maps, times sqrt(classes / new classes); the code has 5 "
-        "where half of the classes come first",
-        first_task=1,
-        ge=0,
-        le=100,
-    )
-
-    # -- hooks ------------------------------------------------------------------------------------
+    tau: float = hyperparameter(1.2, per_member=True, first_task=1, ge=0, le=10)
+    """power of the class frequencies whose log is added to the logits"""
+    adapt_epochs: float = hyperparameter(0.4375, first_task=1, gt=0, le=10)
+    """epochs of the adaptation, as a part of those of a task (70 of 160)"""
+    fuse_epochs: float = hyperparameter(0.8125, first_task=1, gt=0, le=10)
+    """epochs of the fusion, as a part of those of a task (130 of 160)"""
+    start: Literal["adapted", "old"] = hyperparameter("adapted", first_task=1)
+    """whose backbone and classifier the fusion starts from (CIFAR, ImageNet)"""
+    first_teacher: Literal["sum", "new"] = hyperparameter("sum", first_task=1)
+    """what the model of the first task teaches: both branches as the code does, though the old one never learnt, or the
+    new one alone, by which it classifies"""
+    maps: float = hyperparameter(0.0, first_task=1, ge=0, le=100)
+    """weight of the distance to the old model's pooled maps, times sqrt(classes / new classes); the code has 5 where
+    half of the classes come first"""
 
     def parts(self, members: int, features: int) -> dict[str, nn.Module]:
         branches = {name: MemberBatchNorm2d(members, features) for name in ("branch_old", "branch_new")}
@@ -119,11 +97,6 @@ class MafDrc(Method):
         )
         return (adapt, fuse)
 
-    # -- losses -----------------------------------------------------------------------------------
-
-    def loss(self, step: Step) -> Terms:
-        return {"ce": cross_entropy(step.logits_MBK, step.labels_MB)}
-
     def fusion_loss(self, step: Step, prior_MK: Tensor) -> Terms:
         """All but the branches' own cross-entropy see the logits with the prior."""
         assert step.teacher_MBK is not None
@@ -138,13 +111,10 @@ class MafDrc(Method):
         }
         if self.maps > 0:
             assert step.out.teacher is not None
+            own, old = step.out.maps.stage_outputs, step.out.teacher.maps.stage_outputs
             weight = self.maps * (step.task.seen / step.task.new) ** 0.5
-            terms["maps"] = weight * pooled_distance(
-                step.out.maps.stage_outputs, step.out.teacher.maps.stage_outputs, step.task.members
-            )
+            terms["maps"] = weight * pooled_distance(own, old, step.task.members)
         return terms
-
-    # -- networks ---------------------------------------------------------------------------------
 
     def _fusing(self, task: TaskContext, learner: Learner, images: Tensor) -> Outputs:
         with torch.no_grad():

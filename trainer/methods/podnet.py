@@ -4,12 +4,11 @@ The rows of old classes stand still. Maps are those of the network's stages befo
 """
 
 import math
-from typing import ClassVar, Literal, cast
+from typing import Literal, cast
 
 from torch import nn
 
 from trainer.distill.features import cosine_distance, pooled_distance
-from trainer.losses.cross_entropy import cross_entropy
 from trainer.losses.nca import nca
 from trainer.methods.base import Method, hyperparameter
 from trainer.nets.heads import CosineHead
@@ -17,35 +16,20 @@ from trainer.stages.stage import Stage, Step, TaskContext, Terms
 
 
 class Podnet(Method):
-    paper: ClassVar[str] = (
-        "Douillard et al., PODNet: Pooled Outputs Distillation for Small-Tasks Incremental Learning, ECCV 2020"
-    )
-    needs_teacher: ClassVar[bool] = True
-    last_relu: ClassVar[bool] = False
+    paper = "Douillard et al., PODNet: Pooled Outputs Distillation for Small-Tasks Incremental Learning, ECCV 2020"
+    needs_teacher = True
+    last_relu = False
 
-    flat: float = hyperparameter(
-        1.0,
-        "weight of the distillation of features, times sqrt(all classes / new classes)",
-        per_member=True,
-        first_task=1,
-        ge=0,
-        le=1000,
-    )
-    spatial: float = hyperparameter(
-        3.0,
-        "weight of the distillation of pooled maps, times sqrt(all classes / new classes)",
-        per_member=True,
-        first_task=1,
-        ge=0,
-        le=1000,
-    )
-    proxies: int = hyperparameter(10, "of a class", ge=1, le=1000)
-    classification: Literal["ce", "nca"] = hyperparameter(
-        "ce", "cross-entropy, as in Long-Tailed CIL, whose margin cancels; or the paper's loss with a margin"
-    )
-    margin: float = hyperparameter(
-        0.6, "of the paper's loss, in similarities; none in cross-entropy", per_member=True, ge=0, le=2
-    )
+    flat: float = hyperparameter(1.0, per_member=True, first_task=1, ge=0, le=1000)
+    """weight of the distillation of features, times sqrt(all classes / new classes)"""
+    spatial: float = hyperparameter(3.0, per_member=True, first_task=1, ge=0, le=1000)
+    """weight of the distillation of pooled maps, times sqrt(all classes / new classes)"""
+    proxies: int = hyperparameter(10, ge=1, le=1000)
+    """of a class"""
+    classification: Literal["ce", "nca"] = hyperparameter("ce")
+    """cross-entropy, as in Long-Tailed CIL, whose margin cancels; or the paper's loss with a margin"""
+    margin: float = hyperparameter(0.6, per_member=True, ge=0, le=2)
+    """of the paper's loss, in similarities; none in cross-entropy"""
 
     def parts(self, members: int, features: int) -> dict[str, nn.Module]:
         return {"head": CosineHead(members, features, proxies=self.proxies)}
@@ -56,7 +40,7 @@ class Podnet(Method):
     def loss(self, step: Step) -> Terms:
         logits_MBK, labels_MB, hyperparameters = step.logits_MBK, step.labels_MB, step.task.hyperparameters
         if self.classification == "ce":
-            terms = {"ce": cross_entropy(logits_MBK, labels_MB)}
+            terms = super().loss(step)
         else:
             scale_M = cast(CosineHead, step.head).scale_M
             terms = {"nca": nca(logits_MBK, labels_MB, scale_M * hyperparameters["margin"])}

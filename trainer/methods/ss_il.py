@@ -5,43 +5,31 @@ are the official code's by default, but for the last batch, which is kept: small
 """
 
 from functools import partial
-from typing import ClassVar, Literal
+from typing import Literal
 
 from trainer.data.samplers import mixed
 from trainer.distill.taskwise import taskwise_kl
-from trainer.losses.cross_entropy import cross_entropy
 from trainer.losses.separated import separated_cross_entropy
 from trainer.methods.base import Method, distillation_temperature, distillation_weight, hyperparameter
 from trainer.stages.stage import Stage, Step, TaskContext, Terms
 
 
 class SsIl(Method):
-    paper: ClassVar[str] = "Ahn et al., SS-IL: Separated Softmax for Incremental Learning, ICCV 2021"
-    needs_teacher: ClassVar[bool] = True
+    paper = "Ahn et al., SS-IL: Separated Softmax for Incremental Learning, ICCV 2021"
+    needs_teacher = True
 
-    lambda_: float = distillation_weight(doc="weight of the distillation, a sum over tasks")
+    lambda_: float = distillation_weight()
+    """weight of the distillation, a sum over tasks"""
     temperature: float = distillation_temperature()
-    new_per_exemplar: float = hyperparameter(
-        4.0,
-        "new images in a batch for each exemplar; a batch has optim.batch_size new images",
-        first_task=1,
-        gt=0,
-        le=1000,
-    )
-    ce_mean: Literal["images", "groups"] = hyperparameter(
-        "images",
-        "cross-entropy is a mean over all images, or, as Long-Tailed CIL's code does, a mean over new images plus one "
-        "over exemplars",
-        first_task=1,
-    )
-    kd_t2: bool = hyperparameter(
-        True, "multiply the distillation by the temperature squared; Long-Tailed CIL's code does not", first_task=1
-    )
-    drop_last: bool = hyperparameter(
-        False,
-        "leave out a batch with fewer new images, as Long-Tailed CIL's code does: small tasks train nothing",
-        first_task=1,
-    )
+    new_per_exemplar: float = hyperparameter(4.0, first_task=1, gt=0, le=1000)
+    """new images in a batch for each exemplar; a batch has optim.batch_size new images"""
+    ce_mean: Literal["images", "groups"] = hyperparameter("images", first_task=1)
+    """cross-entropy is a mean over all images, or, as Long-Tailed CIL's code does, a mean over new images plus one over
+    exemplars"""
+    kd_t2: bool = hyperparameter(True, first_task=1)
+    """multiply the distillation by the temperature squared; Long-Tailed CIL's code does not"""
+    drop_last: bool = hyperparameter(False, first_task=1)
+    """leave out a batch with fewer new images, as Long-Tailed CIL's code does: small tasks train nothing"""
 
     def plan(self, task: TaskContext) -> tuple[Stage, ...]:
         if not bool(task.kept_K[: task.old].sum() > 0):
@@ -55,7 +43,7 @@ class SsIl(Method):
 
     def loss(self, step: Step) -> Terms:
         if step.teacher_MBK is None:
-            return {"ce": cross_entropy(step.logits_MBK, step.labels_MB)}
+            return super().loss(step)
         ce_M = separated_cross_entropy(step.logits_MBK, step.labels_MB, step.task.old, self.ce_mean)
         T_M = step.task.hyperparameters["temperature"]
         kd_M = taskwise_kl(step.logits_MBK[..., : step.task.old], step.teacher_MBK, step.task.sizes[:-1], T_M)

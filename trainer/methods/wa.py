@@ -1,7 +1,5 @@
 """Weight alignment: distillation, then the new rows of the classifier are scaled to the old ones' mean norm."""
 
-from typing import ClassVar
-
 import torch
 
 from trainer.methods.base import SharesWithDistillation, hyperparameter
@@ -12,16 +10,13 @@ from trainer.stages.stage import Stage, TaskContext, TaskImages
 
 
 class Wa(SharesWithDistillation):
-    paper: ClassVar[str] = (
-        "Zhao et al., Maintaining Discrimination and Fairness in Class Incremental Learning, CVPR 2020"
-    )
+    paper = "Zhao et al., Maintaining Discrimination and Fairness in Class Incremental Learning, CVPR 2020"
 
-    clip_weights: bool = hyperparameter(
-        False, "keep the classifier's weights at 0 or more, as the paper does, so that norms are sizes of logits"
-    )
+    clip_weights: bool = hyperparameter(False)
+    """keep the classifier's weights at 0 or more, as the paper does, so that norms are sizes of logits"""
 
     def plan(self, task: TaskContext) -> tuple[Stage, ...]:
-        return (Stage("train", task.optim, self.terms(task), after_step=_clip if self.clip_weights else None),)
+        return (Stage("train", task.optim, self.task_loss(task), after_step=_clip if self.clip_weights else None),)
 
     def after_stage(self, stage: Stage, learner: Learner, images: TaskImages) -> None:
         if stage.name == "train" and images.old:

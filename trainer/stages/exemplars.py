@@ -36,49 +36,47 @@ class Candidates(NamedTuple):
     """False where padded"""
 
     @classmethod
-    def of(cls, labels_N: Tensor, first: int, classes: int) -> Self:
-        """From the labels of a task's images, classes ``first .. first + classes - 1``."""
+    def of(cls, labels_N: Tensor, first: int, stop: int) -> Self:
+        """From the labels of a task's images, classes ``first .. stop - 1``."""
         order_N = torch.argsort(labels_N, stable=True)
-        counts_c = torch.bincount(labels_N - first, minlength=classes)
+        counts_c = torch.bincount(labels_N - first, minlength=stop - first)
         starts_c = counts_c.cumsum(0) - counts_c
         slot_n = torch.arange(int(counts_c.max()), device=labels_N.device)
         real_cn = slot_n < counts_c[:, None]
         return cls(order_N[(starts_c[:, None] + slot_n).clamp_max(len(order_N) - 1)].where(real_cn, 0), real_cn)
 
+    def at(self, slots_Mck: Tensor) -> Tensor:
+        """Positions of the images in these slots, best first, without padding: ``[M, E]``, class by class."""
+        rank_k = torch.arange(slots_Mck.shape[2], device=slots_Mck.device)
+        is_real_ck = rank_k < self.real_cn.sum(1, keepdim=True)
+        return self.index_cn.expand(len(slots_Mck), -1, -1).gather(2, slots_Mck)[:, is_real_ck]
+
 
 def herding(features_MND: Tensor, candidates: Candidates, keep: int) -> Tensor:
     """Greedy choice of the images whose mean stays nearest the class mean (Rebuffi et al., iCaRL, CVPR 2017, Alg. 4).
 
-    Features are L2-normalised, the mean is not. Returns positions in the task's list ``[M, c, min(keep, n)]``;
-    ranks beyond a class's size are to be ignored.
+    Features are L2-normalised, the mean is not. Returns positions in the task's list ``[M, E]``, class by class, best
+    first: ``keep`` of each class, or all that it has.
     """
     f_MND = F.normalize(features_MND, dim=2)
     f = f_MND[:, candidates.index_cn] * candidates.real_cn[None, :, :, None]
     mean = f.sum(2) / candidates.real_cn.sum(1)[None, :, None]
     taken = (~candidates.real_cn).expand(f.shape[0], -1, -1).clone()
     total = torch.zeros_like(mean)
-    picks = []
-    for k in range(1, min(keep, f.shape[2]) + 1):
-        distance = (mean.unsqueeze(2) - (f + total.unsqueeze(2)) / k).square().sum(3)
+    picks = torch.zeros_like(taken[..., :keep], dtype=torch.int64)
+    for k in range(picks.shape[2]):
+        distance = (mean.unsqueeze(2) - (f + total.unsqueeze(2)) / (k + 1)).square().sum(3)
         distance = distance.masked_fill(taken, torch.inf)
         pick = (distance <= distance.amin(2, keepdim=True) + _TIE).to(torch.uint8).argmax(2, keepdim=True)
         taken.scatter_(2, pick, True)
         total = total + f.gather(2, pick.unsqueeze(3).expand(-1, -1, 1, f.shape[3])).squeeze(2)
-        picks.append(pick)
-    return candidates.index_cn.expand(f.shape[0], -1, -1).gather(2, torch.cat(picks, 2))
+        picks[..., k : k + 1] = pick
+    return candidates.at(picks)
 
 
 def random(candidates: Candidates, keep: int, seeds: Sequence[int], task: int) -> Tensor:
-    """A uniform choice, member m by ``seeds[m]``. Returns ``[M, c, min(keep, n)]`` like ``herding``."""
+    """A uniform choice, member m by ``seeds[m]``. Returns ``[M, E]`` like ``herding``."""
     shape = candidates.index_cn.shape
     keys = torch.stack([torch.rand(shape, generator=stream(seed, "exemplars", task)) for seed in seeds])
     keys = keys.to(candidates.index_cn.device).masked_fill(~candidates.real_cn, -1)
-    picks = keys.topk(min(keep, shape[1]), dim=2).indices
-    return candidates.index_cn.expand(len(seeds), -1, -1).gather(2, picks)
-
-
-def kept_only(picks_Mck: Tensor, candidates: Candidates) -> Tensor:
-    """Drop the ranks beyond a class's size: ``[M, E]``, class by class, best first."""
-    rank_k = torch.arange(picks_Mck.shape[2], device=picks_Mck.device)
-    valid_ck = rank_k < candidates.real_cn.sum(1, keepdim=True)
-    return picks_Mck[:, valid_ck]
+    return candidates.at(keys.topk(min(keep, shape[1]), dim=2).indices)

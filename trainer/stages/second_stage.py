@@ -9,14 +9,12 @@ from collections.abc import Iterable
 from functools import partial
 
 from pydantic import Field
-from torch import Tensor
 
 from trainer.data.samplers import class_aware
 from trainer.losses.cross_entropy import cross_entropy
 from trainer.nets.network import Network, Outputs
 from trainer.section import Section
-from trainer.stages.learner import Learner
-from trainer.stages.stage import Forward, Stage, Step, TaskContext, Terms
+from trainer.stages.stage import Forward, Stage, TaskContext
 
 PART = "class_scale"
 """the name of the factors among the parts of a network"""
@@ -40,8 +38,8 @@ def stage(config: SecondStage, task: TaskContext, evaluate: Forward, parts: Iter
     return Stage(
         "stage2",
         task.optim.model_copy(update=schedule),
-        _loss,
-        forward=partial(_forward, evaluate),
+        lambda step: {"ce": cross_entropy(step.logits_MBK, step.labels_MB)},
+        forward=lambda learner, images: scaled(learner.network, evaluate(learner, images)),
         sampler=partial(class_aware, images_per_visit=config.images_per_visit),
         trains=("head.", f"{PART}."),
         evaluates=("net", *(part for part in parts if part != "head")),
@@ -54,11 +52,3 @@ def scaled(network: Network, out: Outputs) -> Outputs:
     """``out`` with the factors on its logits, if the network has any."""
     factors = getattr(network, PART, None)
     return out if factors is None else out._replace(logits_MBK=factors(out.logits_MBK))
-
-
-def _forward(evaluate: Forward, learner: Learner, images: Tensor) -> Outputs:
-    return scaled(learner.network, evaluate(learner, images))
-
-
-def _loss(step: Step) -> Terms:
-    return {"ce": cross_entropy(step.logits_MBK, step.labels_MB)}

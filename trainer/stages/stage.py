@@ -58,6 +58,13 @@ class TaskContext:
         """A buffer with a number a member and class seen."""
         return torch.zeros(self.members, self.seen, device=self.counts_K.device, dtype=self.dtype)
 
+    def continued_MK(self, name: str, fresh: float = 0.0) -> Tensor:
+        """A buffer that goes on with what the method has kept by this name of old classes; ``fresh`` for all others."""
+        buffer_MK = self.zeros_MK() + fresh
+        if name in self.method_state:
+            buffer_MK[:, : self.old] = self.method_state[name][:, : self.old]
+        return buffer_MK
+
 
 class Embedding(NamedTuple):
     """What a network makes of N images."""
@@ -85,21 +92,15 @@ class TaskImages:
     embed: Callable[[Tensor], Embedding]
     """what the network, as it is, makes of images ``[N]``, or each member's own ``[M, N]``; evaluation transforms"""
 
-    def rank_A(self) -> Tensor:
-        """The place of every training image within its class, from 0."""
-        counts_C = torch.bincount(self.labels_A)
-        starts_C = counts_C.cumsum(0) - counts_C
-        return torch.arange(len(self.labels_A), device=self.labels_A.device) - starts_C[self.labels_A]
-
-
-def new_and_exemplars(images: TaskImages) -> Tensor:
-    """The pool of a stage: new images and exemplars, ``[M, N]``."""
-    return torch.cat([images.new_N.expand(len(images.exemplars_ME), -1), images.exemplars_ME], dim=1)
-
 
 def new_only(images: TaskImages) -> Tensor:
     """The pool without exemplars, ``[M, N]``."""
     return images.new_N.expand(len(images.exemplars_ME), -1)
+
+
+def new_and_exemplars(images: TaskImages) -> Tensor:
+    """The pool of a stage: new images and exemplars, ``[M, N]``."""
+    return torch.cat([new_only(images), images.exemplars_ME], dim=1)
 
 
 @dataclass(frozen=True)

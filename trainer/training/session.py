@@ -17,7 +17,7 @@ from trainer.results.history import History, class_rows, run_result, task_row
 from trainer.results.rows import RunResult
 from trainer.rng import MemberStreams
 from trainer.stages import second_stage as stage2
-from trainer.stages.exemplars import Candidates, herding, kept_only, random
+from trainer.stages.exemplars import Candidates, herding, random
 from trainer.stages.stage import Stage, TaskContext, TaskImages
 from trainer.training import checkpoint as ckpt
 from trainer.training.evaluate import correct_by_class, embed
@@ -220,13 +220,13 @@ class _Session:
         if keep <= 0:
             return
         index_n = config.method.exemplar_candidates(images)
-        candidates = Candidates.of(self.task_stream.train_labels_N[index_n], task.first, task.classes)
+        stop = task.first + task.classes
+        candidates = Candidates.of(self.task_stream.train_labels_N[index_n], task.first, stop)
         if config.memory.selection == "random":
-            picks = random(candidates, keep, state.learner.seeds, index)
+            chosen_ME = random(candidates, keep, state.learner.seeds, index)
         else:
-            picks = herding(images.embed(index_n).features_MND, candidates, keep)
-        chosen_ME = index_n[kept_only(picks, candidates)]
-        state.learner.exemplars_ME = torch.cat([state.learner.exemplars_ME, chosen_ME], dim=1)
+            chosen_ME = herding(images.embed(index_n).features_MND, candidates, keep)
+        state.learner.exemplars_ME = torch.cat([state.learner.exemplars_ME, index_n[chosen_ME]], dim=1)
 
     def _measure(self, index: int, exemplars_before: int, clock: Callable[[], float]) -> None:
         state, task_stream = self.state, self.task_stream
