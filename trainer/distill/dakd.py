@@ -50,14 +50,14 @@ class DistributionAwareKD(PlainKD):
         return cls(lost_data(old))
 
     def loss(self, pair: Pair) -> Tensor:
-        balance = self.lost.balance
-        return balance * super().loss(pair) + (1 - balance) * super().loss(self._tempered(pair))
+        balance, share_m = self.lost.balance, self.lost.share_m.to(pair.logits_MBm)
+        return balance * super().loss(pair) + (1 - balance) * super().loss(_tempered(pair, share_m))
 
     def grad(self, pair: Pair) -> Tensor:
         balance, share_m = self.lost.balance, self.lost.share_m.to(pair.logits_MBm)
-        return balance * super().grad(pair) + (1 - balance) * share_m * super().grad(self._tempered(pair))
+        return balance * super().grad(pair) + (1 - balance) * share_m * super().grad(_tempered(pair, share_m))
 
-    def _tempered(self, pair: Pair) -> Pair:
-        """The pair with z^ for z."""
-        share_m = self.lost.share_m.to(pair.logits_MBm)
-        return pair._replace(logits_MBm=pair.teacher_MBm + share_m * (pair.logits_MBm - pair.teacher_MBm))
+
+def _tempered(pair: Pair, share_m: Tensor) -> Pair:
+    """The pair with z^ for z."""
+    return pair._replace(logits_MBm=pair.teacher_MBm + share_m * (pair.logits_MBm - pair.teacher_MBm))

@@ -59,8 +59,9 @@ def _contributions(pair: Pair) -> Iterator[tuple[Tensor, Tensor]]:
 
 def _split(features_MBD: Tensor, weight_MmD: Tensor) -> tuple[Tensor, Tensor]:
     # A product is positive where both signs agree: no product has to be formed by itself.
-    (x, minus_x), (w, minus_w) = _signed(features_MBD), _signed(weight_MmD.transpose(1, 2))
-    return x @ w + minus_x @ minus_w, x @ minus_w + minus_x @ w
+    x_pos, x_neg = _signed(features_MBD)
+    w_pos, w_neg = _signed(weight_MmD.transpose(1, 2))
+    return x_pos @ w_pos + x_neg @ w_neg, x_pos @ w_neg + x_neg @ w_pos
 
 
 def _signed(values: Tensor) -> tuple[Tensor, Tensor]:

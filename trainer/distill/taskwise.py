@@ -14,10 +14,10 @@ def headwise_bce(logits_MBm: Tensor, teacher_MBm: Tensor, sizes: Sequence[int], 
     EEIL, ECCV 2018.)
     """
     T, known = temperature_M[:, None, None], sum(sizes)
-    heads = zip(*((z[..., :known] / T).split(list(sizes), 2) for z in (logits_MBm, teacher_MBm)), strict=True)
+    student, teacher = ((z[..., :known] / T).split(list(sizes), 2) for z in (logits_MBm, teacher_MBm))
     losses_M = [
         F.binary_cross_entropy(own_MBh.softmax(2), taught_MBh.softmax(2), reduction="none").mean((1, 2))
-        for own_MBh, taught_MBh in heads
+        for own_MBh, taught_MBh in zip(student, teacher, strict=True)
     ]
     return torch.stack(losses_M).sum(0)
 

@@ -70,6 +70,12 @@ class Method(BaseModel):
     last_relu: ClassVar[bool] = True
     """whether features are what is left after the network's last ReLU"""
 
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        # A docstring may be broken into lines; what describes a column or a cell of a table may not.
+        for info in cls.model_fields.values():
+            info.description = " ".join((info.description or "").split())
+
     @property
     def name(self) -> str:
         """The name of the file that defines the method."""

@@ -115,9 +115,10 @@ class GradientReweighting(Method):
         by_images = self.attenuate_by == "images"
         old_share = images_old / (images_old + images_new) if by_images else m / task.seen
         growth = math.sqrt(images_old / images_new) if self.kd_weight == "images" else m / task.new
+        old = task.old_classes()._replace(lost_norm=self.lost_norm, entropy_smoothing=self.entropy_smoothing)
         return TaskConstants(
             prior_K,
-            prepare(self.kd, task.old_classes(self.lost_norm, self.entropy_smoothing)),
+            prepare(self.kd, old),
             torch.exp(-hyperparameters["alpha"] * old_share),
             hyperparameters["lambda"] * growth * (hyperparameters["temperature"] ** 2 if self.kd_t2 else 1),
         )

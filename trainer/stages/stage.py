@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -50,16 +50,16 @@ class TaskContext:
         """K = m + c"""
         return self.old + self.new
 
-    def old_classes(self, lost_norm: Literal["l2", "max"] = "l2", entropy_smoothing: float = 0.001) -> OldClasses:
+    def old_classes(self) -> OldClasses:
         """What a distillation knows of the old classes."""
-        return OldClasses(self.counts_K[: self.old], self.kept_K[: self.old], lost_norm, entropy_smoothing)
+        return OldClasses(self.counts_K[: self.old], self.kept_K[: self.old])
 
     def zeros_MK(self) -> Tensor:
         """A buffer with a number a member and class seen."""
         return torch.zeros(self.members, self.seen, device=self.counts_K.device, dtype=self.dtype)
 
     def continued_MK(self, name: str, fresh: float = 0.0) -> Tensor:
-        """A buffer that goes on with what the method has kept by this name of old classes; ``fresh`` for all others."""
+        """A buffer that continues what the method has kept by this name of old classes; ``fresh`` elsewhere."""
         buffer_MK = self.zeros_MK() + fresh
         if name in self.method_state:
             buffer_MK[:, : self.old] = self.method_state[name][:, : self.old]
