@@ -2,11 +2,12 @@
 
 import hashlib
 import io
+import itertools
 import json
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from PIL import Image
 
 from trainer.data import cache
 from trainer.data.config import DataConfig
-from trainer.data.images import Digest, ImageSet
+from trainer.data.images import ImageSet, Labels
 from trainer.errors import ConfigError, DataError
 
 FORMAT = 1
@@ -28,6 +29,8 @@ _SHOWN = 5
 
 Item = tuple[str, bytes | Path | None]
 """name for messages, and where the encoded image is; None where it is missing"""
+_Decoded = tuple[str, NDArray[np.uint8] | str]
+"""name, and ``[H, W, C]`` or why there is none"""
 
 
 @dataclass(frozen=True)
@@ -35,16 +38,11 @@ class Listing:
     """A split before it is decoded."""
 
     name: str
-    labels_N: NDArray[np.int64]
+    labels_N: Labels
     items: Callable[[], Iterator[Item]]
     """the images in the order of the labels; may be walked more than once"""
     content: str
     """hash of names, labels and encoded bytes"""
-
-
-@dataclass(frozen=True)
-class _Bad:
-    reason: str
 
 
 def decoded(listing: Listing, config: DataConfig, resize: int | None) -> ImageSet:
@@ -60,34 +58,23 @@ def decoded(listing: Listing, config: DataConfig, resize: int | None) -> ImageSe
     key = hashlib.sha256(options.encode()).hexdigest()[:32]
     strict = config.on_bad_image == "error"
     folder = cache.entry(key, lambda folder: _write(folder, listing, resize, strict))
-    images, bad = _open(folder)
+    try:
+        meta = json.loads((folder / "meta.json").read_text())
+        pixels_NHWC = np.memmap(folder / "pixels.u8", dtype=np.uint8, mode="r", shape=tuple(meta["shape"]))
+        images, bad = ImageSet(pixels_NHWC, np.load(folder / "labels.npy"), meta["digest"]), meta["bad"]
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"the image cache entry {folder} is damaged ({error}); delete that folder") from error
     if bad:
         _complain(listing, bad, strict)
     return images
-
-
-def decode_image(content: bytes | Path | None, resize: int | None) -> NDArray[np.uint8]:
-    """uint8, ``[H, W]`` for a grey image, else ``[H, W, 3]``. Raises whatever Pillow raises."""
-    if content is None:
-        raise FileNotFoundError("missing")
-    opened = io.BytesIO(content) if isinstance(content, bytes) else content
-    with warnings.catch_warnings(), Image.open(opened) as file:
-        warnings.simplefilter("ignore")  # Pillow on odd but readable metadata
-        image: Image.Image = file
-        if file.mode.startswith("I;16"):
-            image = Image.fromarray((np.asarray(file) >> 8).astype(np.uint8))
-        image = image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
-    return np.asarray(image if resize is None else _square(image, resize))
 
 
 def resized(pixels_NHWC: NDArray[np.uint8], resize: int | None) -> NDArray[np.uint8]:
     """Images that came decoded, as ``decoded`` would store them."""
     if resize is None:
         return pixels_NHWC
-    grey = pixels_NHWC.shape[3] == 1
-    squares = [_square(Image.fromarray(image[..., 0] if grey else image), resize) for image in pixels_NHWC]
-    stacked = np.stack([np.asarray(square) for square in squares])
-    return stacked[..., None] if grey else stacked
+    images = pixels_NHWC[..., 0] if pixels_NHWC.shape[3] == 1 else pixels_NHWC
+    return np.stack([_stored(Image.fromarray(image), resize) for image in images])
 
 
 def cores() -> int:
@@ -95,131 +82,90 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def _square(image: Image.Image, side: int) -> Image.Image:
-    """Short side to ``side`` (bilinear, sizes as torchvision's Resize), then the centre square."""
-    width, height = image.size
-    short = min(width, height)
-    if short != side:
-        width, height = (side * width // short, side * height // short)
-        image = image.resize((width, height), Image.Resampling.BILINEAR)
-    left, top = (width - side) // 2, (height - side) // 2
-    return image.crop((left, top, left + side, top + side))
+def _stored(image: Image.Image, side: int | None) -> NDArray[np.uint8]:
+    """``[H, W, C]``: as it is, or short side to ``side`` (bilinear, sizes as torchvision's Resize), then the centre."""
+    if side is not None:
+        width, height = image.size
+        short = min(width, height)
+        if short != side:
+            width, height = side * width // short, side * height // short
+            image = image.resize((width, height), Image.Resampling.BILINEAR)
+        left, top = (width - side) // 2, (height - side) // 2
+        image = image.crop((left, top, left + side, top + side))
+    return np.atleast_3d(np.asarray(image))
 
 
 def _write(folder: Path, listing: Listing, resize: int | None, strict: bool) -> None:
-    """Fill a cache entry."""
+    """Fill a cache entry: with one channel if no image has colour, else with three."""
     with ThreadPoolExecutor(cores()) as pool:
-        try:
-            _Writer(folder, listing, resize, strict).run(pool, grey=True)
-        except _MixedModesError:
-            _Writer(folder, listing, resize, strict).run(pool, grey=False)
+        if not _fill(folder, listing, _decode_all(pool, listing, resize), strict, channels=1):
+            _fill(folder, listing, _decode_all(pool, listing, resize), strict, channels=3)
 
 
-class _MixedModesError(Exception):
-    """A colour image came after grey ones: all are to be kept as colour."""
-
-
-class _Writer:
-    """One pass over a split."""
-
-    def __init__(self, folder: Path, listing: Listing, resize: int | None, strict: bool) -> None:
-        self.folder, self.listing, self.resize, self.strict = folder, listing, resize, strict
-        self.shape: tuple[int, ...] | None = None
-        self.first = ""
-        self.kept: list[int] = []
-        self.bad: list[tuple[str, str]] = []
-
-    def run(self, pool: ThreadPoolExecutor, *, grey: bool) -> None:
-        """``grey``: keep one channel as long as no image has colour."""
-        digest: Digest | None = None
-        with (self.folder / "pixels.u8").open("wb") as file:
-            for start, chunk in _chunks(self.listing.items()):
-                good = self._decode(pool, start, chunk, grey)
-                if not good:
-                    continue
-                pixels_NHWC = np.stack(good)
-                digest = digest or Digest(pixels_NHWC.shape[1:])
-                digest.add(pixels_NHWC)
-                file.write(pixels_NHWC.data)
-            file.flush()
-            os.fsync(file.fileno())
-        if digest is None or self.shape is None:
-            name, reason = self.bad[0]
-            raise DataError(f"{self.listing.name}: no image can be read, the first is {name}: {reason}")
-        labels_N = self.listing.labels_N[self.kept]
-        np.save(self.folder / "labels.npy", labels_N)
-        shape = [len(self.kept), *self.shape]
-        meta = {"shape": shape, "digest": digest.finish(labels_N), "bad": self.bad}
-        (self.folder / "meta.json").write_text(json.dumps(meta))
-
-    def _decode(
-        self, pool: ThreadPoolExecutor, start: int, chunk: Sequence[Item], grey: bool
-    ) -> list[NDArray[np.uint8]]:
-        good = []
-        for offset, (item, found) in enumerate(zip(chunk, pool.map(self._try, chunk), strict=True)):
-            if isinstance(found, _Bad):
-                self.bad.append((item[0], found.reason))
-                if self.strict:
-                    _complain(self.listing, self.bad, strict=True)
+def _fill(folder: Path, listing: Listing, images: Iterator[_Decoded], strict: bool, channels: int) -> bool:
+    """One pass over a split, kept in ``channels`` or those of its first image. False if a later one has more."""
+    kept: list[int] = []
+    bad: list[tuple[str, str]] = []
+    shape, first = (0, 0, 0), ""
+    with (folder / "pixels.u8").open("wb") as file:
+        for position, (name, found) in enumerate(images):
+            if isinstance(found, str):
+                bad.append((name, found))
+                if strict:
+                    _complain(listing, bad, strict)
                 continue
-            self.kept.append(start + offset)
-            good.append(self._fit(item[0], found, grey))
-        return good
-
-    def _try(self, item: Item) -> NDArray[np.uint8] | _Bad:
-        try:
-            return decode_image(item[1], self.resize)
-        except Exception as error:  # Pillow's readers raise many kinds on corrupt files
-            if isinstance(error, FileNotFoundError):
-                return _Bad("missing")
-            return _Bad(
-                f"cannot be decoded ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})"
-            )
-
-    def _fit(self, name: str, pixels: NDArray[np.uint8], grey: bool) -> NDArray[np.uint8]:
-        """``[H, W, C]`` of the split's one shape."""
-        if self.shape is None:
-            grey_now = grey and pixels.ndim == 2
-            self.shape, self.first = (*pixels.shape[:2], 1 if grey_now else 3), name
-        if pixels.shape[:2] != self.shape[:2]:
-            raise ConfigError(
-                f"{self.listing.name}: images differ in size ({self.first} is {_size(self.shape)}, {name} is "
-                f"{_size(pixels.shape)}): give the short side in pixels that all are to be stored at",
-                field="data.resize",
-            )
-        if self.shape[2] == 1:
-            if pixels.ndim == 3:
-                raise _MixedModesError
-            return pixels[:, :, None]
-        return pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2)
+            height, width, own = found.shape
+            if not kept:
+                shape, first = (height, width, max(own, channels)), name
+            if (height, width) != shape[:2]:
+                raise ConfigError(
+                    f"{listing.name}: images differ in size ({first} is {shape[1]}x{shape[0]}, {name} is "
+                    f"{width}x{height}): give the short side in pixels that all are to be stored at",
+                    field="data.resize",
+                )
+            if own > shape[2]:
+                return False
+            file.write(np.broadcast_to(found, shape).tobytes())
+            kept.append(position)
+        file.flush()
+        os.fsync(file.fileno())
+    if not kept:
+        name, reason = bad[0]
+        raise DataError(f"{listing.name}: no image can be read, the first is {name}: {reason}")
+    labels_N = listing.labels_N[kept]
+    np.save(folder / "labels.npy", labels_N)
+    pixels_NHWC = np.memmap(folder / "pixels.u8", dtype=np.uint8, mode="r", shape=(len(kept), *shape))
+    meta = {"shape": pixels_NHWC.shape, "digest": ImageSet.of(pixels_NHWC, labels_N).digest, "bad": bad}
+    (folder / "meta.json").write_text(json.dumps(meta))
+    return True
 
 
-def _size(shape: Sequence[int]) -> str:
-    return f"{shape[1]}x{shape[0]}"
+def _decode_all(pool: ThreadPoolExecutor, listing: Listing, resize: int | None) -> Iterator[_Decoded]:
+    items = listing.items()
+    while chunk := list(itertools.islice(items, _CHUNK)):  # so that few encoded images are in memory at once
+        yield from pool.map(lambda item: (item[0], _decode(item[1], resize)), chunk)
 
 
-def _chunks(items: Iterator[Item]) -> Iterator[tuple[int, list[Item]]]:
-    """``(position of the first, items)``, so that few encoded images are in memory at once."""
-    start, chunk = 0, []
-    for item in items:
-        chunk.append(item)
-        if len(chunk) == _CHUNK:
-            yield start, chunk
-            start, chunk = start + len(chunk), []
-    if chunk:
-        yield start, chunk
-
-
-def _open(folder: Path) -> tuple[ImageSet, list[tuple[str, str]]]:
+def _decode(encoded: bytes | Path | None, resize: int | None) -> NDArray[np.uint8] | str:
+    """``[H, W, 1]`` for a grey image, else ``[H, W, 3]``; or why it has no pixels."""
+    if encoded is None:
+        return "missing"
     try:
-        meta = json.loads((folder / "meta.json").read_text())
-        pixels_NHWC = np.memmap(folder / "pixels.u8", dtype=np.uint8, mode="r", shape=tuple(meta["shape"]))
-        return ImageSet(pixels_NHWC, np.load(folder / "labels.npy"), meta["digest"]), meta["bad"]
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"the image cache entry {folder} is damaged ({error}); delete that folder") from error
+        opened = io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded
+        with warnings.catch_warnings(), Image.open(opened) as file:
+            warnings.simplefilter("ignore")  # Pillow on odd but readable metadata
+            image: Image.Image = file
+            if file.mode.startswith("I;16"):
+                image = Image.fromarray((np.asarray(file) >> 8).astype(np.uint8))
+            image = image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
+        return _stored(image, resize)
+    except FileNotFoundError:
+        return "missing"
+    except Exception as error:  # Pillow's readers raise many kinds on corrupt files
+        return f"cannot be decoded ({type(error).__name__}: {(str(error).splitlines() or [''])[0]})"
 
 
-def _complain(listing: Listing, bad: Sequence[tuple[str, str]], strict: bool) -> None:
+def _complain(listing: Listing, bad: list[tuple[str, str]], strict: bool) -> None:
     """Bad images are an error, or are named on stderr: never passed over in silence."""
     if strict:
         name, reason = bad[0]

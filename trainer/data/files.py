@@ -4,7 +4,6 @@ import hashlib
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,23 +11,15 @@ import numpy as np
 from trainer.data import location
 from trainer.data.config import DataConfig
 from trainer.data.decode import Listing, cores, decoded
-from trainer.data.images import Source
-from trainer.data.labels import Labels, numbered
+from trainer.data.images import Source, known_labels
 from trainer.errors import DataError
 
 SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
 """suffixes of image files in class folders; other files are ignored"""
 _TEST_NAMES = ("test", "val", "validation")
 
-
-@dataclass(frozen=True)
-class Files:
-    """The image files of one split and their labels."""
-
-    paths: list[Path]
-    labels_N: Labels
-
-
+Files = list[tuple[Path, int]]
+"""the image files of one split and their labels"""
 Choice = Callable[[list[str], Path], list[str]]
 """from the names of all class folders, sorted, and where they lie, those to use in the order of their labels"""
 
@@ -55,7 +46,8 @@ def source(
 
 
 def _from_class_folders(folder: Path, choose: Choice) -> tuple[Files, Files, list[str]]:
-    train, test = folder / "train", _first(folder, _TEST_NAMES)
+    train = folder / "train"
+    test = next((folder / name for name in _TEST_NAMES if (folder / name).is_dir()), None)
     if not train.is_dir() or test is None:
         raise DataError(f"data.path: {folder} has neither train.txt nor the folders train/ and test/")
     listed = folder / "classes.txt"
@@ -65,61 +57,56 @@ def _from_class_folders(folder: Path, choose: Choice) -> tuple[Files, Files, lis
         if missing:
             raise DataError(f"{listed}: {train} has no folder {missing[0]}")
     else:
-        names = choose(_subfolders(train), train)
+        found = sorted(entry.name for entry in train.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+        if not found:
+            raise DataError(f"{train}: no class folders")
+        names = choose(found, train)
     return _of_classes(train, names), _of_classes(test, names), names
-
-
-def _first(folder: Path, names: Sequence[str]) -> Path | None:
-    return next((folder / name for name in names if (folder / name).is_dir()), None)
-
-
-def _subfolders(folder: Path) -> list[str]:
-    names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
-    if not names:
-        raise DataError(f"{folder}: no class folders")
-    return names
 
 
 def _of_classes(split: Path, names: Sequence[str]) -> Files:
     """The images of each class in the order of their paths, from its folder and the folders in it."""
-    paths: list[Path] = []
-    labels: list[int] = []
+    found: Files = []
     for label, name in enumerate(names):
-        found = [
+        paths = sorted(
             Path(where, file)
             for where, _, files in os.walk(split / name, followlinks=True)
             for file in files
             if not file.startswith(".") and Path(file).suffix.lower() in SUFFIXES
-        ]
-        if not found:
+        )
+        if not paths:
             raise DataError(f"{split / name}: class {name} has no images")
-        paths += sorted(found)
-        labels += [label] * len(found)
-    return Files(paths, np.array(labels, dtype=np.int64))
+        found += [(path, label) for path in paths]
+    return found
 
 
 def _from_lists(folder: Path) -> tuple[Files, Files, list[str]]:
-    lists = [folder / f"{name}.txt" for name in _TEST_NAMES]
-    test_list = next((file for file in lists if file.is_file()), None)
+    """Classes are named by the folder that their images lie in, or by their label where classes share folders."""
+    test_list = next((file for name in _TEST_NAMES if (file := folder / f"{name}.txt").is_file()), None)
     if test_list is None:
         raise DataError(f"data.path: {folder} has train.txt but no test.txt")
     train, test = _read_list(folder / "train.txt"), _read_list(test_list)
-    values_C, train_N, test_N = numbered(train.labels_N, test.labels_N, str(test_list))
-    return Files(train.paths, train_N), Files(test.paths, test_N), _names(train, values_C)
+    labels = known_labels([label for _, label in train], [label for _, label in test], str(test_list)).tolist()
+    first = {label: path.parent.name for path, label in reversed(train)}
+    names = [first[label] for label in labels]
+    if len(set(names)) < len(names):
+        names = [str(label) for label in labels]
+    number = {label: position for position, label in enumerate(labels)}
+    train, test = ([(path, number[label]) for path, label in files] for files in (train, test))
+    return train, test, names
 
 
 def _read_list(file: Path) -> Files:
     """Lines of ``path label``; a relative path starts at the list's folder."""
-    paths, labels = [], []
+    found = []
     for line, number in _lines(file):
         path, _, label = line.rpartition(" ")
         if not path.strip() or not label.isdecimal():
             raise DataError(f"{file} line {number}: {line!r} is not a path and a label")
-        paths.append(file.parent / path.strip())
-        labels.append(int(label))
-    if not paths:
+        found.append((file.parent / path.strip(), int(label)))
+    if not found:
         raise DataError(f"{file}: no images")
-    return Files(paths, np.array(labels, dtype=np.int64))
+    return found
 
 
 def _lines(file: Path) -> list[tuple[str, int]]:
@@ -128,27 +115,20 @@ def _lines(file: Path) -> list[tuple[str, int]]:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file}: cannot be read ({error})") from error
-    lines = ((" ".join(line.split("\t")).strip(), number) for number, line in enumerate(text.splitlines(), 1))
-    return [(line, number) for line, number in lines if line]
-
-
-def _names(files: Files, values_C: Labels) -> list[str]:
-    """The folder that each class's images lie in, or its label where classes share folders."""
-    first_C = [files.paths[int(np.flatnonzero(files.labels_N == value)[0])] for value in values_C]
-    names = [path.parent.name for path in first_C]
-    return names if len(set(names)) == len(names) else [str(value) for value in values_C]
+    lines = enumerate(text.replace("\t", " ").splitlines(), 1)
+    return [(line.strip(), number) for number, line in lines if line.strip()]
 
 
 def _listing(name: str, folder: Path, files: Files) -> Listing:
     with ThreadPoolExecutor(cores()) as pool:
-        hashes = list(pool.map(_hash, files.paths))
+        hashes = list(pool.map(_hash, (path for path, _ in files)))
     content = hashlib.sha256()
-    for path, label, found in zip(files.paths, files.labels_N.tolist(), hashes, strict=True):
+    for (path, label), found in zip(files, hashes, strict=True):
         content.update(f"{os.path.relpath(path, folder)}\0{label}\0{found}\n".encode())
     return Listing(
         name=name,
-        labels_N=files.labels_N,
-        items=lambda: ((str(path), path) for path in files.paths),
+        labels_N=np.array([label for _, label in files], dtype=np.int64),
+        items=lambda: ((str(path), path) for path, _ in files),
         content=content.hexdigest(),
     )
 

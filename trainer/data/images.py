@@ -2,10 +2,14 @@
 
 import hashlib
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from trainer.errors import DataError
+
+Labels = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -14,31 +18,18 @@ class ImageSet:
 
     pixels_NHWC: NDArray[np.uint8]
     """C is 1 or 3; memory-mapped where it comes from the cache"""
-    labels_N: NDArray[np.int64]
+    labels_N: Labels
     """the data set's own labels 0..C-1"""
     digest: str
     """sha256 of shape, pixels and labels"""
 
     @classmethod
-    def of(cls, pixels_NHWC: NDArray[np.uint8], labels_N: NDArray[np.int64]) -> Self:
-        """Images that are in memory already."""
-        digest = Digest(pixels_NHWC.shape[1:])
-        digest.add(pixels_NHWC)
-        return cls(pixels_NHWC, labels_N, digest.finish(labels_N))
-
-
-class Digest:
-    """sha256 of a split, fed as it is decoded."""
-
-    def __init__(self, shape_HWC: tuple[int, ...]) -> None:
-        self._hash = hashlib.sha256(repr(tuple(int(side) for side in shape_HWC)).encode())
-
-    def add(self, pixels_NHWC: NDArray[np.uint8]) -> None:
-        self._hash.update(np.ascontiguousarray(pixels_NHWC).data)
-
-    def finish(self, labels_N: NDArray[np.int64]) -> str:
-        self._hash.update(np.ascontiguousarray(labels_N, dtype="<i8").data)
-        return self._hash.hexdigest()
+    def of(cls, pixels_NHWC: NDArray[np.uint8], labels_N: Labels) -> Self:
+        """Images with their digest."""
+        digest = hashlib.sha256(repr(pixels_NHWC.shape[1:]).encode())
+        digest.update(np.ascontiguousarray(pixels_NHWC).data)
+        digest.update(np.ascontiguousarray(labels_N, dtype="<i8").data)
+        return cls(pixels_NHWC, labels_N, digest.hexdigest())
 
 
 @dataclass(frozen=True)
@@ -53,3 +44,15 @@ class Source:
     def fingerprint(self) -> str:
         """16 hex digits over the decoded pixels and labels of both splits."""
         return hashlib.sha256(f"{self.train.digest}/{self.test.digest}".encode()).hexdigest()[:16]
+
+
+def known_labels(train_N: ArrayLike, test_N: ArrayLike, where: str) -> NDArray[Any]:
+    """The labels of the training images, as the data set writes them, sorted: a class's number is its place here.
+
+    Raises DataError, beginning with ``where``, for a test label that no training image has.
+    """
+    values_C = np.unique(train_N)
+    strangers = np.setdiff1d(test_N, values_C)
+    if len(strangers):
+        raise DataError(f"{where}: label {strangers[0]} of the test images has no training images")
+    return values_C

@@ -15,11 +15,6 @@ def load(config: DataConfig) -> Source:
     Raises DataError or ConfigError, one line each, for what is missing, empty, corrupt or contradictory.
     """
     source: Source = importlib.import_module(f"trainer.data.sources.{config.source}").read(config)
-    _check(source)
-    return source
-
-
-def _check(source: Source) -> None:
     classes = len(source.class_names)
     for split, images in (("train", source.train), ("test", source.test)):
         if not len(images.labels_N):
@@ -31,3 +26,4 @@ def _check(source: Source) -> None:
     train, test = ("x".join(map(str, images.pixels_NHWC.shape[1:])) for images in (source.train, source.test))
     if train != test:
         raise DataError(f"training images are {train} (height, width, channels), test images {test}; see data.resize")
+    return source

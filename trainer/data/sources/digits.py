@@ -4,7 +4,6 @@
 """
 
 import functools
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,14 +15,14 @@ from trainer.data.images import ImageSet, Source
 from trainer.rng import stream
 
 _TEST_PER_CLASS = 35
+_digits = functools.cache(load_digits)  # parsing its text takes longer than a small run's whole training
 
 
 def read(config: DataConfig) -> Source:
     """``pixels [N, 8, 8, 1]``, grey levels 0..16 spread over 0..255, resized if asked."""
     bunch = _digits()
     labels_N = bunch.target.astype(np.int64)
-    pixels_NHWC = np.rint(bunch.images * (255 / 16)).astype(np.uint8)[..., None]
-    pixels_NHWC = resized(pixels_NHWC, config.resize)
+    pixels_NHWC = resized(np.rint(bunch.images * (255 / 16)).astype(np.uint8)[..., None], config.resize)
     test_N = np.zeros(len(labels_N), dtype=bool)
     for label in range(10):
         index_n = np.flatnonzero(labels_N == label)
@@ -34,8 +33,3 @@ def read(config: DataConfig) -> Source:
         test=ImageSet.of(pixels_NHWC[test_N], labels_N[test_N]),
         class_names=tuple(str(label) for label in range(10)),
     )
-
-
-@functools.cache  # parsing its text takes longer than a small run's whole training
-def _digits() -> Any:
-    return load_digits()

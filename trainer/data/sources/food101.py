@@ -6,11 +6,8 @@ Images are stored with a short side of 256 unless ``data.resize`` says otherwise
 import json
 from pathlib import Path
 
-import numpy as np
-
 from trainer.data import files
 from trainer.data.config import DataConfig
-from trainer.data.files import Files
 from trainer.data.images import Source
 from trainer.data.torchvision_datasets import datasets, fetched, folder
 from trainer.errors import DataError
@@ -20,17 +17,16 @@ def read(config: DataConfig) -> Source:
     """Labels are the sorted positions of the class names, images in the order of ``meta/*.json``. Raises DataError."""
     where = folder(config)
     home = where / "food-101"
-    if not _whole(home):
+    if not all((home / name).is_dir() for name in ("meta", "images")):
         kind = datasets().Food101
         fetched(lambda: kind(where, download=True), "food101", where, kind._URL)
-    lists = {split: _meta(home / "meta" / f"{split}.json") for split in ("train", "test")}
-    names = sorted(lists["train"])
-    train, test = (_files(home / "images", found, names) for found in (lists["train"], lists["test"]))
-    return files.source(home, train, test, names, config, config.resize or 256)
-
-
-def _whole(home: Path) -> bool:
-    return all((home / name).is_dir() for name in ("meta", "images"))
+    train, test = (_meta(home / "meta" / f"{split}.json") for split in ("train", "test"))
+    names = sorted(train)
+    train_files, test_files = (
+        [(home / "images" / f"{path}.jpg", label) for label, name in enumerate(names) for path in listed.get(name, ())]
+        for listed in (train, test)
+    )
+    return files.source(home, train_files, test_files, names, config, config.resize or 256)
 
 
 def _meta(file: Path) -> dict[str, list[str]]:
@@ -38,8 +34,3 @@ def _meta(file: Path) -> dict[str, list[str]]:
         return dict(json.loads(file.read_text()))
     except (OSError, ValueError, TypeError) as error:
         raise DataError(f"{file}: cannot be read ({error})") from error
-
-
-def _files(images: Path, found: dict[str, list[str]], names: list[str]) -> Files:
-    listed = [(images / f"{path}.jpg", label) for label, name in enumerate(names) for path in found.get(name, ())]
-    return Files([path for path, _ in listed], np.array([label for _, label in listed], dtype=np.int64))
