@@ -65,7 +65,7 @@ Forward = Callable[[Tensor], Tensor]
 
 
 def _grouped(net: resnet.ResNet) -> Forward:
-    return lambda x: net.together(x, net.members).features_MBD
+    return lambda x: net.together(x).features_MBD
 
 
 def _compiled(net: resnet.ResNet) -> Forward:
@@ -74,9 +74,7 @@ def _compiled(net: resnet.ResNet) -> Forward:
 
 
 def _alone(net: resnet.ResNet) -> Forward:
-    return lambda x: torch.cat(
-        [m.features_MBD for m in each_alone(net, lambda own: net.together(own, 1), x, net.members)]
-    )
+    return lambda x: torch.cat([maps.features_MBD for maps in each_alone(net, x, net.members)])
 
 
 def _vmap(net: resnet.ResNet) -> Forward:

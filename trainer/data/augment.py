@@ -40,10 +40,15 @@ def crops(uniforms_MNU: Tensor, height: int, width: int, data: DataConfig) -> Te
     """
     if data.augment == "none":
         return uniforms_MNU
-    boxes = _resized_boxes if data.augment == "resized_crop" else _plain_boxes
-    found_MN4 = boxes(uniforms_MNU, height + 2 * data.pad, width + 2 * data.pad, data.crop)
-    mirrored_MN = uniforms_MNU[..., -1] < 0.5 if data.flip else torch.zeros_like(found_MN4[0])
-    return torch.stack([*found_MN4, mirrored_MN.to(uniforms_MNU.dtype)], 2)
+    height, width = height + 2 * data.pad, width + 2 * data.pad
+    if data.augment == "resized_crop":
+        box_MN4 = _resized_boxes(uniforms_MNU, height, width)
+    else:
+        side_MN = torch.full_like(uniforms_MNU[..., 0], data.crop)
+        top_MN, left_MN = _place(uniforms_MNU[..., 0], height, side_MN), _place(uniforms_MNU[..., 1], width, side_MN)
+        box_MN4 = top_MN, left_MN, side_MN, side_MN
+    mirrored_MN = uniforms_MNU[..., -1] < 0.5 if data.flip else torch.zeros_like(box_MN4[0])
+    return torch.stack([*box_MN4, mirrored_MN.to(uniforms_MNU.dtype)], 2)
 
 
 def augment(pixels_NCHW: Tensor, index_MB: Tensor, crops_MB5: Tensor, data: DataConfig, dtype: torch.dtype) -> Tensor:
@@ -51,25 +56,30 @@ def augment(pixels_NCHW: Tensor, index_MB: Tensor, crops_MB5: Tensor, data: Data
 
     ``pixels_NCHW``: all images, uint8. ``index_MB``: which ones. ``crops_MB5``: see ``crops``.
     """
-    members = index_MB.shape[0]
-    index_N = index_MB.reshape(-1)
     if data.augment == "none":
-        return _to_members(_normalised(_centre_crop(pixels_NCHW, index_N, data.crop), data, dtype), members)
-    images_NHWC = pixels_NCHW.permute(0, 2, 3, 1)[index_N]
+        return centre(pixels_NCHW, index_MB, data, dtype)
+    images_NHWC = pixels_NCHW.permute(0, 2, 3, 1)[index_MB.reshape(-1)]
     count, height, width, channels = images_NHWC.shape
     top_N, left_N, rows_N, columns_N, mirrored_N = crops_MB5.reshape(count, 5).unbind(1)
-    exact = torch.float64 if dtype == torch.float64 else torch.float32
+    exact = torch.promote_types(dtype, torch.float32)
     down_NYH = resampling(top_N, rows_N, height, data.pad, data.crop, None).to(exact)
     across_NXW = resampling(left_N, columns_N, width, data.pad, data.crop, mirrored_N > 0).to(exact)
     x = torch.bmm(down_NYH, images_NHWC.to(exact).reshape(count, height, width * channels))
     x = x.view(count, data.crop, width, channels).transpose(1, 2).reshape(count, width, data.crop * channels)
     x = torch.bmm(across_NXW, x).view(count, data.crop, data.crop, channels).transpose(1, 2)
-    return _to_members(_normalised(x, data, dtype), members)
+    return _normalised(x, index_MB.shape[0], data, dtype)
 
 
-def centre(pixels_NCHW: Tensor, index_B: Tensor, data: DataConfig, dtype: torch.dtype) -> Tensor:
-    """Evaluation images: centre crop, normalised, ``[B, C, crop, crop]`` in channels-last memory."""
-    return _to_members(_normalised(_centre_crop(pixels_NCHW, index_B, data.crop), data, dtype), 1)
+def centre(pixels_NCHW: Tensor, index: Tensor, data: DataConfig, dtype: torch.dtype) -> Tensor:
+    """Evaluation images ``[B]``, or each member's own ``[M, B]``: centre crop, normalised.
+
+    ``[B, M*C, crop, crop]`` in channels-last memory, M = 1 for images ``[B]``.
+    """
+    height, width = pixels_NCHW.shape[2:]
+    # rounded half to even, as torchvision's center_crop
+    top, left = round((height - data.crop) / 2), round((width - data.crop) / 2)
+    cut_NHWC = pixels_NCHW.permute(0, 2, 3, 1)[:, top : top + data.crop, left : left + data.crop]
+    return _normalised(cut_NHWC[index.reshape(-1)], index.shape[0] if index.dim() == 2 else 1, data, dtype)
 
 
 def resampling(start_N: Tensor, length_N: Tensor, size: int, pad: int, crop: int, mirror_N: Tensor | None) -> Tensor:
@@ -91,18 +101,12 @@ def resampling(start_N: Tensor, length_N: Tensor, size: int, pad: int, crop: int
     return (weight_NXL / weight_NXL.sum(2, keepdim=True))[:, :, pad : pad + size]
 
 
-Boxes = tuple[Tensor, Tensor, Tensor, Tensor]
-"""top, left, height, width of each crop, whole pixels as float32 ``[M, N]``"""
+def _resized_boxes(uniforms_MNU: Tensor, height: int, width: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Top, left, height, width of each crop, whole pixels as float32 ``[M, N]``.
 
-
-def _plain_boxes(uniforms_MNU: Tensor, height: int, width: int, crop: int) -> Boxes:
-    side_MN = torch.full_like(uniforms_MNU[..., 0], crop)
-    top_MN, left_MN = _place(uniforms_MNU[..., 0], height, side_MN), _place(uniforms_MNU[..., 1], width, side_MN)
-    return top_MN, left_MN, side_MN, side_MN
-
-
-def _resized_boxes(uniforms_MNU: Tensor, height: int, width: int, crop: int) -> Boxes:
-    """torchvision's RandomResizedCrop: the first of ten random areas and shapes that fits, else the centre."""
+    torchvision's RandomResizedCrop: the first of ten random areas and shapes that fits, else the centre, cut to the
+    nearest allowed shape.
+    """
     areas_MNJ = height * width * _between(uniforms_MNU[..., :_ATTEMPTS], *_SCALE)
     ratios_MNJ = _between(uniforms_MNU[..., _ATTEMPTS : 2 * _ATTEMPTS], *_LOG_RATIO).exp()
     columns_MNJ = (areas_MNJ * ratios_MNJ).sqrt().round()
@@ -110,22 +114,13 @@ def _resized_boxes(uniforms_MNU: Tensor, height: int, width: int, crop: int) -> 
     fits_MNJ = (columns_MNJ > 0) & (columns_MNJ <= width) & (rows_MNJ > 0) & (rows_MNJ <= height)
     fits_MN = fits_MNJ.any(2)
     first_MN1 = fits_MNJ.to(torch.uint8).argmax(2, keepdim=True)
-    rows, columns = _fallback(height, width)
+    narrowest, widest = (math.exp(log) for log in _LOG_RATIO)
+    rows, columns = min(height, round(width / narrowest)), min(width, round(height * widest))
     rows_MN = rows_MNJ.gather(2, first_MN1).squeeze(2).where(fits_MN, rows)
     columns_MN = columns_MNJ.gather(2, first_MN1).squeeze(2).where(fits_MN, columns)
     top_MN = _place(uniforms_MNU[..., 2 * _ATTEMPTS], height, rows_MN).where(fits_MN, (height - rows) // 2)
     left_MN = _place(uniforms_MNU[..., 2 * _ATTEMPTS + 1], width, columns_MN).where(fits_MN, (width - columns) // 2)
     return top_MN, left_MN, rows_MN, columns_MN
-
-
-def _fallback(height: int, width: int) -> tuple[int, int]:
-    """Rows and columns of the central crop: the image, cut to the nearest allowed shape."""
-    narrowest, widest = (math.exp(log) for log in _LOG_RATIO)
-    if width / height < narrowest:
-        return round(width / narrowest), width
-    if width / height > widest:
-        return height, round(height * widest)
-    return height, width
 
 
 def _between(uniform: Tensor, low: float, high: float) -> Tensor:
@@ -138,18 +133,13 @@ def _place(uniform_MN: Tensor, size: int, length_MN: Tensor) -> Tensor:
     return (uniform_MN * (size - length_MN + 1)).floor().minimum(size - length_MN)
 
 
-def _centre_crop(pixels_NCHW: Tensor, index_N: Tensor, crop: int) -> Tensor:
-    """``[N, crop, crop, C]`` uint8."""
-    height, width = pixels_NCHW.shape[2:]
-    # rounded half to even, as torchvision's center_crop
-    top, left = round((height - crop) / 2), round((width - crop) / 2)
-    return pixels_NCHW.permute(0, 2, 3, 1)[:, top : top + crop, left : left + crop][index_N]
-
-
-def _normalised(images_NHWC: Tensor, data: DataConfig, dtype: torch.dtype) -> Tensor:
-    exact = torch.float64 if dtype == torch.float64 else torch.float32
+def _normalised(images_NHWC: Tensor, members: int, data: DataConfig, dtype: torch.dtype) -> Tensor:
+    """Normalised, the members side by side: ``[M*B, H, W, C] -> [B, M*C, H, W]``, channels last."""
+    exact = torch.promote_types(dtype, torch.float32)
     shift_C, scale_C = _shift_and_scale(data.normalise, images_NHWC.shape[3], images_NHWC.device, exact)
-    return torch.addcmul(shift_C, images_NHWC.to(exact), scale_C).to(dtype)
+    x = torch.addcmul(shift_C, images_NHWC.to(exact), scale_C).to(dtype)
+    x = x.unflatten(0, (members, -1)).permute(1, 2, 3, 0, 4).flatten(3)
+    return x.contiguous().permute(0, 3, 1, 2)  # that of one member alone is a view, of rows and columns swapped
 
 
 @functools.cache  # no step is to copy from the host
@@ -159,13 +149,3 @@ def _shift_and_scale(name: str, channels: int, device: torch.device, dtype: torc
     if channels == 1:
         mean_C, deviation_C = mean_C.mean(0, keepdim=True), deviation_C.mean(0, keepdim=True)
     return (-mean_C / deviation_C).to(device, dtype), (1 / (255 * deviation_C)).to(device, dtype)
-
-
-def _to_members(images_NHWC: Tensor, members: int) -> Tensor:
-    """``[M*B, H, W, C] -> [B, M*C, H, W]``, channels last."""
-    count, height, width, channels = images_NHWC.shape
-    by_member = images_NHWC.reshape(members, count // members, height, width, channels)
-    last = by_member.permute(1, 2, 3, 0, 4).reshape(count // members, height, width, members * channels)
-    return last.contiguous().permute(
-        0, 3, 1, 2
-    )  # the reshape of one member alone is a view, of rows and columns swapped

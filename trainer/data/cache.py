@@ -65,16 +65,8 @@ def _remove_abandoned() -> None:
     """Temporary folders of builders on this machine that were killed."""
     host = f".tmp.{socket.gethostname()}."
     for left in root().glob(f"{host}*"):
-        pid = left.name.removeprefix(host).split(".")[0]
-        if pid.isdigit() and not _alive(int(pid)):
-            shutil.rmtree(left, ignore_errors=True)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        with contextlib.suppress(PermissionError, ValueError):  # another user's process, or no folder of this kind
+            try:
+                os.kill(int(left.name.removeprefix(host).split(".")[0]), 0)
+            except ProcessLookupError:
+                shutil.rmtree(left, ignore_errors=True)

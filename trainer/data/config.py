@@ -7,8 +7,6 @@ from pydantic import Field, field_validator
 from trainer.registry import OneOf, files
 from trainer.section import Section
 
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-
 
 class Imbalance(Section):
     """The long tail that is cut into the training images."""
@@ -81,8 +79,10 @@ class DataConfig(Section):
         "pixels (long-tailed recognition); half: 0.5 and 0.5",
     )
     imbalance: Imbalance = Imbalance()
-    holdout_fraction: Fraction = Field(
+    holdout_fraction: float = Field(
         0.0,
+        ge=0,
+        lt=1,
         description="fraction of each class left out and unused after the tail is cut, as the released code does (0.1)",
     )
     evaluation: Evaluation = Evaluation()

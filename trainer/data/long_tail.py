@@ -31,8 +31,13 @@ def tail_counts(available_C: Sequence[int], order_C: Sequence[int], imbalance: I
     if imbalance.order == "balanced":
         return [min(imbalance.max_per_class or count, count) for count in available_C]
     by_label = imbalance.order == "shuffled" and imbalance.profile == "label"
-    if by_label:
-        _check_shuffles(order_C, imbalance)
+    if by_label and imbalance.ratio > 1 and classes > 2 and list(order_C) == sorted(order_C):
+        # sizes that fall with the label are shuffled by the class order alone
+        raise ConfigError(
+            "shuffled sizes that follow the labels need classes learnt in another order than their labels': give "
+            "protocol.class_order a seed, or profile: position, or order: ordered",
+            field="data.imbalance.order",
+        )
     ids_C = list(range(classes)) if by_label else list(order_C)
     sizes = profile(classes, imbalance.max_per_class or available_C[ids_C[0]], imbalance.ratio)
     if imbalance.order == "shuffled" and not by_label:
@@ -47,16 +52,6 @@ def tail_counts(available_C: Sequence[int], order_C: Sequence[int], imbalance: I
             allowed=f"up to {max(sizes)}, the images of the largest class",
         )
     return counts_C
-
-
-def _check_shuffles(order_C: Sequence[int], imbalance: Imbalance) -> None:
-    """Sizes that fall with the label are shuffled by the class order alone."""
-    if imbalance.ratio > 1 and len(order_C) > 2 and list(order_C) == sorted(order_C):
-        raise ConfigError(
-            "shuffled sizes that follow the labels need classes learnt in another order than their labels': give "
-            "protocol.class_order a seed, or profile: position, or order: ordered",
-            field="data.imbalance.order",
-        )
 
 
 def kept(indices_C: Sequence[Indices], counts_C: Sequence[int], imbalance: Imbalance) -> list[Indices]:

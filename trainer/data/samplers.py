@@ -34,7 +34,14 @@ def oversampled(labels_MN: Tensor, streams: MemberStreams, *, power: float = 1.0
 
 def duplicated(labels_MN: Tensor, streams: MemberStreams) -> Tensor:
     """Repeat every class's images until it has as many as the largest class, then shuffle."""
-    return _by_member(_duplicated, labels_MN, streams)
+
+    def draw(labels_N: Tensor, generator: torch.Generator) -> Tensor:
+        order_N, starts_C, counts_C = _by_class(labels_N, generator)
+        item_J = torch.arange(int(counts_C.max()) if len(counts_C) else 0)
+        again_N = order_N[(starts_C[:, None] + item_J % counts_C[:, None]).flatten()]
+        return again_N[torch.randperm(len(again_N), generator=generator)]
+
+    return _by_member(draw, labels_MN, streams)
 
 
 def class_aware(labels_MN: Tensor, streams: MemberStreams, *, images_per_visit: int = 4) -> Tensor:
@@ -42,7 +49,17 @@ def class_aware(labels_MN: Tensor, streams: MemberStreams, *, images_per_visit: 
 
     Liu et al., "Long-Tailed Class-Incremental Learning", ECCV 2022, stage 2.
     """
-    return _by_member(lambda labels_N, g: _class_aware(labels_N, images_per_visit, g), labels_MN, streams)
+
+    def draw(labels_N: Tensor, generator: torch.Generator) -> Tensor:
+        order_N, starts_C, counts_C = _by_class(labels_N, generator)
+        images, classes = len(labels_N), len(counts_C)
+        visits = -(-images // (images_per_visit * classes))
+        cycle_VC = torch.stack([torch.randperm(classes, generator=generator) for _ in range(visits)])
+        item_VJ = torch.arange(visits * images_per_visit).view(visits, 1, images_per_visit)
+        offset_VCJ = item_VJ % counts_C[cycle_VC].unsqueeze(2)
+        return order_N[(starts_C[cycle_VC].unsqueeze(2) + offset_VCJ).flatten()[:images]]
+
+    return _by_member(draw, labels_MN, streams)
 
 
 def mixed(
@@ -53,7 +70,22 @@ def mixed(
     The last batch keeps the proportion, or is left out. ``old``: classes of earlier tasks. (SS-IL, Ahn et al., ICCV
     2021.)
     """
-    order_MN = _by_member(lambda labels_N, g: _mixed(labels_N < old, new_a_batch, old_a_batch, g), labels_MN, streams)
+
+    def draw(labels_N: Tensor, generator: torch.Generator) -> Tensor:
+        new_n, old_n = (labels_N >= old).nonzero().squeeze(1), (labels_N < old).nonzero().squeeze(1)
+        new_n = new_n[torch.randperm(len(new_n), generator=generator)]
+        if not len(old_n):
+            return new_n
+        whole, rest = divmod(len(new_n), new_a_batch)
+        wanted = whole * old_a_batch + -(-rest * old_a_batch // new_a_batch)
+        cycles = -(-wanted // len(old_n))
+        shuffles = [old_n[torch.randperm(len(old_n), generator=generator)] for _ in range(cycles)]
+        old_n = torch.cat([*shuffles, old_n[:0]])[:wanted]
+        new_end, old_end = whole * new_a_batch, whole * old_a_batch
+        full = torch.cat([new_n[:new_end].view(whole, new_a_batch), old_n[:old_end].view(whole, old_a_batch)], dim=1)
+        return torch.cat([full.flatten(), new_n[new_end:], old_n[old_end:]])
+
+    order_MN = _by_member(draw, labels_MN, streams)
     batch = new_a_batch + old_a_batch
     return order_MN[:, : order_MN.shape[1] // batch * batch] if drop_last else order_MN
 
@@ -73,41 +105,3 @@ def _by_class(labels_N: Tensor, generator: torch.Generator) -> tuple[Tensor, Ten
     order_N = order_N[torch.argsort(labels_N[order_N], stable=True)]
     _, counts_C = torch.unique(labels_N, return_counts=True)
     return order_N, counts_C.cumsum(0) - counts_C, counts_C
-
-
-def _duplicated(labels_N: Tensor, generator: torch.Generator) -> Tensor:
-    order_N, starts_C, counts_C = _by_class(labels_N, generator)
-    item_J = torch.arange(int(counts_C.max()) if len(counts_C) else 0)
-    again_N = order_N[(starts_C[:, None] + item_J % counts_C[:, None]).flatten()]
-    return again_N[torch.randperm(len(again_N), generator=generator)]
-
-
-def _class_aware(labels_N: Tensor, images_per_visit: int, generator: torch.Generator) -> Tensor:
-    images = len(labels_N)
-    order_N, starts_C, counts_C = _by_class(labels_N, generator)
-    classes = len(counts_C)
-    visits = -(-images // (images_per_visit * classes))
-    cycle_VC = torch.stack([torch.randperm(classes, generator=generator) for _ in range(visits)])
-    item_VJ = torch.arange(visits * images_per_visit).view(visits, 1, images_per_visit)
-    offset_VCJ = item_VJ % counts_C[cycle_VC].unsqueeze(2)
-    return order_N[(starts_C[cycle_VC].unsqueeze(2) + offset_VCJ).flatten()[:images]]
-
-
-def _mixed(is_old_N: Tensor, new_a_batch: int, old_a_batch: int, generator: torch.Generator) -> Tensor:
-    new_n, old_n = (~is_old_N).nonzero().squeeze(1), is_old_N.nonzero().squeeze(1)
-    new_n = new_n[torch.randperm(len(new_n), generator=generator)]
-    if not len(old_n):
-        return new_n
-    whole, rest = divmod(len(new_n), new_a_batch)
-    wanted = whole * old_a_batch + -(-rest * old_a_batch // new_a_batch)
-    cycles = -(-wanted // len(old_n))
-    shuffles = [old_n[torch.randperm(len(old_n), generator=generator)] for _ in range(cycles)]
-    old_n = torch.cat([*shuffles, old_n[:0]])[:wanted]
-    full = torch.cat(
-        [
-            new_n[: whole * new_a_batch].view(whole, new_a_batch),
-            old_n[: whole * old_a_batch].view(whole, old_a_batch),
-        ],
-        dim=1,
-    )
-    return torch.cat([full.flatten(), new_n[whole * new_a_batch :], old_n[whole * old_a_batch :]])

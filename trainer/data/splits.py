@@ -25,18 +25,12 @@ def validation(indices_C: Sequence[Indices], evaluation: Evaluation) -> list[Ind
             field="data.evaluation.per_class",
             allowed=f"1 to {smallest - 1}: the smallest class has {smallest}",
         )
-    return [
-        _choose(index_n, evaluation.per_class, evaluation.seed, "validation", label)
-        for label, index_n in enumerate(indices_C)
-    ]
+    return _draw(indices_C, [evaluation.per_class] * len(indices_C), evaluation.seed, "validation")
 
 
 def holdout(indices_C: Sequence[Indices], fraction: float, seed: int) -> list[Indices]:
     """The images of each label that are left out, rising."""
-    return [
-        _choose(index_n, holdout_count(len(index_n), fraction), seed, "holdout", label)
-        for label, index_n in enumerate(indices_C)
-    ]
+    return _draw(indices_C, [holdout_count(len(index_n), fraction) for index_n in indices_C], seed, "holdout")
 
 
 def without(indices_C: Sequence[Indices], taken_C: Sequence[Indices]) -> list[Indices]:
@@ -44,7 +38,10 @@ def without(indices_C: Sequence[Indices], taken_C: Sequence[Indices]) -> list[In
     return [np.setdiff1d(index_n, taken_n) for index_n, taken_n in zip(indices_C, taken_C, strict=True)]
 
 
-def _choose(index_n: Indices, count: int, seed: int, use: str, label: int) -> Indices:
-    """``count`` of the indices, drawn by name, rising."""
-    shuffled = torch.randperm(len(index_n), generator=stream(seed, use, label)).numpy()
-    return np.sort(index_n[shuffled[:count]])
+def _draw(indices_C: Sequence[Indices], counts_C: Sequence[int], seed: int, use: str) -> list[Indices]:
+    """So many of each label's indices, rising. What is drawn for a label depends on no other label."""
+    found = []
+    for label, (index_n, count) in enumerate(zip(indices_C, counts_C, strict=True)):
+        shuffled = torch.randperm(len(index_n), generator=stream(seed, use, label)).numpy()
+        found.append(np.sort(index_n[shuffled[:count]]))
+    return found

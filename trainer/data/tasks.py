@@ -3,7 +3,8 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from itertools import accumulate, pairwise
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -52,15 +53,10 @@ class TaskStream:
     def to(self, device: torch.device) -> Self:
         """With every tensor on the device."""
         tasks = tuple(replace(t, train_N=t.train_N.to(device), eval_N=t.eval_N.to(device)) for t in self.tasks)
-        return replace(
-            self,
-            tasks=tasks,
-            train_pixels_NCHW=self.train_pixels_NCHW.to(device),
-            train_labels_N=self.train_labels_N.to(device),
-            eval_pixels_NCHW=self.eval_pixels_NCHW.to(device),
-            eval_labels_N=self.eval_labels_N.to(device),
-            counts_C=self.counts_C.to(device),
-        )
+        moved: dict[str, Any] = {
+            name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)
+        }
+        return replace(self, tasks=tasks, **moved)
 
 
 def task_sizes(classes: int, protocol: Protocol) -> tuple[int, ...]:
@@ -73,16 +69,16 @@ def task_sizes(classes: int, protocol: Protocol) -> tuple[int, ...]:
     first = protocol.first_task_classes or math.ceil(classes / (protocol.tasks if scratch else 2))
     rest = classes - first
     if protocol.first_task_classes is None and later > rest:
-        most = classes if scratch else classes - first
         raise ConfigError(
-            f"more tasks ({protocol.tasks}) than {classes} classes make", field="protocol.tasks", allowed=f"1 to {most}"
+            f"more tasks ({protocol.tasks}) than {classes} classes make",
+            field="protocol.tasks",
+            allowed=f"1 to {classes if scratch else rest}",
         )
     if later > rest or (rest and not later):
-        allowed = f"1 to {classes - later}" if later else f"{classes}"
         raise ConfigError(
             f"{first} of {classes} classes first do not leave {later} later tasks a class each",
             field="protocol.first_task_classes",
-            allowed=allowed,
+            allowed=f"1 to {classes - later}" if later else f"{classes}",
         )
     each, left = divmod(rest, max(later, 1))
     return (first, *(each + (i < left) for i in range(later)))
@@ -107,17 +103,34 @@ def build(data: DataConfig, protocol: Protocol) -> TaskStream:
     classes = len(source.class_names)
     order_C = class_order(classes, protocol.class_order)
     sizes = task_sizes(classes, protocol)
-    _check_crop(source.train, data.crop)
-    train_C, eval_set, eval_C = _indices(source.train, source.test, classes, data)
-    train_C = _cut(train_C, order_C, data)
-    counts_C = [len(train_C[label]) for label in order_C]
-    eval_counts_C = [len(eval_C[label]) for label in order_C]
+    height, width = source.train.pixels_NHWC.shape[1:3]
+    if min(height, width) < data.crop:
+        raise ConfigError(
+            f"{data.crop} pixels are more than the images have ({width}x{height})",
+            field="data.crop",
+            allowed=f"up to {min(height, width)}, or a larger data.resize",
+        )
+    train_C, test_C = (
+        [np.flatnonzero(images.labels_N == label) for label in range(classes)] for images in (source.train, source.test)
+    )
+    eval_set, eval_C = source.test, test_C
+    if data.evaluation.split == "validation":
+        eval_set, eval_C = source.train, splits.validation(train_C, data.evaluation)
+        train_C = splits.without(train_C, eval_C)
+    tail_C = long_tail.tail_counts([len(index_n) for index_n in train_C], order_C, data.imbalance)
+    train_C = long_tail.kept(train_C, tail_C, data.imbalance)
+    train_C = splits.without(train_C, splits.holdout(train_C, data.holdout_fraction, data.imbalance.seed))
+    counts_C, eval_counts_C = ([len(indices_C[label]) for label in order_C] for indices_C in (train_C, eval_C))
+    tasks = []
+    for index, (first, stop) in enumerate(pairwise(accumulate(sizes, initial=0))):
+        train_N, eval_N = (torch.arange(sum(n[:first]), sum(n[:stop])) for n in (counts_C, eval_counts_C))
+        tasks.append(Task(index, first, stop - first, train_N, eval_N))
     return TaskStream(
         train_pixels_NCHW=_pixels(source.train, train_C, order_C),
         train_labels_N=torch.repeat_interleave(torch.tensor(counts_C)),
         eval_pixels_NCHW=_pixels(eval_set, eval_C, order_C),
         eval_labels_N=torch.repeat_interleave(torch.tensor(eval_counts_C)),
-        tasks=_tasks(sizes, counts_C, eval_counts_C),
+        tasks=tuple(tasks),
         counts_C=torch.tensor(counts_C),
         eval_counts_C=tuple(eval_counts_C),
         class_ids_C=order_C,
@@ -126,50 +139,7 @@ def build(data: DataConfig, protocol: Protocol) -> TaskStream:
     )
 
 
-def _check_crop(images: ImageSet, crop: int) -> None:
-    height, width = images.pixels_NHWC.shape[1:3]
-    if min(height, width) < crop:
-        raise ConfigError(
-            f"{crop} pixels are more than the images have ({width}x{height})",
-            field="data.crop",
-            allowed=f"up to {min(height, width)}, or a larger data.resize",
-        )
-
-
-def _indices(
-    train: ImageSet, test: ImageSet, classes: int, data: DataConfig
-) -> tuple[list[Indices], ImageSet, list[Indices]]:
-    """Images to train on by label, and the set and its images by label to measure on."""
-    train_C = _by_label(train.labels_N, classes)
-    if data.evaluation.split == "test":
-        return train_C, test, _by_label(test.labels_N, classes)
-    validation_C = splits.validation(train_C, data.evaluation)
-    return splits.without(train_C, validation_C), train, validation_C
-
-
-def _cut(train_C: list[Indices], order_C: Sequence[int], data: DataConfig) -> list[Indices]:
-    """The long tail, then the hold-out."""
-    counts_C = long_tail.tail_counts([len(index_n) for index_n in train_C], order_C, data.imbalance)
-    kept_C = long_tail.kept(train_C, counts_C, data.imbalance)
-    return splits.without(kept_C, splits.holdout(kept_C, data.holdout_fraction, data.imbalance.seed))
-
-
-def _by_label(labels_N: Indices, classes: int) -> list[Indices]:
-    return [np.flatnonzero(labels_N == label) for label in range(classes)]
-
-
 def _pixels(images: ImageSet, indices_C: list[Indices], order_C: Sequence[int]) -> Tensor:
     """The images class by class in the class order, ``[N, C, H, W]`` in channels-last memory."""
     index_N = np.concatenate([indices_C[label] for label in order_C])
     return torch.from_numpy(np.asarray(images.pixels_NHWC[index_N])).permute(0, 3, 1, 2)
-
-
-def _tasks(sizes: Sequence[int], counts_C: Sequence[int], eval_counts_C: Sequence[int]) -> tuple[Task, ...]:
-    tasks = []
-    first = 0
-    for index, classes in enumerate(sizes):
-        stop = first + classes
-        train_N, eval_N = (torch.arange(sum(n[:first]), sum(n[:stop])) for n in (counts_C, eval_counts_C))
-        tasks.append(Task(index, first, classes, train_N, eval_N))
-        first = stop
-    return tuple(tasks)

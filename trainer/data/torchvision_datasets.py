@@ -6,7 +6,7 @@ import re
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
@@ -14,7 +14,6 @@ from trainer.data import cache, location
 from trainer.data.config import DataConfig
 from trainer.errors import DataError
 
-T = TypeVar("T")
 _MISSING = re.compile(r"operator (torchvision::\w+) does not exist")
 
 
@@ -42,15 +41,14 @@ def folder(config: DataConfig) -> Path:
     return location.expand(config.path) if config.path else cache.root() / config.source
 
 
-def fetched(download: Callable[[], T], source: str, where: Path, url: str) -> T:
+def fetched(download: Callable[[], Any], source: str, where: Path, url: str) -> Any:
     """What ``download`` returns. Raises DataError saying which file to put where, if there is no network."""
     try:
         where.mkdir(parents=True, exist_ok=True)
         with cache.lock(source):
             return download()
     except (OSError, RuntimeError, http.client.HTTPException, tarfile.TarError, EOFError) as error:
-        file = url.rsplit("/", 1)[1]
-        advice = f"put {file} from {url} there"
         raise DataError(
-            f"data.source {source}: not found in {where}, and the download failed ({error}): {advice}"
+            f"data.source {source}: not found in {where}, and the download failed ({error}): "
+            f"put {url.rpartition('/')[2]} from {url} there"
         ) from error

@@ -117,9 +117,9 @@ class CosineHead(Head):
 class ClassScale(Growing):
     """A learnt factor on each class's logit, 1 at first. ``[M, B, K] -> [M, B, K]``."""
 
-    def __init__(self, members: int, classes: int = 0) -> None:
+    def __init__(self, members: int) -> None:
         super().__init__()
-        self.scale_MK = nn.Parameter(torch.ones(members, classes))
+        self.scale_MK = nn.Parameter(torch.ones(members, 0))
 
     def forward(self, logits_MBK: Tensor) -> Tensor:
         return logits_MBK * self.scale_MK.unsqueeze(1)

@@ -6,35 +6,23 @@ parameter and buffer leads with ``[M, ...]``, so that a member can be taken out,
 indexing alone. One network is M = 1.
 """
 
+import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from trainer.rng import stream
-
-T = TypeVar("T")
 
 _ALONE_FROM_PIXELS = 1 << 14
 """pixels in one member's batch"""
 
 
-class _Membered(nn.Module):
-    """A module whose parameters and buffers lead with ``[M, ...]``, all of whose members compute, or one."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._shown: tuple[Tensor, ...] | None = None
-
-    def show(self, tensors: tuple[Tensor, ...] | None) -> None:
-        """Compute with these, of one member, instead of all; None: with all again."""
-        self._shown = tensors
-
-
-class MemberConv2d(_Membered):
+class MemberConv2d(nn.Module):
     """M convolutions without bias. ``[B, M*Cin, H, W] -> [B, M*Cout, H', W']``.
 
     The weight is ``[M, Cout, k, k, Cin]``, as convolutions of channels-last images read and return it: in any other
@@ -46,19 +34,12 @@ class MemberConv2d(_Membered):
         self.stride, self.padding = stride, kernel // 2
         self.weight = nn.Parameter(torch.empty(members, c_out, kernel, kernel, c_in))
 
-    def reset_member(self, member: int, generator: torch.Generator) -> None:
-        """Kaiming normal, fan out, ReLU."""
-        _, c_out, k, _, c_in = self.weight.shape
-        drawn = torch.empty(c_out, c_in, k, k).normal_(0.0, math.sqrt(2.0 / (c_out * k * k)), generator=generator)
-        with torch.no_grad():
-            self.weight[member] = drawn.permute(0, 2, 3, 1)
-
     def forward(self, x: Tensor) -> Tensor:
-        members, weight = (1, self._shown[0]) if self._shown else (self.weight.shape[0], self.weight.flatten(0, 1))
-        return F.conv2d(x, weight.permute(0, 3, 1, 2), stride=self.stride, padding=self.padding, groups=members)
+        weight, members = self.weight.flatten(0, 1).permute(0, 3, 1, 2), self.weight.shape[0]
+        return F.conv2d(x, weight, stride=self.stride, padding=self.padding, groups=members)
 
 
-class MemberBatchNorm2d(_Membered):
+class MemberBatchNorm2d(nn.Module):
     """M batch norms. ``[B, M*C, H, W] -> same``; momentum 0.1, eps 1e-5."""
 
     running_mean: Tensor
@@ -72,12 +53,9 @@ class MemberBatchNorm2d(_Membered):
         self.register_buffer("running_var", torch.ones(members, channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        weight, bias, mean, var = self._shown or (
-            t.view(-1) for t in (self.weight, self.bias, self.running_mean, self.running_var)
-        )
-        training = self.training
-        if x[:, 0].numel() == 1:  # a value alone has no spread: the last image, in a map of one pixel
-            training = False
+        weight, bias, mean, var = (t.view(-1) for t in (self.weight, self.bias, self.running_mean, self.running_var))
+        # a value alone has no spread: the last image, in a map of one pixel
+        training = self.training and x[:, 0].numel() > 1
         return F.batch_norm(x, mean, var, weight, bias, training=training)
 
 
@@ -91,19 +69,15 @@ def better_alone(x: Tensor, members: int) -> bool:
     return members > 1 and large and not x.is_cuda and not torch.compiler.is_compiling()
 
 
-def each_alone(net: nn.Module, forward: Callable[[Tensor], T], x: Tensor, members: int) -> list[T]:
-    """``forward`` of ``net`` for one member after another, on its channels of ``x [B, M*C, H, W]``."""
-    parts = [part for part in net.modules() if isinstance(part, _Membered)]
-    views = [[t.unbind(0) for t in (*part.parameters(False), *part.buffers(False))] for part in parts]
+def each_alone(net: nn.Module, x: Tensor, members: int) -> list[Any]:
+    """What ``net`` makes of its channels of ``x [B, M*C, H, W]``, for one member after another."""
+    # split: one backward pass puts the gradients of all members together
+    tensors = {name: t.split(1) for name, t in itertools.chain(net.named_parameters(), net.named_buffers())}
     found = []
-    try:
-        for member, own in enumerate(x.unflatten(1, (members, -1)).unbind(1)):
-            for part, tensors in zip(parts, views, strict=True):
-                part.show(tuple(tensor[member] for tensor in tensors))
-            found.append(forward(own.contiguous(memory_format=torch.channels_last)))
-    finally:
-        for part in parts:
-            part.show(None)
+    for member, pixels in enumerate(x.chunk(members, 1)):
+        own = {name: parts[member] for name, parts in tensors.items()}
+        images = pixels.contiguous(memory_format=torch.channels_last)
+        found.append(functional_call(net, own, (images,), tie_weights=False))
     return found
 
 
@@ -112,14 +86,9 @@ def member_linear(x_MBD: Tensor, weight_MKD: Tensor, bias_MK: Tensor) -> Tensor:
     return torch.baddbmm(bias_MK.unsqueeze(1), x_MBD, weight_MKD.transpose(1, 2))
 
 
-def split_features(x: Tensor, members: int) -> Tensor:
-    """Pooled activations ``[B, M*D] -> [M, B, D]``."""
-    return x.unflatten(1, (members, -1)).transpose(0, 1)
-
-
 def member_pool(x: Tensor, members: int) -> Tensor:
     """Global average pool ``[B, M*D, h, w] -> [M, B, D]``."""
-    return split_features(x.mean((2, 3)), members)
+    return x.mean((2, 3)).unflatten(1, (members, -1)).transpose(0, 1)
 
 
 def pad_channels(x: Tensor, channels: int, pad: int) -> Tensor:
@@ -130,11 +99,6 @@ def pad_channels(x: Tensor, channels: int, pad: int) -> Tensor:
 def repeat_images(x_BCHW: Tensor, members: int) -> Tensor:
     """The same images for every member: ``[B, C, H, W] -> [B, M*C, H, W]``."""
     return x_BCHW.repeat(1, members, 1, 1)
-
-
-def side_by_side(x_NCHW: Tensor, members: int) -> Tensor:
-    """Images of member after member: ``[M*B, C, H, W] -> [B, M*C, H, W]``."""
-    return x_NCHW.unflatten(0, (members, -1)).transpose(0, 1).flatten(1, 2)
 
 
 def assign(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
@@ -150,9 +114,13 @@ def assign(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
             part._buffers[name] = tensors[prefix + name]
 
 
+@torch.no_grad()
 def initialise(net: nn.Module, seeds: Sequence[int]) -> None:
-    """Draw the weights of member m from ``seeds[m]``, whatever the other members are."""
+    """Draw the weights of member m from ``seeds[m]``, whatever the other members are: Kaiming normal, fan out, ReLU."""
     for path, module in net.named_modules():
         if isinstance(module, MemberConv2d):
+            _, c_out, k, _, c_in = module.weight.shape
             for member, seed in enumerate(seeds):
-                module.reset_member(member, stream(seed, "init", path))
+                drawn = torch.empty(c_out, c_in, k, k)
+                drawn.normal_(0.0, math.sqrt(2.0 / (c_out * k * k)), generator=stream(seed, "init", path))
+                module.weight[member] = drawn.permute(0, 2, 3, 1)

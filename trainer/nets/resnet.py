@@ -29,17 +29,6 @@ class Maps(NamedTuple):
     """outputs of the stages before their last ReLU, ``[B, M*C_s, h_s, w_s]``"""
 
 
-def side_by_side(alone: Sequence[Maps]) -> Maps:
-    """The maps of members that were computed one by one."""
-    return Maps(
-        torch.cat([maps.features_MBD for maps in alone]),
-        torch.cat([maps.last for maps in alone], 1),
-        tuple(
-            torch.cat(stage_outputs, 1) for stage_outputs in zip(*(maps.stage_outputs for maps in alone), strict=True)
-        ),
-    )
-
-
 class PadShortcut(nn.Module):
     """Every second pixel, channels padded with zeros: the shortcut without parameters (option A of the paper)."""
 
@@ -106,11 +95,13 @@ class ResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Maps:
         if better_alone(x, self.members):
-            return side_by_side(each_alone(self, lambda own: self.together(own, 1), x, self.members))
-        return self.together(x, self.members)
+            features, last, stage_outputs = zip(*each_alone(self, x, self.members), strict=True)
+            outputs = tuple(torch.cat(own, 1) for own in zip(*stage_outputs, strict=True))
+            return Maps(torch.cat(features), torch.cat(last, 1), outputs)
+        return self.together(x)
 
-    def together(self, x: Tensor, members: int) -> Maps:
-        """All of ``members``, or the one that is shown, in one pass."""
+    def together(self, x: Tensor) -> Maps:
+        """All members in one pass."""
         x = F.relu(self.bn(self.stem(x)))
         if self.large_stem:
             x = F.max_pool2d(x, 3, 2, 1)
@@ -120,7 +111,7 @@ class ResNet(nn.Module):
             if number % self.blocks_a_stage == 0:
                 stage_outputs.append(y)
             x = F.relu(y) if self.last_relu or number < len(self.blocks) else y
-        return Maps(member_pool(x, members), x, tuple(stage_outputs))
+        return Maps(member_pool(x, self.members), x, tuple(stage_outputs))
 
 
 def build(

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from trainer.data.augment import centre
 from trainer.data.tasks import TaskStream
-from trainer.nets.member import repeat_images, side_by_side
+from trainer.nets.member import repeat_images
 from trainer.nets.network import Outputs
 from trainer.stages import second_stage as stage2
 from trainer.stages.stage import Embedding
@@ -60,5 +60,5 @@ def correct_by_class(state: State, task_stream: TaskStream, classes: int) -> dic
 
 def _images(state: State, pixels_NCHW: Tensor, index: Tensor) -> Tensor:
     """``[B, M*C, H, W]``"""
-    images = centre(pixels_NCHW, index.reshape(-1), state.configs[0].data, state.learner.dtype)
-    return repeat_images(images, state.members) if index.dim() == 1 else side_by_side(images, state.members)
+    images = centre(pixels_NCHW, index, state.configs[0].data, state.learner.dtype)
+    return repeat_images(images, state.members) if index.dim() == 1 else images
