@@ -79,9 +79,7 @@ def _alone(net: resnet.ResNet) -> Forward:
 
 def _vmap(net: resnet.ResNet) -> Forward:
     """Over M networks of one member: as grouped convolutions too, but put together by torch."""
-    singles = [
-        resnet.ResNet(1, 3, net.widths, net.blocks_a_stage, large_stem=net.large_stem) for _ in range(net.members)
-    ]
+    singles = [resnet.ResNet(1, 3, net.widths, net.blocks_a_stage) for _ in range(net.members)]
     parameters, buffers = stack_module_state([single.to(next(net.parameters()).device) for single in singles])
 
     def one(parameters: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor) -> Tensor:

@@ -63,7 +63,7 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    """Stem, stages of blocks, global average pool. ``[B, M*C, H, W] -> Maps``."""
+    """Stem (of 7x7 before four stages), stages of blocks, global average pool. ``[B, M*C, H, W] -> Maps``."""
 
     def __init__(
         self,
@@ -71,14 +71,12 @@ class ResNet(nn.Module):
         channels: int,
         widths: Sequence[int],
         blocks: int,
-        *,
-        large_stem: bool = False,
         shortcut: str = "conv",
         last_relu: bool = True,
     ) -> None:
         super().__init__()
-        self.features, self.large_stem, self.last_relu = widths[-1], large_stem, last_relu
-        self.stem = MemberConv2d(members, channels, widths[0], *((7, 2) if large_stem else (3, 1)))
+        self.features, self.large_stem, self.last_relu = widths[-1], len(widths) == 4, last_relu
+        self.stem = MemberConv2d(members, channels, widths[0], *((7, 2) if self.large_stem else (3, 1)))
         self.bn = MemberBatchNorm2d(members, widths[0])
         stages: list[nn.Module] = []
         c_in = widths[0]
@@ -115,12 +113,7 @@ class ResNet(nn.Module):
 
 
 def build(
-    name: str,
-    channels: int,
-    seeds: Sequence[int],
-    *,
-    shortcut: Literal["conv", "pad"] = "conv",
-    last_relu: bool = True,
+    name: str, channels: int, seeds: Sequence[int], *, shortcut: Literal["conv", "pad"] = "conv", last_relu: bool = True
 ) -> ResNet:
     """A network of ``len(seeds)`` members for images of ``channels`` channels; member m is drawn from ``seeds[m]``.
 
@@ -129,8 +122,6 @@ def build(
     """
     shapes = {"resnet32": ((16, 32, 64), 5), "resnet18": ((64, 128, 256, 512), 2), "small": ((16, 32, 64), 1)}
     widths, blocks = shapes[name]
-    net = ResNet(
-        len(seeds), channels, widths, blocks, large_stem=len(widths) == 4, shortcut=shortcut, last_relu=last_relu
-    )
+    net = ResNet(len(seeds), channels, widths, blocks, shortcut, last_relu)
     initialise(net, seeds)
     return net
