@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import settings
 
 import sweeper.execution  # noqa: F401  (before anything imports Ray)
@@ -15,6 +16,7 @@ from trainer.config.run_config import RunConfig
 
 # The networks of these tests are so small that threads only wait for each other. Commands started by tests inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+torch.set_num_threads(1)
 
 # One commit, one answer: the same examples every time. ``make fuzz`` tries others.
 settings.register_profile("same", derandomize=True)
