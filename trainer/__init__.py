@@ -42,29 +42,6 @@ k     the first few of a ranking
 import importlib
 from typing import Any
 
-__all__ = [
-    "CheckpointError",
-    "CheckpointSlot",
-    "ConfigError",
-    "DataError",
-    "DeviceOptions",
-    "EpochReport",
-    "Error",
-    "FileSlot",
-    "MemberReport",
-    "Observer",
-    "RunConfig",
-    "RunFile",
-    "RunResult",
-    "StoreError",
-    "TaskReport",
-    "UserError",
-    "dump_run",
-    "load_run",
-    "parse_run",
-    "train",
-]
-
 _HOMES = {
     "trainer.errors": {"CheckpointError", "ConfigError", "DataError", "Error", "StoreError", "UserError"},
     "trainer.config.files": {"RunFile", "dump_run", "load_run", "parse_run"},
@@ -76,6 +53,8 @@ _HOMES = {
     "trainer.training.options": {"DeviceOptions"},
     "trainer.training.session": {"train"},
 }
+
+__all__ = sorted(name for names in _HOMES.values() for name in names)  # noqa: PLE0605
 
 
 def __getattr__(name: str) -> Any:

@@ -1,7 +1,6 @@
 """The tree of errors. A UserError is the caller's to mend and reads as one line."""
 
 import difflib
-import functools
 import reprlib
 import sys
 from collections.abc import Callable, Iterable
@@ -30,20 +29,16 @@ class ConfigError(UserError):
         allowed: str | None = None,
         nearest: str | None = None,
     ) -> None:
-        self.problem, self.file, self.field = problem, file, field
-        self.allowed, self.nearest = allowed, nearest
-        line = ": ".join(part for part in (file, field, problem) if part)
-        if allowed:
-            line += f"; allowed: {allowed}"
-        if nearest:
-            line += f"; did you mean {nearest!r}?"
-        super().__init__(" ".join(line.split()))
+        super().__init__(problem)  # the rest is pickled (between Ray processes) as attributes
+        self.problem, self.file, self.field, self.allowed, self.nearest = problem, file, field, allowed, nearest
 
-    def __reduce__(self) -> tuple[object, ...]:
-        # An exception with keyword-only arguments does not survive pickling (between Ray
-        # processes) by itself.
-        more = {"file": self.file, "field": self.field, "allowed": self.allowed, "nearest": self.nearest}
-        return (functools.partial(ConfigError, self.problem, **more), ())
+    def __str__(self) -> str:
+        line = ": ".join(part for part in (self.file, self.field, self.problem) if part)
+        if self.allowed:
+            line += f"; allowed: {self.allowed}"
+        if self.nearest:
+            line += f"; did you mean {self.nearest!r}?"
+        return " ".join(line.split())
 
 
 class DataError(UserError):

@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     options.resolve_device()
     recorded = RecordedResult.of(file, arguments.file) if arguments.verify else None
-    seeds = recorded.seeds if recorded else arguments.seeds or [file.config.seed]
+    seeds = list(recorded.by_seed_pct) if recorded else arguments.seeds or [file.config.seed]
     configs = [file.config.model_copy(update={"seed": seed}) for seed in seeds]
     if recorded:
         torch.set_num_threads(recorded.torch_threads)

@@ -294,11 +294,11 @@ def test_options_out_of_range(arguments: list[str], capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({"metric": "acc"}, "provenance.metric: 'acc' is not a metric of a run; allowed: acc_task_mean_pct"),
-        ({"by_seed_pct": 3}, "provenance: cannot be read"),
-        ({"by_seed_pct": {}}, "provenance: cannot be read"),
-        ({"interval_pct": [1]}, "provenance: cannot be read"),
-        ({"torch_threads": 0}, "provenance: cannot be read"),
+        ({"metric": "acc"}, "provenance.metric: 'acc' is not one of the choices; allowed: acc_task_mean_pct"),
+        ({"by_seed_pct": 3}, "provenance.by_seed_pct: 3 is not allowed"),
+        ({"by_seed_pct": {}}, "provenance.by_seed_pct: {} is not allowed"),
+        ({"interval_pct": [1]}, "provenance.interval_pct.1: is missing"),
+        ({"torch_threads": 0}, "provenance.torch_threads: 0 is not allowed"),
     ],
 )
 def test_provenance_that_promotion_does_not_write(

@@ -61,7 +61,8 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
     try:
         content = yaml.load(text, Loader=_StrictLoader)
     except ConfigError as error:
-        raise ConfigError(error.problem, file=file) from None
+        error.file = file
+        raise
     except _NOT_YAML as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}: " if mark else ""
@@ -92,9 +93,8 @@ def parse_run(content: dict[str, Any], file: str | None = None) -> RunConfig:
     except ValidationError as error:
         raise explain(error, RunConfig, file=file) from None
     except ConfigError as error:
-        raise ConfigError(
-            error.problem, file=file, field=error.field, allowed=error.allowed, nearest=error.nearest
-        ) from None
+        error.file = file
+        raise
 
 
 def parse_set(item: str) -> tuple[str, Any]:

@@ -58,35 +58,30 @@ class RunConfig(Section):
     @property
     def run_id(self) -> str:
         """Hash of the content. Where the images lie does not decide a result; the store adds their fingerprint."""
-        return content_hash(self._identity())
+        return content_hash(self._without("data.path"))
 
     @property
     def config_id(self) -> str:
         """Hash of the content but for the seed: runs that differ in their seed alone share it."""
-        return content_hash({k: v for k, v in self._identity().items() if k != "seed"})
+        return content_hash(self._without("data.path", "seed"))
 
     @property
     def first_task_id(self) -> str:
         """Hash of what acts in the first task: runs that share it share that task's training."""
-        identity = self._identity()
-        later = self.method.fields_from_task(1)
-        identity["method"] = {k: v for k, v in identity["method"].items() if k not in later}
-        return content_hash(identity)
+        return content_hash(self._without("data.path", *(f"method.{name}" for name in self.method.fields_from_task(1))))
 
     def trains_together_with(self, other: Self) -> bool:
         """Whether both can be members of one pass: they differ only in the seed and in per-member fields."""
-        return self._shared_fields() == other._shared_fields()
+        free = ("seed", *(f"method.{name}" for name in self.method.per_member_fields()))
+        return self.method.name == other.method.name and self._without(*free) == other._without(*free)
 
-    def _shared_fields(self) -> dict[str, Any]:
-        config = self.as_dict()
-        per_member = self.method.per_member_fields()
-        config["method"] = {k: v for k, v in config["method"].items() if k not in per_member}
-        return {k: v for k, v in config.items() if k != "seed"}
-
-    def _identity(self) -> dict[str, Any]:
-        config = self.as_dict()
-        config["data"] = {k: v for k, v in config["data"].items() if k != "path"}
-        return config
+    def _without(self, *fields: str) -> dict[str, Any]:
+        """``as_dict`` but for these dotted fields."""
+        content = self.as_dict()
+        for field in fields:
+            section, _, name = field.rpartition(".")
+            del (content[section] if section else content)[name]
+        return content
 
 
 def content_hash(content: Any) -> str:

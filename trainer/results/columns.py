@@ -7,6 +7,7 @@ Every field of a configuration has a typed column of its own, named by its path 
 import functools
 import types
 import typing
+from collections.abc import Collection, Iterator
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
@@ -38,11 +39,7 @@ class Column(NamedTuple):
 @functools.cache
 def columns_of(row: type[BaseModel]) -> tuple[Column, ...]:
     """A column for each field of a row class, but for those of its configuration."""
-    return tuple(
-        Column(name, arrow_type(info.annotation), info.description or "")
-        for name, info in row.model_fields.items()
-        if name != "config"
-    )
+    return tuple(_flatten(row, skip=("config",)))
 
 
 def run_columns() -> tuple[Column, ...]:
@@ -54,13 +51,12 @@ def run_columns() -> tuple[Column, ...]:
 
 def metrics() -> list[str]:
     """Names of the accuracies and of forgetting, which a run and each of its tasks have."""
-    of_tasks = {column.name for column in columns_of(TaskRow)}
-    return [name for name in accuracies() if name in of_tasks]
+    return [name for name in accuracies() if name in TaskRow.model_fields]
 
 
 def accuracies() -> list[str]:
     """Names of the columns of a run that are percent."""
-    return [column.name for column in columns_of(RunResult) if column.name.endswith("_pct")]
+    return [name for name in RunResult.model_fields if name.endswith("_pct")]
 
 
 def config_columns() -> tuple[Column, ...]:
@@ -70,10 +66,10 @@ def config_columns() -> tuple[Column, ...]:
 
 @functools.cache  # every run that is stored and every query needs them, and they take milliseconds
 def _columns_over(methods: tuple[str, ...]) -> tuple[Column, ...]:
-    columns = [*_flatten(RunConfig, "", skip={"method", "seed"}), Column("method_name", pa.string(), "the method")]
+    columns = [*_flatten(RunConfig, skip=("method", "seed")), Column("method_name", pa.string(), "the method")]
     seen: dict[str, Column] = {}
     for name in methods:
-        for column in _flatten(METHODS.find(name), "method_", skip=set()):
+        for column in _flatten(METHODS.find(name), "method_"):
             known = seen.setdefault(column.name, column)
             if known.type != column.type:
                 raise TypeError(f"{name}: field {column.name} is {column.type}, in another method {known.type}")
@@ -82,32 +78,27 @@ def _columns_over(methods: tuple[str, ...]) -> tuple[Column, ...]:
 
 def config_values(config: RunConfig) -> dict[str, Any]:
     """The values of ``config_columns`` that one configuration has."""
-    values: dict[str, Any] = {}
-
-    def walk(section: dict[str, Any], prefix: str) -> None:
-        for key, value in section.items():
-            if isinstance(value, dict):
-                walk(value, f"{prefix}{key}_")
-            else:
-                values[prefix + key] = value
-
-    walk({k: v for k, v in config.as_dict().items() if k not in ("seed", "stage2")}, "")
-    walk({"stage2": {} if config.stage2 is None else config.stage2.model_dump(mode="json")}, "")
-    return values
+    content = {name: value for name, value in config.as_dict().items() if name != "seed"}
+    return dict(_leaves({**content, "stage2": content["stage2"] or {}}))
 
 
-def _flatten(model: type[BaseModel], prefix: str, skip: set[str]) -> list[Column]:
-    columns: list[Column] = []
+def _leaves(section: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in section.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{name}_")
+        else:
+            yield prefix + name, value
+
+
+def _flatten(model: type[BaseModel], prefix: str = "", skip: Collection[str] = ()) -> Iterator[Column]:
     for key, info in model.model_fields.items():
-        name = info.alias or key
+        name, annotation = info.alias or key, _inner(info.annotation)
         if name in skip:
             continue
-        annotation = _inner(info.annotation)
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            columns += _flatten(annotation, f"{prefix}{name}_", skip=set())
+            yield from _flatten(annotation, f"{prefix}{name}_")
         else:
-            columns.append(Column(prefix + name, arrow_type(annotation), info.description or ""))
-    return columns
+            yield Column(prefix + name, arrow_type(annotation), info.description or "")
 
 
 def _inner(annotation: Any) -> Any:

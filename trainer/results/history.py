@@ -9,8 +9,7 @@ from pydantic import Field
 
 from trainer.config.run_config import RunConfig
 from trainer.data.tasks import TaskStream
-from trainer.results import metrics
-from trainer.results.columns import config_values
+from trainer.results import columns, metrics
 from trainer.results.provenance import device_name, git_commit, versions
 from trainer.results.rows import ClassRow, EpochRow, Row, RunResult, TaskRow
 
@@ -20,101 +19,85 @@ class History(Row):
 
     status: str = "running"
     error: str | None = None
-    started_at: datetime | None = None
+    started_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
     accuracy_pct: list[list[float]] = Field([])
     """``[t][u]``: accuracy on task u after task t"""
     tasks: list[TaskRow] = Field([])
     epochs: list[EpochRow] = Field([])
     classes: list[ClassRow] = Field([])
 
+    def add_task(
+        self,
+        task_stream: TaskStream,
+        correct_K: Mapping[str, Sequence[int]],
+        head_norm_K: Sequence[float],
+        head_grad_norm_K: Sequence[float],
+        images_memory: int,
+        per_class: int,
+        wall_s: float,
+        members: int,
+    ) -> None:
+        """Append the rows of a task that has been trained, and of the classes seen by then.
 
-def class_rows(
-    task_stream: TaskStream,
-    config: RunConfig,
-    task: int,
-    correct_K: Sequence[int],
-    head_norm_K: Sequence[float],
-    grad_norm_K: Sequence[float],
-) -> list[ClassRow]:
-    """A row for each class seen after ``task``."""
-    totals_C = task_stream.eval_counts_C
-    rows = []
-    for learnt in task_stream.tasks[: task + 1]:
-        for position in range(learnt.first, learnt.first + learnt.classes):
-            images = int(task_stream.counts_C[position])
-            total = totals_C[position]
-            rows.append(
-                ClassRow(
-                    task=task,
-                    class_id=task_stream.class_ids_C[position],
-                    class_name=task_stream.class_names_C[position],
-                    position=position,
-                    first_task=learnt.index,
-                    images=images,
-                    exemplars=min(images, config.memory.per_class),
-                    shot=metrics.shot(images),
-                    acc_pct=100 * correct_K[position] / total if total else None,
-                    head_norm=head_norm_K[position],
-                    head_grad_norm=grad_norm_K[position],
-                )
+        ``correct_K``: evaluation images classified right, by the method's own classifier under the empty name;
+        ``images_memory``: exemplars replayed in the task; ``per_class``: exemplars kept of a class; ``wall_s``: time
+        of the task for all of the ``members``.
+        """
+        task = len(self.tasks)
+        learnt, totals_C = task_stream.tasks[: task + 1], task_stream.eval_counts_C
+        images_C = task_stream.counts_C.tolist()
+        spans = [slice(part.first, part.first + part.classes) for part in learnt]
+
+        def by_task(found_K: Sequence[int]) -> list[float]:
+            return [100 * sum(found_K[span]) / sum(totals_C[span]) for span in spans]
+
+        own_K, others_K = correct_K[""], {name: found_K for name, found_K in correct_K.items() if name}
+        rows = [
+            ClassRow(
+                task=task,
+                class_id=task_stream.class_ids_C[position],
+                class_name=task_stream.class_names_C[position],
+                position=position,
+                first_task=part.index,
+                images=images_C[position],
+                exemplars=min(images_C[position], per_class),
+                shot=metrics.shot(images_C[position]),
+                acc_pct=100 * own_K[position] / totals_C[position] if totals_C[position] else None,
+                head_norm=head_norm_K[position],
+                head_grad_norm=head_grad_norm_K[position],
             )
-    return rows
-
-
-def task_row(
-    task_stream: TaskStream,
-    task: int,
-    history: History,
-    correct_K: Mapping[str, Sequence[int]],
-    classes: Sequence[ClassRow],
-    exemplars_before: int,
-    wall_s: float,
-    device_s: float,
-) -> TaskRow:
-    """The row of one task; appends its accuracies to the history's matrix.
-
-    ``correct_K``: evaluation images classified right, by the method's own classifier under the empty name.
-    """
-    by_task, *others = (_by_task(task_stream, task, found_K) for found_K in correct_K.values())
-    history.accuracy_pct.append(by_task)
-    sizes = [part.classes for part in task_stream.tasks]
-    matrix = history.accuracy_pct
-    by_shot = metrics.mean_by_shot([row.acc_pct for row in classes], [row.images for row in classes])
-    norms = [row.head_norm for row in classes]
-    mean = sum(norms) / len(norms)
-    return TaskRow(
-        task=task,
-        classes_new=sizes[task],
-        classes_seen=len(classes),
-        images_new=len(task_stream.tasks[task].train_N),
-        images_memory=exemplars_before,
-        acc_task_mean_pct=metrics.average_task_mean(matrix),
-        acc_class_weighted_pct=metrics.average_class_weighted(matrix, sizes),
-        phase_acc_task_mean_pct=metrics.phase_task_mean(by_task),
-        phase_acc_class_weighted_pct=metrics.phase_class_weighted(by_task, sizes),
-        acc_by_task_pct=by_task,
-        phase_acc_others_pct={
-            name: metrics.phase_task_mean(found) for name, found in zip(list(correct_K)[1:], others, strict=True)
-        },
-        forgetting_pct=metrics.forgetting(matrix),
-        acc_many_pct=by_shot["many"],
-        acc_medium_pct=by_shot["medium"],
-        acc_few_pct=by_shot["few"],
-        head_norm_mean=mean,
-        head_norm_var=sum((norm - mean) ** 2 for norm in norms) / len(norms),
-        wall_s=wall_s,
-        device_s=device_s,
-    )
-
-
-def _by_task(task_stream: TaskStream, task: int, correct_K: Sequence[int]) -> list[float]:
-    """Accuracy on each task seen after ``task``, in %."""
-    found = []
-    for part in task_stream.tasks[: task + 1]:
-        positions = range(part.first, part.first + part.classes)
-        total = sum(task_stream.eval_counts_C[p] for p in positions)
-        found.append(100 * sum(correct_K[p] for p in positions) / total)
-    return found
+            for part in learnt
+            for position in range(part.first, part.first + part.classes)
+        ]
+        self.classes += rows
+        self.accuracy_pct.append(by_task(own_K))
+        matrix, sizes = self.accuracy_pct, [part.classes for part in learnt]
+        by_shot = metrics.mean_by_shot([row.acc_pct for row in rows], [row.images for row in rows])
+        norms = [row.head_norm for row in rows]
+        mean = sum(norms) / len(norms)
+        self.tasks.append(
+            TaskRow(
+                task=task,
+                classes_new=sizes[task],
+                classes_seen=len(rows),
+                images_new=len(learnt[task].train_N),
+                images_memory=images_memory,
+                acc_task_mean_pct=metrics.average_task_mean(matrix),
+                acc_class_weighted_pct=metrics.average_class_weighted(matrix, sizes),
+                phase_acc_task_mean_pct=metrics.phase_task_mean(matrix[task]),
+                phase_acc_class_weighted_pct=metrics.phase_class_weighted(matrix[task], sizes),
+                acc_by_task_pct=matrix[task],
+                phase_acc_others_pct={n: metrics.phase_task_mean(by_task(found_K)) for n, found_K in others_K.items()},
+                forgetting_pct=metrics.forgetting(matrix),
+                acc_many_pct=by_shot["many"],
+                acc_medium_pct=by_shot["medium"],
+                acc_few_pct=by_shot["few"],
+                head_norm_mean=mean,
+                head_norm_var=sum((norm - mean) ** 2 for norm in norms) / len(norms),
+                wall_s=wall_s,
+                device_s=wall_s / members,
+            )
+        )
 
 
 def run_result(
@@ -130,14 +113,9 @@ def run_result(
         error=history.error,
         split=config.data.evaluation.split,
         tasks_done=len(history.tasks),
-        acc_task_mean_pct=last and last.acc_task_mean_pct,
-        acc_class_weighted_pct=last and last.acc_class_weighted_pct,
+        **(last.model_dump(include=set(columns.metrics())) if last else {}),
         last_acc_task_mean_pct=last and last.phase_acc_task_mean_pct,
         last_acc_class_weighted_pct=last and last.phase_acc_class_weighted_pct,
-        forgetting_pct=last and last.forgetting_pct,
-        acc_many_pct=last and last.acc_many_pct,
-        acc_medium_pct=last and last.acc_medium_pct,
-        acc_few_pct=last and last.acc_few_pct,
         wall_s=sum(task.wall_s for task in history.tasks),
         device_s=sum(task.device_s for task in history.tasks),
         saved_s=sum(task.saved_s for task in history.tasks),
@@ -150,7 +128,7 @@ def run_result(
         versions=versions(),
         git_commit=git_commit(),
         data_fingerprint=task_stream.fingerprint,
-        config=config_values(config),
+        config=columns.config_values(config),
         tasks=history.tasks,
         epochs=history.epochs,
         classes=history.classes,
@@ -168,5 +146,5 @@ def failed_result(config: RunConfig, error: str) -> RunResult:
         split=config.data.evaluation.split,
         finished_at=datetime.now(UTC),
         git_commit=git_commit(),
-        config=config_values(config),
+        config=columns.config_values(config),
     )

@@ -1,5 +1,6 @@
 """Where a number came from: code, packages, machine."""
 
+import contextlib
 import functools
 import hashlib
 import platform
@@ -17,10 +18,8 @@ def versions() -> dict[str, str]:
     """Python's version and those of the packages that have a part in a result, where installed."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
-        try:
+        with contextlib.suppress(metadata.PackageNotFoundError):
             found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
     found["torch"] = torch.__version__
     return found
 

@@ -37,9 +37,7 @@ class TaskRow(Row):
     classes_seen: int = Field(description="classes of this task and all before")
     images_new: int = Field(description="training images of this task")
     images_memory: int = Field(description="exemplars replayed in this task")
-    acc_task_mean_pct: float = Field(
-        description="average incremental accuracy so far: mean over tasks of phase_acc_task_mean_pct"
-    )
+    acc_task_mean_pct: float = Field(description="average incremental accuracy: mean so far of phase_acc_task_mean_pct")
     acc_class_weighted_pct: float = Field(description="the same of phase_acc_class_weighted_pct")
     phase_acc_task_mean_pct: float = Field(description="accuracy after this task: unweighted mean over the tasks seen")
     phase_acc_class_weighted_pct: float = Field(description="accuracy after this task: tasks weighted by their classes")
@@ -50,21 +48,13 @@ class TaskRow(Row):
     forgetting_pct: float | None = Field(
         description="mean over earlier tasks of best earlier accuracy minus accuracy now; null in the first task"
     )
-    acc_many_pct: float | None = Field(
-        description="mean over seen classes with more than 100 training images; null if none"
-    )
-    acc_medium_pct: float | None = Field(
-        description="mean over seen classes with 20 to 100 training images; null if none"
-    )
-    acc_few_pct: float | None = Field(
-        description="mean over seen classes with fewer than 20 training images; null if none"
-    )
+    acc_many_pct: float | None = Field(description="mean over seen classes with over 100 training images; null if none")
+    acc_medium_pct: float | None = Field(description="mean over seen classes with 20-100 training images; null if none")
+    acc_few_pct: float | None = Field(description="mean over seen classes with under 20 training images; null if none")
     head_norm_mean: float = Field(description="mean over seen classes of the norm of the classifier's row")
     head_norm_var: float = Field(description="variance over seen classes of the norm of the classifier's row")
     wall_s: float = Field(description="time of the task, for all members trained together")
-    device_s: float = Field(
-        description="this run's share of the device's time: wall_s over the members trained together"
-    )
+    device_s: float = Field(description="this run's share of the device's time: wall_s over members trained together")
     saved_s: float = Field(0.0, description="device seconds saved by reusing another run's training of this task")
 
 
@@ -98,23 +88,13 @@ class RunResult(Row):
     split: str = Field(description="test or validation: the images that the accuracies are measured on")
     tasks_done: int = Field(0, description="tasks finished")
     acc_task_mean_pct: float | None = Field(None, description="ACC: mean over tasks of phase_acc_task_mean_pct")
-    acc_class_weighted_pct: float | None = Field(
-        None, description="ACC: mean over tasks of phase_acc_class_weighted_pct"
-    )
+    acc_class_weighted_pct: float | None = Field(None, description="ACC: the same of phase_acc_class_weighted_pct")
     last_acc_task_mean_pct: float | None = Field(None, description="after the last task: unweighted mean over tasks")
-    last_acc_class_weighted_pct: float | None = Field(
-        None, description="after the last task: tasks weighted by their classes"
-    )
+    last_acc_class_weighted_pct: float | None = Field(None, description="after the last task: mean weighted by classes")
     forgetting_pct: float | None = Field(None, description="after the last task; null with one task")
-    acc_many_pct: float | None = Field(
-        None, description="after the last task: classes with more than 100 training images"
-    )
-    acc_medium_pct: float | None = Field(
-        None, description="after the last task: classes with 20 to 100 training images"
-    )
-    acc_few_pct: float | None = Field(
-        None, description="after the last task: classes with fewer than 20 training images"
-    )
+    acc_many_pct: float | None = Field(None, description="after the last task: classes with over 100 training images")
+    acc_medium_pct: float | None = Field(None, description="after the last task: classes with 20-100 training images")
+    acc_few_pct: float | None = Field(None, description="after the last task: classes with under 20 training images")
     wall_s: float | None = Field(None, description="time of all tasks, for all members trained together")
     device_s: float | None = Field(None, description="this run's share of the device's time")
     saved_s: float | None = Field(None, description="device seconds saved by reusing another run's first task")
@@ -126,9 +106,7 @@ class RunResult(Row):
     precision: str | None = Field(None, description="float32, bfloat16 or float64")
     versions: dict[str, str] | None = Field(None, description="python and the packages that decide a result")
     git_commit: str | None = Field(
-        None,
-        description="commit of the code; -dirty where files of the trainer differed; without history, a hash of its "
-        "source",
+        None, description="commit of the code, -dirty if trainer files differ; without history, a hash of its source"
     )
     data_fingerprint: str | None = Field(None, description="hash of the decoded images and labels")
     config: dict[str, Any] = Field({}, description="values of the configuration, by column")

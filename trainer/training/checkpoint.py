@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
 
 from trainer.errors import CheckpointError
 from trainer.files import atomic_write
@@ -87,8 +86,3 @@ def restore(fresh: State, content: dict[str, Any], run_ids: list[str], where: ob
     state.elapsed_s = content["elapsed_s"]
     state.histories = [History.model_validate_json(history) for history in content["histories"]]
     return state
-
-
-def concat(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Members of several checkpoints side by side."""
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}

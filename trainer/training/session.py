@@ -6,19 +6,18 @@ Several configurations that differ only in their seed and in per-member hyperpar
 import math
 import time
 from collections.abc import Callable, Collection, Sequence
-from datetime import UTC, datetime
 
 import torch
 
 from trainer.config.run_config import RunConfig
 from trainer.data.tasks import TaskStream, build
 from trainer.errors import ConfigError
-from trainer.results.history import History, class_rows, run_result, task_row
+from trainer.results.history import History, run_result
 from trainer.results.rows import RunResult
 from trainer.rng import MemberStreams
 from trainer.stages import second_stage as stage2
 from trainer.stages.exemplars import Candidates, herding, random
-from trainer.stages.stage import Stage, TaskContext, TaskImages
+from trainer.stages.stage import TaskContext, TaskImages
 from trainer.training import checkpoint as ckpt
 from trainer.training.evaluate import correct_by_class, embed
 from trainer.training.loop import HEAD_GRAD, EpochReport, train_stage
@@ -51,9 +50,8 @@ def train(
     """
     options = options or DeviceOptions()
     with deterministic(options.deterministic):
-        return _Session(list(configs), options, checkpoint, observer or Observer(), task_stream).run(
-            first_task_checkpoint
-        )
+        session = _Session(list(configs), options, checkpoint, observer or Observer(), task_stream)
+        return session.run(first_task_checkpoint)
 
 
 def train_first_task(
@@ -61,9 +59,7 @@ def train_first_task(
 ) -> float:
     """Train the first task of these configurations unless ``first_task_checkpoint`` has it. Returns device seconds."""
     first = {config.first_task_id: config for config in reversed(configs)}
-    missing = [
-        config for first_task_id, config in sorted(first.items()) if first_task_checkpoint(first_task_id).read() is None
-    ]
+    missing = [first[key] for key in sorted(first) if first_task_checkpoint(key).read() is None]
     if not missing:
         return 0.0
     session = _Session(missing, options, None, Observer())
@@ -91,73 +87,56 @@ class _Session:
         _check_together(configs)
         self.configs, self.options, self.checkpoint, self.observer = configs, options, checkpoint, observer
         self.run_ids = [config.run_id for config in configs]
-        device = options.resolve_device()
-        precision = options.resolve_precision()
+        device, precision = options.resolve_device(), options.resolve_precision()
         self.task_stream = (task_stream or build(configs[0].data, configs[0].protocol)).to(device)
         self.tasks = len(self.task_stream.tasks)
-        self.compiled = options.compile
         self.results: dict[int, RunResult] = {}
         """results of runs that have ended, by position"""
         channels = self.task_stream.train_pixels_NCHW.shape[1]
         self.state = State(configs, new_learner(configs, channels, device, precision), precision)
-        now = datetime.now(UTC)
-        for history in self.state.histories:
-            history.started_at = now
+        self.task_began = 0.0
+        """when the task under the cursor would have begun without interruption, by ``time.perf_counter``"""
 
     def run(self, first_task_checkpoint: FirstTaskCheckpoint | None) -> list[RunResult]:
         if self._resume():
-            self.observer.on_resume([self._completed(task) for task in range(self.state.cursor.task)])
+            self.observer.on_resume([self._report(task) for task in range(self.state.cursor.task)])
         elif first_task_checkpoint is not None and self.tasks > 1:
             self._start_from_first_task(first_task_checkpoint)
-        while self.state.cursor.task < self.tasks and self.state.members and not self._all_diverged():
+        while self.state.cursor.task < self.tasks and self.state.members:
             self.train_task()
-            self._drop(self.observer.on_task(self._report()))
-            self._tell_ended(set(self.results) | set(self.state.positions))
+            self._drop(self.observer.on_task(self._report(self.state.cursor.task - 1)))
+            self._tell_ended(live=self.state.positions)
             self._save()
-        self._tell_ended(set(self.results))
+        self._tell_ended(live=())
         return [self.results[position] for position in range(len(self.configs))]
 
     def train_task(self) -> None:
         """Train the task under the cursor, choose exemplars, measure, and move the cursor on."""
-        state, task_stream = self.state, self.task_stream
-        task = task_stream.tasks[state.cursor.task]
-        started, before_s = time.perf_counter(), state.elapsed_s
-
-        def clock() -> float:
-            state.elapsed_s = before_s + time.perf_counter() - started
-            return state.elapsed_s
-
+        state, task_stream, config = self.state, self.task_stream, self.state.configs[0]
+        method, task = config.method, task_stream.tasks[state.cursor.task]
+        self.task_began = time.perf_counter() - state.elapsed_s
         if state.learner.network.classifier.classes == task.first:
             state.learner.network.grow(task.classes, state.learner.seeds, task.index)
-        if self.compiled:
+        if self.options.compile:
             state.learner.network.net.compile(dynamic=True)
         context, images = self._context(task.index), self._images(task.index)
-        method = state.configs[0].method
-        for index, stage in enumerate(self._plan(context)):
+        stages = method.plan(context)
+        if config.stage2 is not None:
+            stages = (*stages, stage2.stage(config.stage2, context, method.evaluate, method.parts(1, 1)))
+        for index, stage in enumerate(stages):
             if index >= state.cursor.stage:
-                train_stage(state, stage, context, images, task_stream, lambda report: self._after_epoch(report, clock))
+                train_stage(state, stage, context, images, task_stream, self._after_epoch)
                 method.after_stage(stage, state.learner, images)
                 state.cursor.stage, state.cursor.epoch = index + 1, 0
         state.learner.method_state |= {name: buffer for name, buffer in state.buffers.items() if name != HEAD_GRAD}
-        exemplars_before = state.learner.exemplars_ME.shape[1]
+        images_memory = state.learner.exemplars_ME.shape[1]
         self._remember(task.index, images)
         if method.needs_teacher and task.index + 1 < self.tasks:
             state.learner.freeze_teacher()
         method.after_task(state.learner, self._images(task.index))
-        self._measure(task.index, exemplars_before, clock)
+        self._measure(task.index, images_memory)
         state.buffers = {}
         state.cursor, state.elapsed_s = Cursor(task=task.index + 1), 0.0
-
-    # -- within a task ------------------------------------------------------------------------------
-
-    def _plan(self, context: TaskContext) -> tuple[Stage, ...]:
-        config = self.state.configs[0]
-        stages = config.method.plan(context)
-        return (
-            stages
-            if config.stage2 is None
-            else (*stages, stage2.stage(config.stage2, context, config.method.evaluate, config.method.parts(1, 1)))
-        )
 
     def _images(self, index: int) -> TaskImages:
         state, task_stream = self.state, self.task_stream
@@ -172,15 +151,14 @@ class _Session:
         )
 
     def _context(self, index: int) -> TaskContext:
-        state, task = self.state, self.task_stream.tasks[index]
+        state, task, config = self.state, self.task_stream.tasks[index], self.state.configs[0]
         counts_K = self.task_stream.counts_C[: task.first + task.classes].double()
         kept_K = counts_K.clone()
-        kept_K[: task.first].clamp_(max=state.configs[0].memory.per_class)
-        per_member = state.configs[0].method.per_member_fields()
-        values = [config.method.model_dump(by_alias=True) for config in state.configs]
+        kept_K[: task.first].clamp_(max=config.memory.per_class)
+        values = [member.method.model_dump(by_alias=True) for member in state.configs]
         hyperparameters = {
-            f: torch.tensor([v[f] for v in values], device=state.learner.device, dtype=state.learner.dtype)
-            for f in per_member
+            name: torch.tensor([v[name] for v in values], device=state.learner.device, dtype=state.learner.dtype)
+            for name in config.method.per_member_fields()
         }
         return TaskContext(
             index=index,
@@ -191,12 +169,12 @@ class _Session:
             counts_K=counts_K,
             kept_K=kept_K,
             hyperparameters=hyperparameters,
-            optim=state.configs[0].optim,
+            optim=config.optim,
             dtype=state.learner.dtype,
             method_state=state.learner.method_state,
         )
 
-    def _after_epoch(self, report: EpochReport, clock: Callable[[], float]) -> bool:
+    def _after_epoch(self, report: EpochReport) -> bool:
         state = self.state
         for member, position in enumerate(state.positions):
             history = state.histories[position]
@@ -205,11 +183,11 @@ class _Session:
                 history.status = "diverged"
                 history.error = f"loss is not finite after epoch {report.epoch} of task {report.task}"
         self.observer.on_epoch(report)
-        if self._all_diverged():
+        if all(state.histories[position].status == "diverged" for position in state.positions):
             return False
-        every = self.options.checkpoint_every_epochs
-        if every and (report.epoch + 1) % every == 0 and report.epoch + 1 < report.epochs:
-            clock()
+        done, every = report.epoch + 1, self.options.checkpoint_every_epochs
+        if every and done % every == 0 and done < report.epochs:
+            state.elapsed_s = time.perf_counter() - self.task_began
             self._save()
         return True
 
@@ -228,38 +206,31 @@ class _Session:
             chosen_ME = herding(images.embed(index_n).features_MND, candidates, keep)
         state.learner.exemplars_ME = torch.cat([state.learner.exemplars_ME, index_n[chosen_ME]], dim=1)
 
-    def _measure(self, index: int, exemplars_before: int, clock: Callable[[], float]) -> None:
+    def _measure(self, index: int, images_memory: int) -> None:
         state, task_stream = self.state, self.task_stream
         seen = task_stream.tasks[index].first + task_stream.tasks[index].classes
         correct = {name: found_MK.tolist() for name, found_MK in correct_by_class(state, task_stream, seen).items()}
         head_norm_MK = state.learner.network.classifier.weight_MKD.detach().norm(dim=2).tolist()
         steps = max(1, sum(row.steps for row in state.histories[state.positions[0]].epochs if row.task == index))
         grad_norm_MK = (state.buffers[HEAD_GRAD] / steps).tolist()
-        wall_s = clock()
+        wall_s = time.perf_counter() - self.task_began
         for member, position in enumerate(state.positions):
-            history, config = state.histories[position], self.configs[position]
-            correct_K = {name: found_MK[member] for name, found_MK in correct.items()}
-            rows = class_rows(task_stream, config, index, correct_K[""], head_norm_MK[member], grad_norm_MK[member])
-            history.classes += rows
-            history.tasks.append(
-                task_row(task_stream, index, history, correct_K, rows, exemplars_before, wall_s, wall_s / state.members)
-            )
-
-    # -- between tasks ------------------------------------------------------------------------------
-
-    def _report(self) -> TaskReport:
-        state = self.state
-        done = state.cursor.task == self.tasks
-        members = []
-        for position in state.positions:
             history = state.histories[position]
-            if done and history.status == "running":
+            history.add_task(
+                task_stream,
+                {name: found_MK[member] for name, found_MK in correct.items()},
+                head_norm_MK[member],
+                grad_norm_MK[member],
+                images_memory,
+                state.configs[member].memory.per_class,
+                wall_s,
+                state.members,
+            )
+            if index + 1 == self.tasks and history.status == "running":
                 history.status = "finished"
-            members.append(MemberReport(position, history.status, history.tasks[-1]))
-        return TaskReport(state.cursor.task - 1, self.tasks, tuple(members))
 
-    def _completed(self, task: int) -> TaskReport:
-        """The report of a task that was completed before a resume: what ``_report`` said then."""
+    def _report(self, task: int) -> TaskReport:
+        """What became of the runs that were trained on a task; the same after a resume as when it was completed."""
         members = []
         for position, history in enumerate(self.state.histories):
             if task < len(history.tasks):
@@ -275,28 +246,22 @@ class _Session:
             if state.histories[position].status == "running":
                 state.histories[position].status = "pruned"
         stay = [m for m, p in enumerate(state.positions) if state.histories[p].status in ("running", "finished")]
-        if len(stay) == state.members:
-            return
-        if stay:
-            self.state = state.subset(stay)
-        else:
+        if not stay:
             state.configs, state.positions = [], []
+        elif len(stay) < state.members:
+            self.state = state.subset(stay)
 
-    def _tell_ended(self, others: Collection[int]) -> None:
-        """All but ``others`` have ended."""
-        ended = {
-            position: run_result(
-                config, history, self.task_stream, self.state.learner.device, self.state.precision, len(self.configs)
-            )
-            for position, (config, history) in enumerate(zip(self.configs, self.state.histories, strict=True))
-            if position not in others
-        }
+    def _tell_ended(self, live: Collection[int]) -> None:
+        """Tell the observer, once, of all runs that have ended: all but the ``live`` ones."""
+        state, ended = self.state, {}
+        for position, (config, history) in enumerate(zip(self.configs, state.histories, strict=True)):
+            if position not in live and position not in self.results:
+                ended[position] = run_result(
+                    config, history, self.task_stream, state.learner.device, state.precision, len(self.configs)
+                )
         self.results |= ended
         if ended:
             self.observer.on_end(ended)
-
-    def _all_diverged(self) -> bool:
-        return all(self.state.histories[p].status == "diverged" for p in self.state.positions)
 
     def _save(self) -> None:
         if self.checkpoint is not None and self.state.members:
@@ -325,9 +290,8 @@ class _Session:
                     row.saved_s, row.device_s, row.wall_s = row.device_s, 0.0, 0.0
             history.started_at = self.state.histories[position].started_at
             self.state.histories[position] = history
-        self.state.load_tensors(ckpt.concat(parts))
+        self.state.load_tensors({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
         self.state.cursor = Cursor(task=1)
-        self._report()
         self._drop(())
 
 
