@@ -3,7 +3,8 @@
 import difflib
 import reprlib
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
+from typing import Self
 
 
 class Error(Exception):
@@ -31,6 +32,11 @@ class ConfigError(UserError):
     ) -> None:
         super().__init__(problem)  # the rest is pickled (between Ray processes) as attributes
         self.problem, self.file, self.field, self.allowed, self.nearest = problem, file, field, allowed, nearest
+
+    @classmethod
+    def unknown(cls, problem: str, name: object, known: Collection[str], **where: str | None) -> Self:
+        """For a name that is none of the ``known``: it lists them, and the nearest."""
+        return cls(problem, allowed=", ".join(known) or None, nearest=nearest(name, known), **where)
 
     def __str__(self) -> str:
         line = ": ".join(part for part in (self.file, self.field, self.problem) if part)

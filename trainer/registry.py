@@ -15,7 +15,7 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from trainer.errors import ConfigError, nearest, shown
+from trainer.errors import ConfigError, shown
 
 T = TypeVar("T")
 
@@ -49,13 +49,7 @@ class Registry(Generic[T]):
                 file = f"{self.package.replace('.', '/')}/{name}.py"
                 raise ConfigError(f"{file} must define one subclass of {self.base.__name__}, not {len(found)}")
             return found[0]
-        known = self.names()
-        raise ConfigError(
-            f"no such {self.kind}: {shown(name)}",
-            field=self.field,
-            allowed=", ".join(known),
-            nearest=nearest(name, known),
-        )
+        raise ConfigError.unknown(f"no such {self.kind}: {shown(name)}", name, self.names(), field=self.field)
 
     def _defined(self, name: str) -> list[type[T]]:
         module = importlib.import_module(f"{self.package}.{name}")

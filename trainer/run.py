@@ -1,22 +1,22 @@
 """``python -m trainer.run RUN.yaml``: train one run file, from a shell."""
 
 import argparse
+import itertools
 import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Self
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from trainer.config.files import dump_run, load_run
 from trainer.config.run_config import LARGEST_SEED, RunConfig
 from trainer.errors import CheckpointError, ConfigError, UserError, exit_code
 from trainer.files import atomic_write
 from trainer.results.parquet import write_results
-from trainer.results.rows import RunResult
+from trainer.results.rows import Row, RunResult
 from trainer.results.spread import mean_std_over_seeds
 from trainer.results.verify import RecordedResult, compare
 from trainer.training.checkpoint import FileSlot
@@ -48,7 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     print(_headline(file.config, seeds), flush=True)
     terminal = Console()
-    with _Progress(terminal, configs[0]) as progress:
+    progress = _Progress(terminal, configs[0])
+    with progress.bar:
         results = train(configs, options, checkpoint=slot, observer=progress)
     show(results, terminal)
     if arguments.out:
@@ -61,22 +62,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def show(results: Sequence[RunResult], terminal: Console) -> None:
     """The table of tasks, mean over seeds, and the last lines that people quote."""
-    done = [r for r in results if r.tasks]
-    table = Table(title=None, header_style="bold")
-    for column in ("task", "classes", "images", "memory", "acc %", "ACC %", "forget %", "time s"):
-        table.add_column(column, justify="right")
-    for index in range(max((len(r.tasks) for r in done), default=0)):
-        rows = [r.tasks[index] for r in done if len(r.tasks) > index]
-        first = rows[0]
+    headers = ("task", "classes", "images", "memory", "acc %", "ACC %", "forget %", "time s")
+    table = Table(*(Column(header, justify="right") for header in headers), header_style="bold")
+    for number, found in enumerate(itertools.zip_longest(*(r.tasks for r in results)), start=1):
+        rows = [row for row in found if row is not None]
         table.add_row(
-            str(index + 1),
-            str(first.classes_seen),
-            str(first.images_new),
-            str(first.images_memory),
-            _mean([row.phase_acc_task_mean_pct for row in rows]),
-            _mean([row.acc_task_mean_pct for row in rows]),
-            _mean([row.forgetting_pct for row in rows]),
-            f"{first.wall_s:.1f}",
+            str(number),
+            str(rows[0].classes_seen),
+            str(rows[0].images_new),
+            str(rows[0].images_memory),
+            _mean(rows, "phase_acc_task_mean_pct"),
+            _mean(rows, "acc_task_mean_pct"),
+            _mean(rows, "forgetting_pct"),
+            f"{rows[0].wall_s:.1f}",
         )
     terminal.print(table)
     for r in results:
@@ -100,7 +98,7 @@ class _Progress(Observer):
 
     def __init__(self, terminal: Console, config: RunConfig) -> None:
         self._lines = not terminal.is_terminal
-        self._bar = Progress(
+        self.bar = Progress(
             TextColumn("task {task.fields[number]}"),
             BarColumn(),
             MofNCompleteColumn(),
@@ -111,28 +109,18 @@ class _Progress(Observer):
             disable=self._lines,
             transient=True,
         )
-        self._id = self._bar.add_task("", total=config.optim.epochs, number=1, loss=float("nan"))
-
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._bar.stop()
+        self._id = self.bar.add_task("", total=config.optim.epochs, number=1, loss=float("nan"))
 
     def on_epoch(self, report: EpochReport) -> None:
         loss = sum(report.loss) / len(report.loss)
-        self._bar.update(self._id, completed=report.epoch + 1, total=report.epochs, number=report.task + 1, loss=loss)
+        self.bar.update(self._id, completed=report.epoch + 1, total=report.epochs, number=report.task + 1, loss=loss)
 
     def on_task(self, report: TaskReport) -> Collection[int]:
         if self._lines:
             rows = [member.metrics for member in report.members]
-            print(
-                f"task {report.task + 1}/{report.tasks}: accuracy "
-                f"{_mean([row.phase_acc_task_mean_pct for row in rows])} %, ACC so far "
-                f"{_mean([row.acc_task_mean_pct for row in rows])} %, {rows[0].wall_s:.1f} s",
-                flush=True,
-            )
+            acc, mean = _mean(rows, "phase_acc_task_mean_pct"), _mean(rows, "acc_task_mean_pct")
+            start = f"task {report.task + 1}/{report.tasks}"
+            print(f"{start}: accuracy {acc} %, ACC so far {mean} %, {rows[0].wall_s:.1f} s", flush=True)
         return ()
 
 
@@ -159,17 +147,13 @@ def _headline(config: RunConfig, seeds: Sequence[int]) -> str:
     )
 
 
-def _numbers(values: Sequence[float | None]) -> list[float]:
-    return [value for value in values if value is not None]
-
-
-def _mean(values: Sequence[float | None]) -> str:
-    found = _numbers(values)
+def _mean(rows: Sequence[Row], name: str) -> str:
+    found = [value for row in rows if (value := getattr(row, name)) is not None]
     return f"{sum(found) / len(found):.2f}" if found else "-"
 
 
-def _spread(rows: Sequence[RunResult], name: str) -> str:
-    found = _numbers([getattr(row, name) for row in rows])
+def _spread(rows: Sequence[Row], name: str) -> str:
+    found = [value for row in rows if (value := getattr(row, name)) is not None]
     return mean_std_over_seeds(found) if found else "-"
 
 
@@ -191,31 +175,19 @@ def _epochs(text: str) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m trainer.run", description="Train one run file.")
-    parser.add_argument("file", help="a run file, such as runs/digits_lfs5.yaml")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="FIELD=VALUE", help="override a field, e.g. method.alpha=0.5"
-    )
-    parser.add_argument(
-        "--seeds", type=_seeds, metavar="0,1,2", help="train these seeds together instead of the file's"
-    )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
-    parser.add_argument(
-        "--precision", default="auto", choices=PRECISIONS, help="arithmetic of the network (default: auto)"
-    )
-    parser.add_argument("--compile", action="store_true", help="torch.compile the network")
-    parser.add_argument("--deterministic", action="store_true", help="repeat runs bit by bit on CUDA, slower")
-    parser.add_argument("--out", metavar="DIR", help="write results as Parquet and a checkpoint to this folder")
-    parser.add_argument("--resume", action="store_true", help="continue the run in --out")
-    parser.add_argument(
-        "--checkpoint-every",
-        type=_epochs,
-        default=0,
-        metavar="EPOCHS",
-        help="also checkpoint every EPOCHS epochs (default: after each task only)",
-    )
-    parser.add_argument(
-        "--verify", action="store_true", help="train a promoted file again and compare with its recorded results"
-    )
+    add = parser.add_argument
+    add("file", help="a run file, such as runs/digits_lfs5.yaml")
+    add("--set", action="append", default=[], metavar="FIELD=VALUE", help="override a field, e.g. method.alpha=0.5")
+    add("--seeds", type=_seeds, metavar="0,1,2", help="train these seeds together instead of the file's")
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    add("--precision", default="auto", choices=PRECISIONS, help="arithmetic of the network (default: auto)")
+    add("--compile", action="store_true", help="torch.compile the network")
+    add("--deterministic", action="store_true", help="repeat runs bit by bit on CUDA, slower")
+    add("--out", metavar="DIR", help="write results as Parquet and a checkpoint to this folder")
+    add("--resume", action="store_true", help="continue the run in --out")
+    every = "also checkpoint every EPOCHS epochs (default: after each task only)"
+    add("--checkpoint-every", type=_epochs, default=0, metavar="EPOCHS", help=every)
+    add("--verify", action="store_true", help="train a promoted file again and compare with its recorded results")
     return parser
 
 

@@ -3,13 +3,12 @@
 import re
 import types
 import typing
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from trainer.errors import ConfigError, nearest, shown
+from trainer.errors import ConfigError, shown
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
@@ -19,86 +18,64 @@ def explain(
 ) -> ConfigError:
     """The first finding as a ConfigError: field, what was given, what is allowed, the nearest name."""
     first = error.errors()[0]
-    given = first.get("input")
-    kind = first["type"]
-    where = _in_file(model, first["loc"])
-    if kind == "extra_forbidden":  # the name is the user's own, whatever it looks like
-        where = [*_in_file(model, first["loc"][:-1]), str(first["loc"][-1])]
-    field = prefix + ".".join(where)
-    wrong = partial(ConfigError, file=file, field=field or None)
-    if kind == "extra_forbidden":
-        known = _fields_at(model, first["loc"][:-1])
-        problem = f"no such field{_of(prefix, where)}"
-        return wrong(problem, allowed=", ".join(known) or None, nearest=nearest(where[-1], known))
+    given, kind, loc = first.get("input"), first["type"], first["loc"]
+    if kind == "extra_forbidden":  # the last part is the user's own, whatever it looks like
+        path, found = _resolve(model, loc[:-1])
+        name, parent = str(loc[-1]), (prefix + ".".join(path)).strip(".")
+        known = [info.alias or key for key, info in found.model_fields.items()] if _is_model(found) else []
+        problem = f"no such field of {parent}" if parent else "no such field"
+        return ConfigError.unknown(problem, name, known, file=file, field=prefix + ".".join([*path, name]))
+    where = {"file": file, "field": prefix + ".".join(_resolve(model, loc)[0]) or None}
     if kind == "missing":
-        return wrong("is missing")
+        return ConfigError("is missing", **where)
     if kind == "literal_error":
-        allowed = str(first["ctx"]["expected"]).replace("'", "").replace(" or ", ", ")
-        problem = f"{shown(given)} is not one of the choices"
-        return wrong(problem, allowed=allowed, nearest=nearest(given, allowed.split(", ")))
+        known = str(first["ctx"]["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
+        return ConfigError.unknown(f"{shown(given)} is not one of the choices", given, known, **where)
     if isinstance(given, str) and _NUMBER.fullmatch(given):
-        return wrong(f"{shown(given)} is text, not a number (YAML reads 1e-3 as text: write 1.0e-3, without quotes)")
+        problem = f"{shown(given)} is text, not a number (YAML reads 1e-3 as text: write 1.0e-3, without quotes)"
+        return ConfigError(problem, **where)
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     if kind == "value_error":
-        return wrong(message)
-    return wrong(f"{shown(given)} is not allowed", allowed=message)
+        return ConfigError(message, **where)
+    return ConfigError(f"{shown(given)} is not allowed", allowed=message, **where)
 
 
-def _of(prefix: str, where: list[str]) -> str:
-    parent = ".".join([*prefix.rstrip(".").split("."), *where[:-1]]).strip(".")
-    return f" of {parent}" if parent else ""
-
-
-def _in_file(model: type[BaseModel], loc: Sequence[str | int]) -> list[str]:
-    """The path without the levels that files lack: pydantic names the branches of unions in it."""
-    return [str(part) for part, (_, in_file) in zip(loc, _walk(model, loc), strict=True) if in_file]
-
-
-def _fields_at(model: type[BaseModel], loc: Sequence[str | int]) -> list[str]:
-    *_, last = [model, *(found for found, _ in _walk(model, loc))]
-    return [info.alias or name for name, info in last.model_fields.items()] if _is_model(last) else []
-
-
-def _walk(model: type[BaseModel], loc: Sequence[str | int]) -> Iterator[tuple[Any, bool]]:
-    """For each part of a path: what it leads to, and whether files have that level."""
+def _resolve(model: type[BaseModel], loc: Sequence[str | int]) -> tuple[list[str], Any]:
+    """The path as files have it, and what it leads to: pydantic also names the branches of unions in it."""
+    path: list[str] = []
     current: Any = model
     for part in loc:
-        branch = _branch(current, part)
+        options = _options(current)
+        branch = next((option for option in options if len(options) > 1 and _is_called(option, part)), None)
         if branch is not None:
             current = branch
-            yield current, False
-        elif isinstance(part, str) and ("[" in part or "(" in part):  # of a union of plain types
-            yield current, False
-        else:
-            current = _below(current, part)
-            yield current, True
+        elif isinstance(part, int) or not ("[" in part or "(" in part):  # otherwise of a union of plain types
+            path.append(str(part))
+            current = _below(options[0], part)
+    return path, _options(current)[0]
 
 
-def _branch(annotation: Any, tag: str | int) -> Any:
-    """The part of a union that pydantic calls so: a model by its ``type``, a plain type by its name."""
-    union = _bare(annotation)
-    if typing.get_origin(union) not in (typing.Union, types.UnionType):
-        return None
-    for option in typing.get_args(union):
-        info = option.model_fields.get("type") if _is_model(option) else None
-        if tag in typing.get_args(info.annotation) if info else tag == getattr(option, "__name__", None):
-            return option
-    return None
+def _options(annotation: Any) -> list[Any]:
+    """The types of a union, but for None; of anything else itself."""
+    if typing.get_origin(annotation) is typing.Annotated:
+        annotation = typing.get_args(annotation)[0]
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return [option for option in typing.get_args(annotation) if option is not type(None)]
+    return [annotation]
+
+
+def _is_called(option: Any, tag: str | int) -> bool:
+    """Whether pydantic calls this branch of a union so: a model by its ``type``, a plain type by its name."""
+    info = option.model_fields.get("type") if _is_model(option) else None
+    return tag in typing.get_args(info.annotation) if info else tag == getattr(option, "__name__", None)
 
 
 def _below(annotation: Any, part: str | int) -> Any:
-    bare = _bare(annotation)
-    if typing.get_origin(bare) in (typing.Union, types.UnionType):
-        bare = next((a for a in typing.get_args(bare) if a is not type(None)), None)
-    if _is_model(bare):
-        info = bare.model_fields.get(part)
+    if _is_model(annotation):
+        info = annotation.model_fields.get(part)
         return None if info is None else info.annotation
-    inside = {dict: 1, tuple: 0}.get(typing.get_origin(bare))
-    return None if inside is None else typing.get_args(bare)[inside]
-
-
-def _bare(annotation: Any) -> Any:
-    return typing.get_args(annotation)[0] if typing.get_origin(annotation) is typing.Annotated else annotation
+    inside = {dict: 1, tuple: 0}.get(typing.get_origin(annotation))
+    return None if inside is None else typing.get_args(annotation)[inside]
 
 
 def _is_model(annotation: Any) -> bool:

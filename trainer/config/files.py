@@ -1,7 +1,5 @@
 """Run files: YAML that holds a complete RunConfig, and in promoted ones where its numbers come from."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -25,7 +23,7 @@ class RunFile(NamedTuple):
     """provenance of a promoted file: sweep, trials, seeds, n, mean, spread, interval, commit, data"""
 
 
-def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[Any] = set()
     for key_node, _ in node.value:
         key = loader.construct_object(key_node, deep=True)
@@ -81,8 +79,7 @@ def load_run(path: str | Path, sets: Sequence[str] = ()) -> RunFile:
     if provenance is not None and not isinstance(provenance, dict):
         raise ConfigError("must be a mapping", file=str(path), field="provenance")
     for item in sets:
-        dotted, value = parse_set(item)
-        set_field(content, dotted, value)
+        set_field(content, *parse_set(item))
     return RunFile(parse_run(content, file=str(path)), provenance)
 
 
@@ -124,26 +121,15 @@ def dump_run(config: RunConfig, provenance: dict[str, Any] | None = None) -> str
     return yaml.dump(content, Dumper=_RunDumper, sort_keys=False, width=110, allow_unicode=True)
 
 
-def _float(dumper: _RunDumper, value: float) -> yaml.ScalarNode:
-    text = repr(value)
-    if "e" in text and "." not in text:
-        mantissa, _, exponent = text.partition("e")
-        text = f"{mantissa}.0e{exponent}"
-    if "e" in text and text[text.index("e") + 1] not in "+-":
-        text = text.replace("e", "e+")
-    return dumper.represent_scalar("tag:yaml.org,2002:float", text)
-
-
-def _list(dumper: _RunDumper, value: Sequence[Any]) -> yaml.SequenceNode:
+def _list(dumper: yaml.SafeDumper, value: Sequence[Any]) -> yaml.SequenceNode:
     return dumper.represent_sequence("tag:yaml.org,2002:seq", value, flow_style=True)
 
 
 class _RunDumper(yaml.SafeDumper):
-    """Lists in one line; floats so that YAML 1.1 reads them back as floats (5.0e-04, not 5e-04)."""
+    """Lists in one line."""
 
     yaml_representers: ClassVar[dict[type, Any]] = {
         **yaml.SafeDumper.yaml_representers,
-        float: _float,
         list: _list,
         tuple: _list,
     }

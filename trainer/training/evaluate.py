@@ -24,12 +24,14 @@ def forward(state: State, pixels_NCHW: Tensor, index: Tensor) -> Iterator[tuple[
     learner = state.learner
     learner.network.eval()
     method = state.configs[0].method
-    images = index.shape[-1]
     size = max(32, _ON_GPU // state.members) if learner.device.type == "cuda" else _ON_CPU
-    for start in range(0, images, size):
-        part = slice(start, min(start + size, images))
+    for start in range(0, index.shape[-1], size):
+        part = slice(start, start + size)
+        images = centre(pixels_NCHW, index[..., part], state.configs[0].data, learner.dtype)
+        if index.dim() == 1:
+            images = repeat_images(images, state.members)
         with state.autocast():
-            out = method.evaluate(learner, _images(state, pixels_NCHW, index[..., part]))
+            out = method.evaluate(learner, images)
         yield part, stage2.scaled(learner.network, out)
 
 
@@ -56,9 +58,3 @@ def correct_by_class(state: State, task_stream: TaskStream, classes: int) -> dic
             empty_MK = torch.zeros(state.members, classes, dtype=torch.int64, device=labels_N.device)
             correct.setdefault(name, empty_MK).index_add_(1, labels_B, hits_MB)
     return correct
-
-
-def _images(state: State, pixels_NCHW: Tensor, index: Tensor) -> Tensor:
-    """``[B, M*C, H, W]``"""
-    images = centre(pixels_NCHW, index, state.configs[0].data, state.learner.dtype)
-    return repeat_images(images, state.members) if index.dim() == 1 else images

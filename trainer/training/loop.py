@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,7 +13,6 @@ from torch import Tensor
 from trainer.data.augment import augment, crops, uniforms_per_image
 from trainer.data.tasks import TaskStream
 from trainer.methods.base import Method
-from trainer.nets.heads import LinearHead
 from trainer.nets.network import Outputs
 from trainer.results.rows import EpochRow
 from trainer.rng import MemberStreams
@@ -112,9 +111,8 @@ class EpochLoop:
         self.labels_MN = task_stream.train_labels_N[self.pool_MN].cpu()
         self.forward = stage.forward or partial(_with_teacher, state.configs[0].method)
         self.head = state.learner.network.classifier
-        self.kept_MRD = self.head.weight_MKD.detach()[:, : stage.frozen_rows].clone()
-        bias_MK = getattr(self.head, "bias_MK", None)
-        self.kept_MR = None if bias_MK is None else bias_MK.detach()[:, : stage.frozen_rows].clone()
+        rows = [p for name, p in self.head.named_parameters() if name in {"weight_MKD", "bias_MK"}]
+        self.kept_rows = [(p, p.detach()[:, : stage.frozen_rows].clone()) for p in rows if stage.frozen_rows]
 
     def run(self, epoch: int) -> EpochReport:
         state, optim = self.state, self.stage.optim
@@ -128,7 +126,11 @@ class EpochLoop:
             getattr(state.learner.network, part).eval()
         streams = MemberStreams(state.learner.seeds, (self.task.index, self.stage.name, epoch))
         epoch_images = self._draw(self.stage.sampler(self.labels_MN, streams), streams, "augment")
-        mixed = self._mixed(streams, epoch)
+        mix = self.stage.mix if self.stage.mix and self.stage.mix.active(epoch) else None
+        if mix is not None:
+            partners = self._draw(mix.partners(self.labels_MN, streams), streams, "augment-partner")
+            batches = math.ceil(self.labels_MN.shape[1] / optim.batch_size)
+            boxes_MS4 = mix.uniforms(streams, batches).to(state.learner.device)
         sums: Terms = {}
         hits_M = torch.zeros(state.members, dtype=torch.int64, device=state.learner.device)
         images = epoch_images.index_MB.shape[1]
@@ -136,12 +138,11 @@ class EpochLoop:
         for number in range(steps):
             span = slice(number * optim.batch_size, (number + 1) * optim.batch_size)
             batch = epoch_images.cut(span)
-            terms, hits_now_M = self.step(batch, epoch, None if mixed is None else mixed(span, number))
+            terms, hits_now_M = self.step(batch, epoch, (partners.cut(span), boxes_MS4[:, number]) if mix else None)
             share = batch.labels_MB.shape[1] / images
             for name, value_M in terms.items():
                 sums[name] = sums.get(name, 0) + value_M.detach() * share
             hits_M += hits_now_M
-        terms_M = {name: total_M.tolist() for name, total_M in sums.items()}
         return EpochReport(
             task=self.task.index,
             stage=self.stage.name,
@@ -149,7 +150,7 @@ class EpochLoop:
             epochs=optim.epochs,
             steps=steps,
             lr=lr,
-            terms=terms_M,
+            terms={name: total_M.tolist() for name, total_M in sums.items()},
             train_acc_pct=(hits_M * (100 / images)).tolist(),
             wall_s=time.perf_counter() - started,
         )
@@ -162,16 +163,6 @@ class EpochLoop:
         index_MN = self.pool_MN.gather(1, order_MN.to(device))
         labels_MN = self.task_stream.train_labels_N[index_MN]
         return _Batch(index_MN, labels_MN, crops(uniforms_MNU, height, width, data))
-
-    def _mixed(self, streams: MemberStreams, epoch: int) -> Callable[[slice, int], tuple[_Batch, Tensor]] | None:
-        """Partners and boxes by batch, where the stage mixes images in this epoch."""
-        mix = self.stage.mix
-        if mix is None or not mix.active(epoch):
-            return None
-        partners = self._draw(mix.partners(self.labels_MN, streams), streams, "augment-partner")
-        batches = math.ceil(self.labels_MN.shape[1] / self.stage.optim.batch_size)
-        boxes_MS4 = mix.uniforms(streams, batches).to(self.state.learner.device)
-        return lambda span, number: (partners.cut(span), boxes_MS4[:, number])
 
     def _images(self, batch: _Batch) -> Tensor:
         state = self.state
@@ -202,19 +193,12 @@ class EpochLoop:
         if stage.optim.clip_norm is not None:
             clip_by_member(list(state.learner.network.parameters()), stage.optim.clip_norm)
         state.optimiser.step()
-        if stage.frozen_rows:
-            self._restore_rows()
+        with torch.no_grad():  # weight decay and momentum move frozen rows without a gradient too
+            for parameter, kept in self.kept_rows:
+                parameter[:, : stage.frozen_rows] = kept
         if stage.after_step is not None:
             stage.after_step(state.learner.network)
         return terms, (out.logits_MBK.detach().argmax(2) == batch.labels_MB).sum(1)
-
-    @torch.no_grad()
-    def _restore_rows(self) -> None:
-        """Undo what the step did to the frozen rows: weight decay and momentum act without a gradient too."""
-        rows = self.stage.frozen_rows
-        self.head.weight_MKD[:, :rows] = self.kept_MRD
-        if self.kept_MR is not None:
-            cast(LinearHead, self.head).bias_MK[:, :rows] = self.kept_MR
 
 
 def _with_teacher(method: Method, learner: Learner, images: Tensor) -> Outputs:

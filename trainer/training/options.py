@@ -48,12 +48,8 @@ class DeviceOptions:
     def resolve_precision(self) -> str:
         """bfloat16, float32 or float64. Raises ConfigError for any other word."""
         if self.precision not in PRECISIONS:
-            raise ConfigError(
-                f"no such precision: {self.precision!r}",
-                field="--precision",
-                allowed=", ".join(PRECISIONS),
-                nearest=nearest(self.precision, PRECISIONS),
-            )
+            problem = f"no such precision: {self.precision!r}"
+            raise ConfigError.unknown(problem, self.precision, PRECISIONS, field="--precision")
         if self.precision == "auto":
             return "bfloat16" if self.resolve_device().type == "cuda" else "float32"
         return self.precision

@@ -45,18 +45,15 @@ def profile_steps(configs: Sequence[RunConfig], task_stream: TaskStream, options
     where their losses are not finite from the start, what ``session.train`` raises, and torch.OutOfMemoryError.
     """
     few = few_images(task_stream, configs[0].optim.batch_size)
+    optim = configs[0].optim.model_copy(update={"epochs": _EPOCHS, "lr": _LR, "milestones": ()})
+    short = [config.model_copy(update={"optim": optim, "stage2": None}) for config in configs]
     watch = StepTimer(len(few.tasks))
     peak_bytes = _watched_peak(options.resolve_device())
     with contextlib.suppress(_Enough):
-        train([_shortened(config) for config in configs], options, task_stream=few, observer=watch)
+        train(short, options, task_stream=few, observer=watch)
     if not watch.step_s:
         raise ProfileError("no step of their last task could be timed: their losses are not finite")
     return StepCost(len(configs), statistics.median(watch.step_s), peak_bytes())
-
-
-def _shortened(config: RunConfig) -> RunConfig:
-    optim = config.optim.model_copy(update={"epochs": _EPOCHS, "lr": _LR, "milestones": ()})
-    return config.model_copy(update={"optim": optim, "stage2": None})
 
 
 def few_images(task_stream: TaskStream, batch: int) -> TaskStream:

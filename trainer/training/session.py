@@ -98,7 +98,10 @@ class _Session:
         """when the task under the cursor would have begun without interruption, by ``time.perf_counter``"""
 
     def run(self, first_task_checkpoint: FirstTaskCheckpoint | None) -> list[RunResult]:
-        if self._resume():
+        content = None if self.checkpoint is None else self.checkpoint.read()
+        if content is not None:
+            found = ckpt.from_bytes(content, self.checkpoint)
+            self.state = ckpt.restore(self.state, found, self.run_ids, self.checkpoint)
             self.observer.on_resume([self._report(task) for task in range(self.state.cursor.task)])
         elif first_task_checkpoint is not None and self.tasks > 1:
             self._start_from_first_task(first_task_checkpoint)
@@ -267,22 +270,13 @@ class _Session:
         if self.checkpoint is not None and self.state.members:
             self.checkpoint.write(ckpt.to_bytes(self.state, self.run_ids))
 
-    def _resume(self) -> bool:
-        content = None if self.checkpoint is None else self.checkpoint.read()
-        if content is None:
-            return False
-        self.state = ckpt.restore(self.state, ckpt.from_bytes(content, self.checkpoint), self.run_ids, self.checkpoint)
-        return True
-
     def _start_from_first_task(self, first_task_checkpoint: FirstTaskCheckpoint) -> None:
         """Begin behind the first task, which is trained here only if nobody has yet."""
         train_first_task(self.configs, self.options, first_task_checkpoint)
         parts = []
         for position, config in enumerate(self.configs):
             slot = first_task_checkpoint(config.first_task_id)
-            content = slot.read()
-            assert content is not None
-            part = ckpt.from_bytes(content, slot)
+            part = ckpt.from_bytes(slot.read() or b"", slot)
             parts.append(part["tensors"])
             history = History.model_validate_json(part["histories"][0])
             if part["run_ids"] != [config.run_id]:

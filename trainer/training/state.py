@@ -102,9 +102,8 @@ class State:
     def _momenta(self) -> dict[str, Tensor]:
         if self.optimiser is None:
             return self._waiting
-        parameters = self.learner.network.named_parameters()
-        buffers = {name: self.optimiser.state[parameter].get("momentum_buffer") for name, parameter in parameters}
-        return {name: buffer for name, buffer in buffers.items() if buffer is not None}
+        kept = {name: self.optimiser.state[parameter] for name, parameter in self.learner.network.named_parameters()}
+        return {name: found["momentum_buffer"] for name, found in kept.items() if found}
 
 
 def sgd(network: Network, stage: Stage) -> torch.optim.SGD:
