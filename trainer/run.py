@@ -4,6 +4,7 @@ import argparse
 import itertools
 import sys
 from collections.abc import Collection, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -82,14 +83,13 @@ def show(results: Sequence[RunResult], terminal: Console) -> None:
             print(f"seed {r.seed}: {r.status} after {len(r.tasks)} tasks: {r.error}")
     finished = [r for r in results if r.status == "finished"]
     if finished:
-        split = finished[0].split
-        print(
-            f"ACC (mean over tasks)       {_spread(finished, 'acc_task_mean_pct')} %  on {split}, n = {len(finished)}"
-        )
-        print(f"ACC (weighted by classes)   {_spread(finished, 'acc_class_weighted_pct')} %")
-        print(f"after the last task         {_spread(finished, 'last_acc_task_mean_pct')} %")
-        print(f"forgetting                  {_spread(finished, 'forgetting_pct')} %")
-        shots = (f"{_spread(finished, f'acc_{name}_pct')} {name}" for name in ("many", "medium", "few"))
+        mean = partial(_mean, finished, spread=True)
+        on = f"on {finished[0].split}, n = {len(finished)}"
+        print(f"ACC (mean over tasks)       {mean('acc_task_mean_pct')} %  {on}")
+        print(f"ACC (weighted by classes)   {mean('acc_class_weighted_pct')} %")
+        print(f"after the last task         {mean('last_acc_task_mean_pct')} %")
+        print(f"forgetting                  {mean('forgetting_pct')} %")
+        shots = (f"{mean(f'acc_{name}_pct')} {name}" for name in ("many", "medium", "few"))
         print(f"by shot                     {', '.join(shots)}")
 
 
@@ -147,14 +147,11 @@ def _headline(config: RunConfig, seeds: Sequence[int]) -> str:
     )
 
 
-def _mean(rows: Sequence[Row], name: str) -> str:
+def _mean(rows: Sequence[Row], name: str, *, spread: bool = False) -> str:
     found = [value for row in rows if (value := getattr(row, name)) is not None]
-    return f"{sum(found) / len(found):.2f}" if found else "-"
-
-
-def _spread(rows: Sequence[Row], name: str) -> str:
-    found = [value for row in rows if (value := getattr(row, name)) is not None]
-    return mean_std_over_seeds(found) if found else "-"
+    if not found:
+        return "-"
+    return mean_std_over_seeds(found) if spread else f"{sum(found) / len(found):.2f}"
 
 
 def _seeds(text: str) -> list[int]:

@@ -139,11 +139,6 @@ class ResultsFile:
         """The columns that the file has."""
         return self._file.schema_arrow
 
-    @property
-    def rows(self) -> int:
-        """How many runs the file holds."""
-        return int(self._file.metadata.num_rows)
-
     def check(self, columns: Iterable[str]) -> None:
         """Raise DamagedFile if a region that holds one of these columns is damaged; columns it lacks are no matter."""
         names = self.schema.names

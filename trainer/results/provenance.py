@@ -31,9 +31,10 @@ def git_commit() -> str:
     A copy without its history, as a Ray job's workers have it, is named by its content: ``source-`` and a hash.
     """
     package = Path(__file__).resolve().parents[1]
+    git = functools.partial(subprocess.run, cwd=package, capture_output=True, text=True, timeout=10, check=True)
     try:
-        commit = _git(package, "rev-parse", "HEAD")
-        dirty = _git(package, "status", "--porcelain", "--", ".")
+        commit = git(["git", "rev-parse", "HEAD"]).stdout.strip()
+        dirty = git(["git", "status", "--porcelain", "--", "."]).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         digest = hashlib.sha256()
         for file in sorted(package.rglob("*.py")):
@@ -45,8 +46,3 @@ def git_commit() -> str:
 def device_name(device: torch.device) -> str:
     """``cpu``, or the name of the GPU."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
-def _git(root: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, timeout=10, check=True)
-    return done.stdout.strip()

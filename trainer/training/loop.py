@@ -18,7 +18,7 @@ from trainer.results.rows import EpochRow
 from trainer.rng import MemberStreams
 from trainer.stages.learner import TEACHER, Learner
 from trainer.stages.stage import Stage, Step, TaskContext, TaskImages, Terms
-from trainer.training.state import State, sgd
+from trainer.training.state import State
 
 HEAD_GRAD = "head_grad_MK"
 """buffer of the sums over steps of the gradient norms of the head's rows"""
@@ -68,15 +68,12 @@ def train_stage(
     after_epoch: Callable[[EpochReport], bool],
 ) -> None:
     """Train one stage from where the cursor stands. ``after_epoch`` returns False to stop."""
-    begins = state.cursor.epoch == 0
-    if begins and stage.prepare is not None:
-        stage.prepare(state.learner)
-    state.optimiser = sgd(state.learner.network, stage)
-    if begins:
+    if state.cursor.epoch == 0:
+        if stage.prepare is not None:
+            stage.prepare(state.learner)
         grads_MK = task.zeros_MK() if state.cursor.stage == 0 else state.buffers[HEAD_GRAD]
         state.buffers = {**stage.buffers, HEAD_GRAD: grads_MK}
-    else:
-        state.restore_momenta()
+    state.start_optimiser(stage)
     epoch_loop = EpochLoop(state, stage, task, images, task_stream)
     epochs = stage.optim.epochs if epoch_loop.pool_MN.shape[1] else 0
     for epoch in range(state.cursor.epoch, epochs):

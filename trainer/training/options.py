@@ -40,9 +40,8 @@ class DeviceOptions:
                 nearest=nearest(self.device, ["auto", "cpu", "cuda"]),
             ) from None
         if device.type == "cuda" and not (device.index or 0) < torch.cuda.device_count():
-            raise ConfigError(
-                f"{self.device} is not available: {torch.cuda.device_count()} CUDA devices found", field="--device"
-            )
+            problem = f"{self.device} is not available: {torch.cuda.device_count()} CUDA devices found"
+            raise ConfigError(problem, field="--device")
         return device
 
     def resolve_precision(self) -> str:

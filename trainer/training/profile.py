@@ -80,8 +80,7 @@ def _spread(counts_C: Tensor, first: int, classes: int, images: int) -> Tensor:
     """Indices of about so many images, as many of each class, one at least; a small class's come again."""
     starts_C = counts_C.cumsum(0) - counts_C
     each = torch.arange(max(1, images // classes))
-    index_cn = [starts_C[c] + each % counts_C[c] for c in range(first, first + classes) if counts_C[c] > 0]
-    return torch.cat(index_cn)
+    return torch.cat([starts_C[c] + each % counts_C[c] for c in range(first, first + classes) if counts_C[c] > 0])
 
 
 class _Enough(Exception):
@@ -117,9 +116,9 @@ def _watched_peak(device: torch.device) -> Callable[[], int | None]:
             file.write("5")  # the kernel's mark of the peak is what is held now
     except OSError:
         return lambda: None
-    return _resident_peak
 
+    def resident_peak() -> int | None:
+        with open("/proc/self/status") as file:
+            return next((int(line.split()[1]) << 10 for line in file if line.startswith("VmHWM:")), None)
 
-def _resident_peak() -> int | None:
-    with open("/proc/self/status") as file:
-        return next((int(line.split()[1]) << 10 for line in file if line.startswith("VmHWM:")), None)
+    return resident_peak

@@ -76,16 +76,16 @@ class State:
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
         """Take over what ``tensors`` returned, of as many members as there are configurations.
 
-        Momenta wait for the stage that they belong to: see ``restore_momenta``.
+        Momenta wait for the stage that they belong to: see ``start_optimiser``.
         """
         tensors = {name: tensor.to(self.learner.device) for name, tensor in tensors.items()}
         self.learner.load_tensors(tensors)
         self.buffers = under(tensors, "buffer/")
         self.optimiser, self._waiting = None, under(tensors, "momentum/")
 
-    def restore_momenta(self) -> None:
-        """Put the momenta of a checkpoint taken within a stage into the optimiser just started for that stage."""
-        assert self.optimiser is not None
+    def start_optimiser(self, stage: Stage) -> None:
+        """A fresh one for the stage, or one with the momenta of a checkpoint that was taken within it."""
+        self.optimiser = sgd(self.learner.network, stage)
         for name, parameter in self.learner.network.named_parameters():
             if name in self._waiting:
                 self.optimiser.state[parameter]["momentum_buffer"] = self._waiting[name]
