@@ -1,5 +1,6 @@
 """Turns pydantic's findings into the one line that a user reads."""
 
+import itertools
 import re
 import types
 import typing
@@ -45,22 +46,23 @@ def _resolve(model: type[BaseModel], loc: Sequence[str | int]) -> tuple[list[str
     path: list[str] = []
     current: Any = model
     for part in loc:
-        options = _options(current)
+        options = alternatives(current)
         branch = next((option for option in options if len(options) > 1 and _is_called(option, part)), None)
         if branch is not None:
             current = branch
         elif isinstance(part, int) or not ("[" in part or "(" in part):  # otherwise of a union of plain types
             path.append(str(part))
             current = _below(options[0], part)
-    return path, _options(current)[0]
+    return path, alternatives(current)[0]
 
 
-def _options(annotation: Any) -> list[Any]:
-    """The types of a union, but for None; of anything else itself."""
+def alternatives(annotation: Any) -> list[Any]:
+    """The types of a union but for None, or the one type of anything else; without what ``Annotated`` adds."""
     if typing.get_origin(annotation) is typing.Annotated:
-        annotation = typing.get_args(annotation)[0]
+        return alternatives(typing.get_args(annotation)[0])
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        return [option for option in typing.get_args(annotation) if option is not type(None)]
+        options = [option for option in typing.get_args(annotation) if option is not type(None)]
+        return list(itertools.chain.from_iterable(map(alternatives, options)))
     return [annotation]
 
 

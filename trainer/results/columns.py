@@ -5,7 +5,6 @@ Every field of a configuration has a typed column of its own, named by its path 
 """
 
 import functools
-import types
 import typing
 from collections.abc import Collection, Iterator
 from datetime import datetime
@@ -14,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 import pyarrow as pa
 from pydantic import BaseModel
 
+from trainer.config.explain import alternatives
 from trainer.config.run_config import RunConfig
 from trainer.methods.base import METHODS
 from trainer.results.rows import ClassRow, EpochRow, Row, RunResult, TaskRow
@@ -92,20 +92,14 @@ def _leaves(section: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 def _flatten(model: type[BaseModel], prefix: str = "", skip: Collection[str] = ()) -> Iterator[Column]:
     for key, info in model.model_fields.items():
-        name, annotation = info.alias or key, _inner(info.annotation)
+        name = info.alias or key
         if name in skip:
             continue
+        (annotation,) = alternatives(info.annotation)
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             yield from _flatten(annotation, f"{prefix}{name}_")
         else:
             yield Column(prefix + name, arrow_type(annotation), info.description or "")
-
-
-def _inner(annotation: Any) -> Any:
-    """``T`` of ``T | None``."""
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        (annotation,) = [a for a in typing.get_args(annotation) if a is not type(None)]
-    return annotation
 
 
 _PLAIN = {
@@ -119,7 +113,7 @@ _PLAIN = {
 
 def arrow_type(annotation: Any) -> pa.DataType:
     """The Arrow type of a field's annotation. Raises TypeError for one that no column can hold."""
-    annotation = _inner(annotation)
+    (annotation,) = alternatives(annotation)
     if annotation in _PLAIN:
         return _PLAIN[annotation]
     if isinstance(annotation, type) and issubclass(annotation, Row):
@@ -131,6 +125,4 @@ def arrow_type(annotation: Any) -> pa.DataType:
         return pa.list_(arrow_type(args[0]))
     if origin is dict:
         return pa.map_(arrow_type(args[0]), arrow_type(args[1]))
-    if origin is typing.Annotated:
-        return arrow_type(args[0])
     raise TypeError(f"no column type for {annotation}")

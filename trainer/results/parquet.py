@@ -21,9 +21,6 @@ from trainer.results.columns import DETAILS, VERSION, Column, run_columns
 from trainer.results.rows import Row, RunResult
 
 _DIGEST = re.compile(rb"results version (\d+), regions end at((?: \d{12})+), crc32((?: [0-9a-f]{8})+)\.")
-_ONE_GROUP = 1 << 30
-"""rows of a row group: a file has one, so that each region of it is one stretch of bytes"""
-_TAIL = 1 << 16
 
 
 class DamagedFile(Error):
@@ -70,7 +67,7 @@ def encode(table: pa.Table, *, fast: bool = False) -> bytes:
     if fast:
         options |= {"compression": "lz4", "use_dictionary": False, "write_statistics": False}
     with pq.ParquetWriter(sink, table.schema, **options) as writer:
-        writer.write_table(table, row_group_size=_ONE_GROUP)
+        writer.write_table(table, row_group_size=len(table))  # one group: each region is one stretch of bytes
         writer.add_key_value_metadata({"digest": blank.decode()})
     content = bytearray(sink.getvalue())
     ends = _region_ends(pq.read_metadata(pa.py_buffer(content)))
@@ -115,7 +112,7 @@ class ResultsFile:
     def __init__(self, content: pa.Buffer) -> None:
         """Raises DamagedFile, or StoreError if the file has another schema version."""
         self._content = memoryview(content)
-        start = max(0, len(self._content) - _TAIL)
+        start = max(0, len(self._content) - (1 << 16))
         matches = list(_DIGEST.finditer(self._content[start:]))
         if not matches:
             raise DamagedFile("no digest in its footer (truncated, corrupted, or not a file of results)")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from trainer.errors import ConfigError, nearest
+from trainer.errors import ConfigError
 
 PRECISIONS = ("auto", "bfloat16", "float32", "float64")
 
@@ -33,12 +33,9 @@ class DeviceOptions:
         try:
             device = torch.device(self.device)
         except RuntimeError:
-            raise ConfigError(
-                f"no such device: {self.device!r}",
-                field="--device",
-                allowed="auto, cpu, cuda, cuda:N",
-                nearest=nearest(self.device, ["auto", "cpu", "cuda"]),
-            ) from None
+            known = ("auto", "cpu", "cuda", "cuda:N")
+            problem = f"no such device: {self.device!r}"
+            raise ConfigError.unknown(problem, self.device, known, field="--device") from None
         if device.type == "cuda" and not (device.index or 0) < torch.cuda.device_count():
             problem = f"{self.device} is not available: {torch.cuda.device_count()} CUDA devices found"
             raise ConfigError(problem, field="--device")

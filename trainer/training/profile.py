@@ -4,6 +4,7 @@ import contextlib
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -16,9 +17,6 @@ from trainer.training.observer import Observer
 from trainer.training.options import DeviceOptions
 from trainer.training.session import train
 
-_EPOCHS = 5
-_LR = 1e-9
-"""a step takes as long with any, and with this one nothing diverges that is finite at first"""
 _ENOUGH_S = 0.5
 """seconds of timed epochs; one epoch is always timed"""
 
@@ -45,7 +43,8 @@ def profile_steps(configs: Sequence[RunConfig], task_stream: TaskStream, options
     where their losses are not finite from the start, what ``session.train`` raises, and torch.OutOfMemoryError.
     """
     few = few_images(task_stream, configs[0].optim.batch_size)
-    optim = configs[0].optim.model_copy(update={"epochs": _EPOCHS, "lr": _LR, "milestones": ()})
+    # A step takes as long with any learning rate, and with this one nothing diverges that is finite at first.
+    optim = configs[0].optim.model_copy(update={"epochs": 5, "lr": 1e-9, "milestones": ()})
     short = [config.model_copy(update={"optim": optim, "stage2": None}) for config in configs]
     watch = StepTimer(len(few.tasks))
     peak_bytes = _watched_peak(options.resolve_device())
@@ -112,8 +111,7 @@ def _watched_peak(device: torch.device) -> Callable[[], int | None]:
         torch.cuda.reset_peak_memory_stats(device)
         return lambda: torch.cuda.max_memory_reserved(device)
     try:
-        with open("/proc/self/clear_refs", "w") as file:
-            file.write("5")  # the kernel's mark of the peak is what is held now
+        Path("/proc/self/clear_refs").write_text("5")  # the kernel's mark of the peak is what is held now
     except OSError:
         return lambda: None
 

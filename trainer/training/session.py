@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 import torch
 
 from trainer.config.run_config import RunConfig
-from trainer.data.tasks import TaskStream, build
+from trainer.data.tasks import Task, TaskStream, build
 from trainer.errors import ConfigError
 from trainer.results.history import History, run_result
 from trainer.results.rows import RunResult
@@ -64,13 +64,11 @@ def train_first_task(
         return 0.0
     session = _Session(missing, options, None, Observer())
     session.train_task()
-    spent_s = 0.0
     for member, config in enumerate(missing):
         single = session.state.subset([member])
         single.positions, single.histories = [0], [session.state.histories[member]]
         first_task_checkpoint(config.first_task_id).write(ckpt.to_bytes(single, [config.run_id]))
-        spent_s += sum(row.device_s for row in session.state.histories[member].tasks)
-    return spent_s
+    return sum(history.tasks[0].device_s for history in session.state.histories)
 
 
 class _Session:
@@ -122,7 +120,7 @@ class _Session:
             state.learner.network.grow(task.classes, state.learner.seeds, task.index)
         if self.options.compile:
             state.learner.network.net.compile(dynamic=True)
-        context, images = self._context(task.index), self._images(task.index)
+        context, images = self._context(task), self._images(task)
         stages = method.plan(context)
         if config.stage2 is not None:
             stages = (*stages, stage2.stage(config.stage2, context, method.evaluate, method.parts(1, 1)))
@@ -133,28 +131,28 @@ class _Session:
                 state.cursor.stage, state.cursor.epoch = index + 1, 0
         state.learner.method_state |= {name: buffer for name, buffer in state.buffers.items() if name != HEAD_GRAD}
         images_memory = state.learner.exemplars_ME.shape[1]
-        self._remember(task.index, images)
+        self._remember(task, images)
         if method.needs_teacher and task.index + 1 < self.tasks:
             state.learner.freeze_teacher()
-        method.after_task(state.learner, self._images(task.index))
-        self._measure(task.index, images_memory)
+        method.after_task(state.learner, self._images(task))
+        self._measure(task, images_memory)
         state.buffers = {}
         state.cursor, state.elapsed_s = Cursor(task=task.index + 1), 0.0
 
-    def _images(self, index: int) -> TaskImages:
+    def _images(self, task: Task) -> TaskImages:
         state, task_stream = self.state, self.task_stream
         return TaskImages(
-            new_N=task_stream.tasks[index].train_N,
+            new_N=task.train_N,
             exemplars_ME=state.learner.exemplars_ME,
             labels_A=task_stream.train_labels_N,
-            old=task_stream.tasks[index].first,
+            old=task.first,
             per_class=state.configs[0].memory.per_class,
-            streams=MemberStreams(state.learner.seeds, (index,)),
+            streams=MemberStreams(state.learner.seeds, (task.index,)),
             embed=lambda index: embed(state, task_stream.train_pixels_NCHW, index),
         )
 
-    def _context(self, index: int) -> TaskContext:
-        state, task, config = self.state, self.task_stream.tasks[index], self.state.configs[0]
+    def _context(self, task: Task) -> TaskContext:
+        state, config = self.state, self.state.configs[0]
         counts_K = self.task_stream.counts_C[: task.first + task.classes].double()
         kept_K = counts_K.clone()
         kept_K[: task.first].clamp_(max=config.memory.per_class)
@@ -164,10 +162,10 @@ class _Session:
             for name in config.method.per_member_fields()
         }
         return TaskContext(
-            index=index,
+            index=task.index,
             old=task.first,
             new=task.classes,
-            sizes=tuple(t.classes for t in self.task_stream.tasks[: index + 1]),
+            sizes=tuple(t.classes for t in self.task_stream.tasks[: task.index + 1]),
             members=state.members,
             counts_K=counts_K,
             kept_K=kept_K,
@@ -194,27 +192,27 @@ class _Session:
             self._save()
         return True
 
-    def _remember(self, index: int, images: TaskImages) -> None:
+    def _remember(self, task: Task, images: TaskImages) -> None:
         """Choose exemplars of the task's classes and put them behind those of the old ones."""
-        state, task, config = self.state, self.task_stream.tasks[index], self.state.configs[0]
+        state, config = self.state, self.state.configs[0]
         keep = config.method.exemplars_per_class(config.memory.per_class) if config.memory.per_class else 0
         if keep <= 0:
             return
         index_n = config.method.exemplar_candidates(images)
-        stop = task.first + task.classes
-        candidates = Candidates.of(self.task_stream.train_labels_N[index_n], task.first, stop)
+        labels_n = self.task_stream.train_labels_N[index_n]
+        candidates = Candidates.of(labels_n, task.first, task.first + task.classes)
         if config.memory.selection == "random":
-            chosen_ME = random(candidates, keep, state.learner.seeds, index)
+            chosen_ME = random(candidates, keep, state.learner.seeds, task.index)
         else:
             chosen_ME = herding(images.embed(index_n).features_MND, candidates, keep)
         state.learner.exemplars_ME = torch.cat([state.learner.exemplars_ME, index_n[chosen_ME]], dim=1)
 
-    def _measure(self, index: int, images_memory: int) -> None:
+    def _measure(self, task: Task, images_memory: int) -> None:
         state, task_stream = self.state, self.task_stream
-        seen = task_stream.tasks[index].first + task_stream.tasks[index].classes
+        seen = task.first + task.classes
         correct = {name: found_MK.tolist() for name, found_MK in correct_by_class(state, task_stream, seen).items()}
         head_norm_MK = state.learner.network.classifier.weight_MKD.detach().norm(dim=2).tolist()
-        steps = max(1, sum(row.steps for row in state.histories[state.positions[0]].epochs if row.task == index))
+        steps = max(1, sum(row.steps for row in state.histories[state.positions[0]].epochs if row.task == task.index))
         grad_norm_MK = (state.buffers[HEAD_GRAD] / steps).tolist()
         wall_s = time.perf_counter() - self.task_began
         for member, position in enumerate(state.positions):
@@ -229,7 +227,7 @@ class _Session:
                 wall_s,
                 state.members,
             )
-            if index + 1 == self.tasks and history.status == "running":
+            if task.index + 1 == self.tasks and history.status == "running":
                 history.status = "finished"
 
     def _report(self, task: int) -> TaskReport:

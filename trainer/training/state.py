@@ -65,8 +65,8 @@ class State:
 
     def autocast(self) -> torch.autocast:
         """Convolutions in bfloat16 where the precision says so; parameters stay as they are."""
-        device = self.learner.device.type
-        return torch.autocast(device, dtype=torch.bfloat16, enabled=self.precision == "bfloat16")
+        enabled = self.precision == "bfloat16"
+        return torch.autocast(self.learner.device.type, dtype=torch.bfloat16, enabled=enabled)
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor by name, each ``[M, ...]``: the learner's, the stage's buffers and the optimiser's momenta."""
