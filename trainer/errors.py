@@ -74,8 +74,7 @@ def nearest(name: object, known: Iterable[str]) -> str | None:
     """The known name closest to ``name``, or None if none is close."""
     if not isinstance(name, str) or len(name) > 200:
         return None
-    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return found[0] if found else None
+    return next(iter(difflib.get_close_matches(name, list(known), n=1)), None)
 
 
 def exit_code(main: Callable[[], int | None]) -> int:

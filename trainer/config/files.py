@@ -128,8 +128,4 @@ def _list(dumper: yaml.SafeDumper, value: Sequence[Any]) -> yaml.SequenceNode:
 class _RunDumper(yaml.SafeDumper):
     """Lists in one line."""
 
-    yaml_representers: ClassVar[dict[type, Any]] = {
-        **yaml.SafeDumper.yaml_representers,
-        list: _list,
-        tuple: _list,
-    }
+    yaml_representers: ClassVar[dict[type, Any]] = {**yaml.SafeDumper.yaml_representers, list: _list, tuple: _list}
