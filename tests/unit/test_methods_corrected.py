@@ -17,7 +17,8 @@ from trainer.nets.network import Outputs
 from trainer.nets.resnet import Maps
 from trainer.rng import MemberStreams
 from trainer.stages.learner import Learner
-from trainer.stages.stage import Embedding, Stage, TaskImages
+from trainer.stages.optim import OptimConfig
+from trainer.stages.stage import Embedding, Stage, TaskContext, TaskImages
 from trainer.training.state import new_learner
 
 M, D, K, OLD = 2, 6, 5, 3
@@ -165,9 +166,14 @@ def test_images_are_set_aside_for_good_and_count_as_exemplars() -> None:
     labels = [k for k, n in enumerate(counts) for _ in range(n)]
     method = Bic()
     task = images(labels, 0, torch.empty(M, 0, dtype=torch.int64), lambda index: Embedding(index, index))
-    reserved = method._set_aside(task)[0].tolist()
+    counts_K, weights_M = torch.tensor(counts, dtype=torch.float64), torch.ones(M, dtype=torch.float64)
+    hyperparameters = dict.fromkeys(method.per_member_fields(), weights_M)
+    train, correct = method.plan(
+        TaskContext(1, 1, 4, (1, 4), M, counts_K, counts_K, hyperparameters, OptimConfig(), torch.float64)
+    )
+    reserved = correct.pool(task)[0].tolist()
     assert [sum(labels[i] == k for i in reserved) for k in range(5)] == [0, 1, 2, 2, 2]
-    assert not set(reserved) & set(method._to_train_on(task)[0].tolist())
+    assert not set(reserved) & set(train.pool(task)[0].tolist())
     assert set(reserved) | set(method.exemplar_candidates(task).tolist()) == set(range(len(labels)))
     kept = [min(method.exemplars_per_class(20), n - r) + r for n, r in zip(counts, [0, 1, 2, 2, 2], strict=True)]
     assert kept == [min(n, 20) for n in counts]
