@@ -5,6 +5,7 @@ import itertools
 import random
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -325,6 +326,18 @@ def test_a_large_file_is_read(tmp_path: Path) -> None:
     read = store.read(["seed", "error"])
     assert read["seed"].to_pylist() == list(range(10))
     assert pc.all(pc.equal(read["error"], pa.array([run.error for run in runs]))).as_py()
+
+
+def test_several_threads_read_one_file() -> None:
+    """A query that joins tables reads them at the same time."""
+    columns = {name: arrow_schema(schema.tables()[name or "runs"]) for name in TABLES}
+    content = pa.py_buffer(encode(to_arrow([result(0, 0), result(0, 1)], schema.file_columns())))
+    for _ in range(40):
+        file = ResultsFile(content)
+        with ThreadPoolExecutor(8) as pool:
+            reads = [(detail, pool.submit(file.read, columns[detail], detail)) for detail in TABLES * 2]
+        for detail, read in reads:
+            assert read.result().equals(ResultsFile(content).read(columns[detail], detail))
 
 
 def test_what_is_no_file_of_results_is_damaged() -> None:

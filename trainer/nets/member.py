@@ -54,8 +54,9 @@ class MemberBatchNorm2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         weight, bias, mean, var = (t.view(-1) for t in (self.weight, self.bias, self.running_mean, self.running_var))
-        # a value alone has no spread: the last image, in a map of one pixel
-        training = self.training and x[:, 0].numel() > 1
+        training = self.training
+        if x[:, 0].numel() == 1:  # a value alone has no spread: the last image, in a map of one pixel
+            training = False
         return F.batch_norm(x, mean, var, weight, bias, training=training)
 
 

@@ -128,13 +128,11 @@ class ResultsFile:
             raise DamagedFile("checksum mismatch in its footer (truncated or corrupted)")
         if int(found[1]) != VERSION:
             raise StoreError(f"schema version {int(found[1])}, and this version of the code reads {VERSION}")
-        self._file = pq.ParquetFile(pa.BufferReader(content))
+        file = pq.ParquetFile(pa.BufferReader(content))
+        self._buffer, self._metadata = content, file.metadata
+        self.schema: pa.Schema = file.schema_arrow
+        """the columns that the file has"""
         self._whole: set[int] = set()
-
-    @property
-    def schema(self) -> pa.Schema:
-        """The columns that the file has."""
-        return self._file.schema_arrow
 
     def check(self, columns: Iterable[str]) -> None:
         """Raise DamagedFile if a region that holds one of these columns is damaged; columns it lacks are no matter."""
@@ -160,7 +158,9 @@ class ResultsFile:
             known.append("task")  # for the lengths of the lists
         paths = [f"{detail}.list.element.{name}" if name in inner else name for name in known]
         self.check(path.partition(".")[0] for path in paths)
-        table = self._file.read(columns=paths or [self.schema.names[0]], use_threads=False)
+        # A reader of its own: DuckDB reads tables at the same time, and one reader is not for several threads.
+        file = pq.ParquetFile(pa.BufferReader(self._buffer), metadata=self._metadata)
+        table = file.read(columns=paths or [self.schema.names[0]], use_threads=False)
         found = dict(zip(table.column_names, table.columns, strict=True))
         rows = len(table)
         if detail:
