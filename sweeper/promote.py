@@ -15,7 +15,7 @@ from pathlib import Path
 from sweeper.execution.cluster import connected, must_wait
 from sweeper.execution.signals import Stopped, StopSignal
 from sweeper.promotion.candidates import Incumbent, evaluate_candidates
-from sweeper.promotion.decision import decide_and_record
+from sweeper.promotion.decision import complete_record, decide_and_record
 from sweeper.reporting import tables
 from sweeper.reporting.arguments import add_address, command_parser
 from sweeper.store.folder import Folder
@@ -33,24 +33,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     space = read_space(results.child(arguments.sweep))
     file = Path(arguments.runs) / f"{arguments.name or arguments.sweep}.yaml"
     incumbent = Incumbent.of(file, space)
-    store = Store(results, f"{arguments.sweep}-promotion")
-    with Lease.acquire(store.folder) as lease, connected(arguments.address):
-        store.lease = lease
+    sweep, store = Store(results, space.name), Store(results, f"{space.name}-promotion")
+    with Lease.acquire(store.folder) as lease:
+        sweep.lease = store.lease = lease
         store.tidy()
-        why = must_wait(space.spec.resources)
-        if why:
-            _say(f"waiting: {why}")
-        stop = StopSignal()  # after ray.init, which replaces handlers
-        try:
-            comparison = evaluate_candidates(
-                space, incumbent, store, top=arguments.top, n=arguments.seeds, say=_say, check_stop=stop.check
-            )
-        except Stopped:
-            _say("stopped: what has ended is stored; run the same command to resume")
-            return stop.exit_code
-    tables.print_table(*comparison.table)
-    decision = decide_and_record(space, comparison, file, Store(results, space.name), force=arguments.force)
-    if not decision.promoted and not arguments.force:
+        decision = complete_record(space, incumbent, file, sweep)
+        if decision is not None:
+            _say("recorded the promotion that was interrupted after its run file was written")
+            written = True
+        else:
+            with connected(arguments.address):
+                why = must_wait(space.spec.resources)
+                if why:
+                    _say(f"waiting: {why}")
+                stop = StopSignal()  # after ray.init, which replaces handlers
+                try:
+                    comparison = evaluate_candidates(
+                        space, incumbent, store, top=arguments.top, n=arguments.seeds, say=_say, check_stop=stop.check
+                    )
+                except Stopped:
+                    _say("stopped: what has ended is stored; run the same command to resume")
+                    return stop.exit_code
+            tables.print_table(*comparison.table)
+            decision = decide_and_record(space, comparison, file, sweep, force=arguments.force)
+            written = decision.promoted or arguments.force
+    if not written:
         _say(f"refused: {decision.reason}\n(use --force to write {file} anyway)")
         return 1
     _say(f"{'promoted' if decision.promoted else 'forced'}: {file}: {decision.reason}")

@@ -8,9 +8,9 @@ images would be searching on them.
 import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from sweeper.execution.given import train_given
 from sweeper.promotion.statistics import Interval, check_comparable
@@ -59,19 +59,32 @@ class Incumbent:
     config: RunConfig
     content: bytes | None
     """of the run file; None where there is none"""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    """where the run file says that its numbers come from"""
 
     @classmethod
     def of(cls, file: Path, space: Space) -> Self:
-        """The run file, on the sweep's images; the sweep's base if there is no such file. Raises ConfigError."""
-        base = space.base_on_test()
-        if not file.exists():
+        """The run file, on the sweep's images; the sweep's base if there is no such file.
+
+        Raises ConfigError for what it holds, StoreError if it cannot be read.
+        """
+        base, content = space.base_on_test(), content_of(file)
+        if content is None:
             return cls(BASE, base, None)
-        config, content = load_run(file, [f"data.path={json.dumps(base.data.path)}"]).config, file.read_bytes()
+        config, provenance = load_run(file, [f"data.path={json.dumps(base.data.path)}"])
         if config.data.evaluation.split != "test":
             raise ConfigError(
                 "an incumbent must be evaluated on the test split", file=str(file), field="data.evaluation.split"
             )
-        return cls(str(file), config, content)
+        return cls(str(file), config, content, provenance or {})
+
+
+def content_of(file: Path) -> bytes | None:
+    """What the run file holds; None if there is none. Raises StoreError if it cannot be read."""
+    try:
+        return Folder.at(file.parent).read_bytes(file.name)
+    except FileNotFoundError:
+        return None
 
 
 @dataclass(frozen=True)

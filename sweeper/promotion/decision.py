@@ -1,14 +1,18 @@
 """The decision about a run file: taken, written with its provenance where it is yes, and recorded in the sweep."""
 
 import statistics
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sweeper.promotion.candidates import Comparison
+from pydantic import ValidationError
+
+from sweeper.promotion.candidates import BASE, Comparison, Incumbent, content_of
 from sweeper.promotion.statistics import Decision, Interval, decide
 from sweeper.search.space import Space
 from sweeper.store.folder import Folder
+from sweeper.store.results import open_results
 from sweeper.store.schema import PromotionRow
 from sweeper.store.store import Store
 from trainer.config.files import dump_run
@@ -18,42 +22,81 @@ from trainer.errors import UserError
 def decide_and_record(space: Space, comparison: Comparison, file: Path, store: Store, *, force: bool) -> Decision:
     """Decide, write the run file or not, and record it in the sweep's ``store``.
 
-    ``force`` writes the file without evidence. Raises UserError where the file cannot be written, or has changed since
-    it was compared.
+    ``force`` writes the file without evidence. Only for the holder of the promotion's lease. Raises UserError where the
+    file cannot be read or written, or has changed since it was compared.
     """
     (config,) = space.configs(comparison.leader.params, comparison.seeds[:1], "test")
-    incumbent = comparison.incumbent
-    if config.config_id == incumbent.config.config_id:
-        decision = Decision(False, f"the leading configuration is {incumbent.name} itself")
-    else:
-        decision = decide(comparison.difference, maximize=space.maximize, incumbent=incumbent.name)
+    provenance = _provenance(comparison, space)
+    decision = _decision(config.config_id, provenance, space)
+    provenance["forced"] = not decision.promoted
     written = decision.promoted or force
-    provenance = _provenance(comparison, space, forced=not decision.promoted)
     if written:
-        if (file.read_bytes() if file.exists() else None) != incumbent.content:
+        if content_of(file) != comparison.incumbent.content:
             raise UserError(f"{file}: changed during this promotion; run promote again")
         Folder.at(file.parent).write(file.name, dump_run(config, provenance).encode())
-    store.promote(
-        PromotionRow(
-            **{name: provenance[name] for name in PromotionRow.model_fields if name in provenance},  # stated in both
-            config_id=config.config_id,
-            name=file.stem,
-            file=str(file),
-            decision="promoted" if written else "refused",
-            reason=decision.reason,
-            interval_low_pct=comparison.difference.low,
-            interval_high_pct=comparison.difference.high,
-            incumbent_config_id=None if incumbent.content is None else incumbent.config.config_id,
-            incumbent_mean_pct=provenance["compared_with"]["mean_pct"],
-            incumbent_std_pct=provenance["compared_with"]["std_pct"],
-            git_commit=comparison.run.git_commit,
-            decided_at=datetime.now(UTC),
-        )
-    )
+    store.promote(_record(config.config_id, provenance, file, decision, written=written))
     return decision
 
 
-def _provenance(comparison: Comparison, space: Space, *, forced: bool) -> dict[str, Any]:
+def complete_record(space: Space, incumbent: Incumbent, file: Path, store: Store) -> Decision | None:
+    """Record the promotion that wrote the run file and was killed before it could; None if there was none.
+
+    Its provenance tells: of this sweep, measured by runs that are stored here (a file that comes with a checkout is
+    not), and later than every decision about this configuration. Only for the holder of the promotion's lease.
+    """
+    config_id = incumbent.config.config_id
+    try:
+        decision = _decision(config_id, incumbent.provenance, space)
+        record = _record(config_id, incumbent.provenance, file, decision, written=True)
+        claimed = set(incumbent.provenance["by_seed_pct"].items())
+    except (LookupError, TypeError, ValueError, AttributeError, ValidationError):
+        return None
+    metric = space.spec.objective.metric
+    if (record.sweep, record.metric, record.split) != (space.name, metric, "test"):
+        return None
+    results = open_results(store.folder.parent)
+    runs = f"SELECT seed, {metric} AS value FROM runs WHERE config_id = $id AND split = 'test' AND status = 'finished'"
+    measured = {(row["seed"], row["value"]) for row in results.sql(runs, id=config_id).rows()}
+    later = "SELECT 1 FROM promotions WHERE sweep = $sweep AND config_id = $id AND decided_at >= $at"
+    recorded = results.sql(later, sweep=space.name, id=config_id, at=record.decided_at).rows()
+    if not claimed or not claimed <= measured or recorded:
+        return None
+    store.promote(record)
+    return decision
+
+
+def _decision(config_id: str, provenance: Mapping[str, Any], space: Space) -> Decision:
+    """What the measurements that a provenance states allow to say of its configuration."""
+    against = provenance["compared_with"]
+    if config_id == against["config_id"]:
+        return Decision(False, f"the leading configuration is {against['name']} itself")
+    difference = Interval(against["difference_pct"], *against["difference_interval_pct"])
+    return decide(difference, maximize=space.maximize, incumbent=against["name"])
+
+
+def _record(
+    config_id: str, provenance: Mapping[str, Any], file: Path, decision: Decision, *, written: bool
+) -> PromotionRow:
+    against = provenance["compared_with"]
+    low, high = against["difference_interval_pct"]
+    return PromotionRow(
+        **{name: provenance[name] for name in PromotionRow.model_fields if name in provenance},  # stated in both
+        config_id=config_id,
+        name=file.stem,
+        file=str(file),
+        decision="promoted" if written else "refused",
+        reason=decision.reason,
+        interval_low_pct=low,
+        interval_high_pct=high,
+        incumbent_config_id=None if against["name"] == BASE else against["config_id"],
+        incumbent_mean_pct=against["mean_pct"],
+        incumbent_std_pct=against["std_pct"],
+        git_commit=provenance["commit"],
+        decided_at=datetime.fromisoformat(provenance["promoted_at"]),
+    )
+
+
+def _provenance(comparison: Comparison, space: Space) -> dict[str, Any]:
     """Where the numbers of the run file come from; ``python -m trainer.run --verify`` reads it."""
     own, run, incumbent = Interval.of(comparison.leader_pct), comparison.run, comparison.incumbent
     difference = comparison.difference
@@ -77,12 +120,12 @@ def _provenance(comparison: Comparison, space: Space, *, forced: bool) -> dict[s
             "difference_pct": difference.mean,
             "difference_interval_pct": [difference.low, difference.high],
         },
-        "forced": forced,
+        "forced": False,
         "commit": run.git_commit,
         "data_fingerprint": run.data_fingerprint,
         "device": run.device,
         "precision": run.precision,
         "torch_threads": max(1, int(space.spec.resources.cpu)),
         "query": comparison.query,
-        "promoted_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "promoted_at": datetime.now(UTC).isoformat(),
     }

@@ -87,7 +87,7 @@ class Store:
             number = len(taken)
             while f"{number:06d}.parquet" in taken:
                 number += 1
-            folder.write(f"{number:06d}.parquet", encode(to_arrow([row], schema.tables()["promotions"])))
+            self._write(folder, f"{number:06d}.parquet", encode(to_arrow([row], schema.tables()["promotions"])))
 
     def suggest(self, params: Mapping[int, Mapping[str, Any]]) -> None:
         """Note the trials that have been suggested and have not ended, with their parameters, before they start."""
@@ -95,8 +95,10 @@ class Store:
 
     def tidy(self) -> None:
         """Delete what killed writers left and merge what they did not come to. Only for the holder of the lease."""
-        for folder in (self.folder, self._runs, self.folder.child("promotions")):
+        for folder in (self.folder, self._runs):
             folder.delete_unfinished()
+        with self.folder.lock():  # a promotion holds a lease of its own
+            self.folder.child("promotions").delete_unfinished()
         self._merge_complete_blocks(self.trials())
         every = [column.name for column in schema.file_columns()]
         segments = Segments(self.folder, self._damage)

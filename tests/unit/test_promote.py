@@ -1,5 +1,6 @@
 """Promotion over stored runs: which candidate is chosen on what, what is written, and what is refused."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from support.kills import dies_at
 from sweeper.promote import main
 from sweeper.promotion.candidates import (
     TEST_SEEDS,
@@ -19,7 +21,7 @@ from sweeper.promotion.candidates import (
     evaluate_candidates,
     leader_of,
 )
-from sweeper.promotion.decision import decide_and_record
+from sweeper.promotion.decision import complete_record, decide_and_record
 from sweeper.promotion.statistics import Decision
 from sweeper.search.space import load_space
 from sweeper.store.folder import Folder
@@ -50,6 +52,7 @@ class Bench:
     """A sweep whose runs are all stored, so that promotion has nothing to train."""
 
     def __init__(self, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
         self.results = folder / "results"
         self.file = folder / "runs" / "s.yaml"
         space_file = folder / "s.yaml"
@@ -112,6 +115,9 @@ class Bench:
 
     def decide(self, comparison: Comparison, *, force: bool = False) -> Decision:
         return decide_and_record(self.space, comparison, self.file, self.store, force=force)
+
+    def complete(self) -> Decision | None:
+        return complete_record(self.space, Incumbent.of(self.file, self.space), self.file, self.store)
 
     def promotions(self) -> list[dict[str, Any]]:
         return open_results(self.results, "s").sql("SELECT * FROM promotions ORDER BY decided_at").rows()
@@ -241,6 +247,64 @@ def test_a_write_that_dies_leaves_the_file_as_it_was(measured: Bench, monkeypatc
     with pytest.raises(UserError, match="No space left"):
         measured.decide(comparison)
     assert measured.file.read_bytes() == content
+
+
+def test_a_promotion_that_dies_at_any_operation_is_completed_by_the_next(measured: Bench, tmp_path: Path) -> None:
+    comparison, before = measured.compare(), tmp_path / "before"
+    shutil.copytree(measured.results, before)
+    operation, died, completed = 0, True, 0
+    while died:
+        operation += 1
+        died = dies_at(operation, lambda: measured.decide(comparison))
+        written, recorded = measured.file.exists(), measured.promotions()
+        decision = measured.complete()
+        completed += decision is not None
+        assert (decision is not None) == (written and not recorded)
+        decision = decision or measured.decide(measured.compare())
+        assert decision.promoted or recorded
+        assert load_run(measured.file).config == measured.config(STEADY)
+        rows = measured.promotions()
+        assert [row["decision"] for row in rows] == ["promoted", "refused"][: 1 + len(recorded)]
+        assert (rows[0]["file"], rows[0]["trial"], rows[0]["mean_pct"]) == (
+            str(measured.file),
+            1,
+            pytest.approx(95.1667, abs=1e-4),
+        )
+        assert "better than the sweep's base" in rows[0]["reason"]
+        assert measured.complete() is None, "it is recorded once"
+        shutil.rmtree(measured.results)
+        shutil.copytree(before, measured.results)
+        shutil.rmtree(measured.file.parent)
+    assert completed > 3, "operations between the run file and its record were counted"
+
+
+def test_a_promoted_file_of_somebody_else_is_an_incumbent_as_any_other(measured: Bench, tmp_path: Path) -> None:
+    theirs = Bench(tmp_path / "theirs")
+    assert measured.decide(measured.compare()).promoted
+    theirs.file.parent.mkdir()
+    shutil.copy(measured.file, theirs.file)
+    assert theirs.complete() is None, "its runs are not stored here"
+    theirs.again(AGAIN)
+    theirs.test({STEADY: [94.0, 95.0, 96.5], BASE: [90.0, 91.0, 92.0]})
+    assert not theirs.decide(theirs.compare()).promoted
+    assert theirs.complete() is None, "it has been decided on since"
+
+
+@pytest.mark.parametrize("lines", ["provenance: {sweep: s}", "provenance: {sweep: [], compared_with: 3}"])
+def test_a_provenance_that_says_nothing_of_use_completes_nothing(measured: Bench, lines: str) -> None:
+    measured.file.parent.mkdir()
+    measured.file.write_text(dump_run(measured.config(STEADY)) + lines)
+    assert measured.complete() is None
+
+
+def test_a_run_file_that_cannot_be_read_is_one_line(measured: Bench) -> None:
+    comparison = measured.compare()
+    measured.file.mkdir(parents=True)
+    for action in (lambda: measured.decide(comparison), measured.compare):
+        with pytest.raises(UserError, match=r"s\.yaml: cannot be read") as caught:
+            action()
+        assert "\n" not in str(caught.value)
+    assert measured.promotions() == []
 
 
 def test_an_incumbent_on_different_tasks_is_refused(measured: Bench) -> None:

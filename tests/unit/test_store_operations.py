@@ -1,7 +1,5 @@
 """A process that dies at each file operation in turn, storing and merging: nothing is lost, nothing is there twice."""
 
-import builtins
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,46 +7,11 @@ from typing import Any
 
 import pytest
 
+from support.kills import dies_at
 from support.results import store_trials
-from sweeper.store.folder import Folder
 from sweeper.store.store import Store
 
-DIED = 9
 SMALL: dict[str, Any] = {"seeds": 1, "tasks": 1, "classes": False}
-
-
-def dies_at(operation: int, action: Callable[[], object]) -> bool:
-    """Run ``action`` in a child that exits just before its n-th open, write, sync, rename or deletion.
-
-    Returns whether it died; it did not if there are fewer operations.
-    """
-    child = os.fork()
-    if not child:
-        left = [operation]
-
-        def counted(real: Callable[..., Any]) -> Callable[..., Any]:
-            def call(*arguments: Any, **options: Any) -> Any:
-                left[0] -= 1
-                if not left[0]:
-                    os._exit(DIED)
-                return real(*arguments, **options)
-
-            return call
-
-        try:
-            for name in ("open", "write", "fsync", "replace", "rename", "link", "unlink", "remove"):
-                setattr(os, name, counted(getattr(os, name)))
-            builtins.open = counted(builtins.open)
-            deleted = Folder.delete  # Arrow deletes without Python
-            Folder.delete = counted(deleted)  # type: ignore[method-assign]
-            action()
-        except BaseException:
-            os._exit(1)
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    code = os.waitstatus_to_exitcode(status)
-    assert code in (0, DIED)
-    return code == DIED
 
 
 def rows(folder: Path) -> dict[str | None, list[dict[str, Any]]]:
