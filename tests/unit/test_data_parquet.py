@@ -115,6 +115,38 @@ def test_labels_may_be_names(tmp_path: Path) -> None:
     assert source.train.labels_N.tolist() == [1, 0, 1]
 
 
+TEXT = ["owl", "ant", "owl"]
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        pytest.param(pa.array(TEXT).dictionary_encode(), id="text categories of pandas"),
+        pytest.param(pa.array(TEXT, pa.large_string()).dictionary_encode(), id="text categories of Polars"),
+        pytest.param(pa.DictionaryArray.from_arrays([1, 0, 1], ["ant", "owl", "unused"]), id="an unused category"),
+        pytest.param(pa.array([9, 3, 9]).dictionary_encode(), id="categories of integers"),
+        pytest.param(pa.array([9, 3, 9], pa.uint8()), id="small integers"),
+        pytest.param(pa.array(TEXT, pa.string_view()), id="text of Polars"),
+        pytest.param(pa.array(TEXT, pa.large_string()), id="large text"),
+    ],
+)
+def test_labels_as_data_frames_write_them(tmp_path: Path, labels: pa.Array) -> None:
+    images = pa.array([encoded(picture(i)) for i in range(3)], pa.binary_view())
+    for split in ("train", "test"):
+        pq.write_table(pa.table({"image": images, "label": labels}), tmp_path / f"{split}.parquet")
+    source = load(config(tmp_path))
+    assert source.train.labels_N.tolist() == [1, 0, 1]
+    assert source.class_names in (("ant", "owl"), ("3", "9"))
+
+
+@pytest.mark.parametrize("labels", [pa.DictionaryArray.from_arrays([0, None, 0], ["a"]), pa.array(["a", None, "a"])])
+def test_a_missing_category_is_a_missing_label(tmp_path: Path, labels: pa.Array) -> None:
+    simple(tmp_path)
+    images = [encoded(picture(i)) for i in range(3)]
+    pq.write_table(pa.table({"image": images, "label": labels}), tmp_path / "train.parquet")
+    assert line_of(DataError, config(tmp_path)).endswith("train.parquet: row 1 has no label")
+
+
 def test_column_names_are_configurable(tmp_path: Path) -> None:
     simple(tmp_path)
     for split in ("train", "test"):
@@ -129,7 +161,7 @@ def test_column_names_are_configurable(tmp_path: Path) -> None:
     line = line_of(ConfigError, config(tmp_path, image_column="fine_label", label_column="fine_label"))
     assert line.endswith("column 'fine_label' holds int64, not images")
     line = line_of(ConfigError, config(tmp_path, image_column="img", label_column="img"))
-    assert line.endswith("column 'img' holds binary, not integers")
+    assert line.endswith("column 'img' holds binary, neither integers nor text")
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,7 @@ def _labels(files: list[Path], config: DataConfig) -> NDArray[Any]:
             shard = pq.ParquetFile(file)
             _check_columns(shard.schema_arrow, file, config)
             column = shard.read(columns=[config.label_column]).column(0)
+            column = column.cast(_value_type(column.type))
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"{file}: not a readable Parquet file ({error})") from error
         if column.null_count:
@@ -75,13 +76,19 @@ def _check_columns(schema: pa.Schema, file: Path, config: DataConfig) -> None:
             raise ConfigError(f"{file} has no column {column!r}", field=field, allowed=allowed, nearest=similar)
     kind = schema.field(config.image_column).type
     has_bytes = pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0
-    if not has_bytes and kind not in (pa.binary(), pa.large_binary()):
+    if not has_bytes and kind not in (pa.binary(), pa.large_binary(), pa.binary_view()):
         raise ConfigError(f"{file}: column {config.image_column!r} holds {kind}, not images", field="data.image_column")
     kind = schema.field(config.label_column).type
-    if not pa.types.is_integer(kind) and kind not in (pa.string(), pa.large_string()):
+    if not pa.types.is_integer(_value_type(kind)) and _value_type(kind) != pa.large_string():
         raise ConfigError(
-            f"{file}: column {config.label_column!r} holds {kind}, not integers", field="data.label_column"
+            f"{file}: column {config.label_column!r} holds {kind}, neither integers nor text", field="data.label_column"
         )
+
+
+def _value_type(kind: pa.DataType) -> pa.DataType:
+    """The type of a column's values: pandas and Polars write categories as dictionaries, and text as one of three."""
+    value = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return pa.large_string() if value in (pa.string(), pa.string_view()) else value
 
 
 def _names(file: Path, values_C: NDArray[Any], label_column: str) -> tuple[str, ...]:
