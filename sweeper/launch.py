@@ -16,6 +16,7 @@ from sweeper.execution.launch import Launch
 from sweeper.execution.signals import Stopped, StopSignal
 from sweeper.reporting.arguments import add_address
 from sweeper.reporting.leaderboard import Ledger, print_top
+from sweeper.search.rehearsal import rehearse
 from sweeper.search.space import Space, load_space
 from sweeper.store.folder import Folder
 from sweeper.store.lease import Lease
@@ -32,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     own = {"trials": arguments.trials, "name": arguments.name}
     sets = [*arguments.set, *(f"{field}={value}" for field, value in own.items() if value is not None)]
     space = load_space(arguments.file, tuple(sets))
+    rehearse(space)
     path = space.base.data.path
     space = Space(space.file, space.spec, absolute_path(space.base))
     results = Folder.at(arguments.results or space.spec.results or os.environ.get("CIL_RESULTS", "results"))
@@ -43,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     results.check_writable()
     with Lease.acquire(store.folder) as lease:
         store.lease = lease
-        check_unchanged(space, store.folder, path)
+        check_unchanged(space, store.folder, path, task_stream.fingerprint)
         store.tidy()
         launch = Launch(space, store, task_stream, _say)
         if not launch.ended:  # no cluster is needed to say that it has

@@ -11,7 +11,7 @@ from statistics import fmean
 from sweeper.execution.restore import completed_trials
 from sweeper.reporting import tables
 from sweeper.reporting.arguments import command_parser
-from sweeper.search.samplers import parse_pruning
+from sweeper.search.samplers import in_one_line, parse_pruning
 from sweeper.search.simulation import simulate_pruner
 from sweeper.store.folder import Folder
 from sweeper.store.sweep_file import read_space
@@ -36,7 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     total_s = sum(sum(trial.device_s_T) for trial in completed)
     rows = []
     for text, config in pruning.items():
-        found = simulate_pruner(completed, config, maximize=space.maximize)
+        with in_one_line(config, "--pruning"):
+            found = simulate_pruner(completed, config, name=space.name, maximize=space.maximize)
         task = found.pruned.get(found.winner)
         rows.append(
             [

@@ -3,11 +3,12 @@
 import math
 from itertools import islice
 
-from sweeper.search.space import Space, format_value
+from sweeper.search.space import Space, format_count, format_value
 from sweeper.search.study import Study
 from sweeper.store.store import Store
 from trainer.data.tasks import TaskStream, build
 from trainer.errors import ConfigError, DataError
+from trainer.results.history import measured_metrics
 from trainer.training.options import DeviceOptions
 from trainer.training.profile import profile_steps
 
@@ -15,19 +16,29 @@ from trainer.training.profile import profile_steps
 def load_benchmark(space: Space) -> TaskStream:
     """The tasks and images of the base run file.
 
-    Raises DataError for images that are missing or damaged, ConfigError for a dimension one of whose bounds they do not
-    allow.
+    Raises DataError for images that are missing or damaged, ConfigError where they lack the objective or do not allow a
+    bound of a dimension.
     """
-    base = space.configs({})[0]
+    metric, base = space.spec.objective.metric, space.configs({})[0]
     task_stream = build(base.data, base.protocol)
+    check_objective(metric, task_stream, space.file)
     for name, dimension in space.spec.vary.items():
         for value in dimension.corners() if name.startswith(("data.", "protocol.")) else ():
             config = space.configs({name: value})[0]
             try:
-                build(config.data, config.protocol)
+                check_objective(metric, build(config.data, config.protocol))
             except (ConfigError, DataError) as error:
                 raise ConfigError(f"{value!r}: {error}", file=space.file, field=f"vary.{name}") from None
     return task_stream
+
+
+def check_objective(metric: str, task_stream: TaskStream, file: str | None = None) -> None:
+    """Raises ConfigError for a metric that runs on these images do not have."""
+    known = measured_metrics(task_stream)
+    if metric not in known:
+        images, tasks = task_stream.counts_C, format_count(len(task_stream.tasks), "task")
+        problem = f"{metric} does not exist for {tasks} and classes of {images.min()} to {images.max()} training images"
+        raise ConfigError(problem, file=file, field="objective.metric", allowed=", ".join(known))
 
 
 def describe(space: Space, store: Store, task_stream: TaskStream) -> list[str]:

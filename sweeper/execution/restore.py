@@ -38,8 +38,9 @@ def completed_trials(results: str, space: Space) -> list[CompletedTrial]:
     """The trials of a stored sweep that ran to their end, in their order. Raises StoreError if none did."""
     metric = space.spec.objective.metric
     by_task = (
-        f"SELECT trial AS number, task, avg({metric}) AS value, sum(device_s + saved_s) AS device_s FROM tasks "
-        "WHERE trial IN (SELECT trial FROM seeds WHERE status = 'finished') GROUP BY ALL"
+        f"SELECT trial AS number, task, coalesce(avg({metric}), 'nan') AS value, sum(device_s + saved_s) AS device_s "
+        "FROM tasks WHERE trial IN "
+        f"(SELECT trial FROM seeds WHERE status = 'finished' AND {metric} IS NOT NULL) GROUP BY ALL"
     )
     query = (
         "SELECT number, list(value ORDER BY task) AS value_T, list(device_s ORDER BY task) AS device_s_T "

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from sweeper.execution.given import train_given
+from sweeper.execution.plan import check_objective
 from sweeper.promotion.statistics import Interval, check_comparable
 from sweeper.search.space import Params, Space, format_params
 from sweeper.store.folder import Folder
@@ -125,18 +126,19 @@ def evaluate_candidates(
 ) -> Comparison:
     """Train the ``top`` of the search and the incumbent on ``n`` fresh seeds each, as this file's docstring says.
 
-    ``check_stop`` raises to stop. Raises StoreError if no trial of the search has finished, PromotionError if runs do
-    not finish here.
+    ``check_stop`` raises to stop. Raises StoreError if no trial of the search has finished, ConfigError if the test
+    split lacks its objective, PromotionError if runs do not finish here.
     """
     metric = space.spec.objective.metric
     query, candidates, searched = _candidates(space, store.folder.parent, top)
     for c in candidates:
         (config,) = space.configs(c.params, [0], "test")
         check_comparable(config, incumbent.config, file=incumbent.name, other="the sweep")
-    fingerprint = build(absolute_path(incumbent.config).data, incumbent.config.protocol).fingerprint
+    task_stream = build(absolute_path(incumbent.config).data, incumbent.config.protocol)
+    check_objective(metric, task_stream, incumbent.name)
 
     def train(groups: Mapping[str, Sequence[RunConfig]]) -> dict[str, list[RunResult]]:
-        return train_given(groups, store, space.spec.resources, metric, fingerprint, say, check_stop)
+        return train_given(groups, store, space.spec.resources, metric, task_stream.fingerprint, say, check_stop)
 
     seeds = _fresh_seeds(space, VALIDATION_SEEDS, n)
     say(f"retraining the top {len(candidates)} of {searched} on fresh seeds {seeds[0]}-{seeds[-1]} (validation split)")

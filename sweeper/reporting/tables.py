@@ -43,7 +43,7 @@ def plain_text(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def cells(table: pa.Table) -> list[list[str]]:
-    """The rows for people: floats to six digits, null as an empty cell."""
+    """The rows for people: floats to six digits, null as ``-``."""
     return [[_cell(value) for value in row.values()] for row in _records(table)]
 
 
@@ -87,7 +87,7 @@ def _plain_value(value: Any) -> Any:
 
 
 def _cell(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else _exact(value)
+    return "-" if value is None else f"{value:.6g}" if isinstance(value, float) else _exact(value)
 
 
 def _exact(value: Any) -> str:

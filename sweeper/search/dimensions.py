@@ -1,11 +1,15 @@
 """The dimensions of a search space: what values a field of the run file is given."""
 
-from collections.abc import Mapping, Sequence
+import math
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, Self, cast
 
-from optuna.trial import Trial
+from optuna.distributions import FloatDistribution, IntDistribution
+from optuna.trial import Trial, create_trial
 from pydantic import BeforeValidator, Field, model_validator
 
+from trainer.errors import shown
 from trainer.section import Section
 
 Value = str | int | float | bool
@@ -20,11 +24,15 @@ class Dimension(Section):
     )
     type: str
 
+    def conditions(self) -> Iterator[tuple[str, tuple[Value, ...]]]:
+        """The earlier dimensions that it depends on, each with the values for which it is searched."""
+        for name, allowed in self.when.items():
+            yield name, allowed if isinstance(allowed, tuple) else (allowed,)
+
     def active(self, params: Mapping[str, Any]) -> bool:
         """Whether the dimension is searched, given the values of the earlier ones."""
         return all(
-            name in params and params[name] in (allowed if isinstance(allowed, tuple) else (allowed,))
-            for name, allowed in self.when.items()
+            name in params and any(_same(params[name], value) for value in values) for name, values in self.conditions()
         )
 
 
@@ -39,10 +47,10 @@ class Range(Dimension):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if not self.low < self.high:
-            raise ValueError(f"low {self.low:g} must be below high {self.high:g}")
+            raise ValueError(f"low {shown(self.low)} must be below high {shown(self.high)}")
         if self.log and self.low <= 0:
-            raise ValueError(f"low {self.low:g} must be above 0 on a log scale")
-        if self.log and self.step not in (None, 1):
+            raise ValueError(f"low {shown(self.low)} must be above 0 on a log scale")
+        if self.log and self.step != type(self).model_fields["step"].default:
             raise ValueError("log and step are mutually exclusive")
         return self
 
@@ -57,10 +65,21 @@ class Range(Dimension):
 
     def contains(self, value: Value) -> bool:
         """Whether ``value`` is one of the dimension's."""
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and self.low <= value <= self.high
+        if isinstance(value, (bool, str)):
+            return False
+        distribution: Any = IntDistribution if self.type == "int" else FloatDistribution
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Optuna lowers a `high` that steps do not reach
+                own = distribution(self.low, self.high, log=self.log, step=self.step)
+            create_trial(params={"value": value}, distributions={"value": own}, value=0.0)
+        except (ValueError, OverflowError):  # of an integer that no float can hold
+            return False
+        return True
 
     def __str__(self) -> str:
-        return f"{self.low:g} to {self.high:g}"
+        steps = "" if self.step is None else f" in steps of {shown(self.step)}"
+        return f"{shown(self.low)} to {shown(self.high)}{steps}"
 
 
 class FloatDimension(Range):
@@ -85,6 +104,12 @@ class CategoricalDimension(Dimension):
     type: Literal["categorical"]
     choices: Annotated[tuple[Value, ...], as_tuple] = Field(min_length=1)
 
+    @model_validator(mode="after")
+    def _choices_differ(self) -> Self:
+        if len(set(self.choices)) < len(self.choices):
+            raise ValueError("choices must be different (1, 1.0 and true are equal)")
+        return self
+
     def suggest(self, trial: Trial, name: str) -> Value:
         """Optuna's value of the dimension for a trial."""
         return cast(Value, trial.suggest_categorical(name, self.choices))
@@ -102,3 +127,10 @@ class CategoricalDimension(Dimension):
 
 
 AnyDimension = Annotated[FloatDimension | IntDimension | CategoricalDimension, Field(discriminator="type")]
+
+
+def _same(value: Value, wanted: Value) -> bool:
+    """Whether two values are equal but for the rounding of steps."""
+    if isinstance(value, float) and isinstance(wanted, (int, float)):
+        return math.isclose(value, wanted, abs_tol=1e-9)
+    return value == wanted

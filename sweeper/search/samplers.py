@@ -3,10 +3,10 @@
 import hashlib
 import importlib
 import inspect
-import math
 import warnings
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, cast
 
 import optuna
 import yaml
@@ -17,11 +17,11 @@ from pydantic import Field
 from trainer.errors import ConfigError, nearest
 from trainer.section import Section
 
-_DESIGNS = frozenset({"QMCSampler", "GridSampler", "BruteForceSampler"})
+_DESIGNS = (optuna.samplers.QMCSampler, optuna.samplers.GridSampler, optuna.samplers.BruteForceSampler)
 """their seed fixes one design of which every trial is a point, so that it must be the same in every ask; they learn
 nothing from outcomes, and those that end stop the study's `optimize` loop when nothing is left: there is none here"""
 
-_READERS = frozenset({"TPESampler", "RandomSampler"})
+_READERS = (optuna.samplers.TPESampler, optuna.samplers.RandomSampler)
 """they keep no state but the study, so that restoring it can skip them, which saves time"""
 
 
@@ -32,6 +32,10 @@ class SamplerConfig(Section):
     seed: int = Field(0, ge=0, description="seed of the sampler")
     options: dict[str, Any] = Field({}, description="keyword arguments of the sampler")
 
+    def find(self) -> Any:
+        """The class of that name."""
+        return _class(optuna.samplers, self.sampler)
+
 
 class PrunerConfig(Section):
     """The pruner of a search, which stops configurations with poor results early."""
@@ -39,10 +43,14 @@ class PrunerConfig(Section):
     pruner: str = Field("SuccessiveHalvingPruner", description="a pruner of Optuna or an import path; steps are tasks")
     options: dict[str, Any] = Field({}, description="keyword arguments of the pruner")
 
+    def find(self) -> Any:
+        """The class of that name."""
+        return _class(optuna.pruners, self.pruner)
+
 
 def note_past(search: SamplerConfig, study: optuna.Study, number: int) -> None:
     """Let the study's sampler update its state for a restored trial, whose parameters are known."""
-    if search.sampler not in _READERS:
+    if search.find() not in _READERS:
         trial = study.get_trials(deepcopy=False)[number]
         study.sampler.sample_relative(study, trial, study.sampler.infer_relative_search_space(study, trial))
 
@@ -53,10 +61,10 @@ def sampler(search: SamplerConfig, number: int) -> BaseSampler:
     So a suggestion depends on nothing but the study at that time. A resumed sweep therefore gives the suggestions of an
     undisturbed one if the study is the same whenever a number is suggested: with one trial at a time and packs of one
     configuration for every sampler and pruner; with any number of trials for samplers that read no outcomes
-    (RandomSampler, QMCSampler, GridSampler). Otherwise suggestions depend on which trials have ended by then.
+    (RandomSampler, GridSampler). Otherwise suggestions depend on which trials have ended by then.
     """
-    cls, seed = _class(optuna.samplers, search.sampler), search.seed
-    if search.sampler not in _DESIGNS:
+    cls, seed = search.find(), search.seed
+    if not issubclass(cls, _DESIGNS):
         digest = hashlib.blake2b(f"{seed}/{number}".encode(), digest_size=4).digest()
         seed = int.from_bytes(digest, "little") >> 1
     seeded = {"seed": seed} if "seed" in inspect.signature(cls).parameters else {}
@@ -65,28 +73,27 @@ def sampler(search: SamplerConfig, number: int) -> BaseSampler:
 
 def for_telling(search: SamplerConfig, number: int) -> BaseSampler:
     """The sampler while an ended trial is told: one that ends with its design would try to stop the study."""
-    return optuna.samplers.RandomSampler(0) if search.sampler in _DESIGNS else sampler(search, number)
+    return optuna.samplers.RandomSampler(0) if issubclass(search.find(), _DESIGNS) else sampler(search, number)
 
 
 def pruner(pruning: PrunerConfig) -> BasePruner:
     """The pruner of a study."""
-    return _make(_class(optuna.pruners, pruning.pruner), pruning.options)
+    return _make(pruning.find(), pruning.options)
 
 
-def check(search: SamplerConfig, pruning: PrunerConfig | None, trials: int, file: str) -> None:
-    """Raises ConfigError if Optuna has no such sampler or pruner, or it does not take the options or the trials."""
-    _check("search.sampler", search.sampler, optuna.samplers, BaseSampler, file, lambda: sampler(search, 0))
-    grid = search.options.get("search_space")
-    points = math.prod(map(len, grid.values())) if isinstance(grid, dict) else trials
-    if trials > points:
-        raise ConfigError(f"the grid has only {points} points", file=file, field="trials", allowed=f"up to {points}")
+def check(search: SamplerConfig, pruning: PrunerConfig | None, file: str) -> None:
+    """Raises ConfigError if Optuna has no such sampler or pruner, or it does not take the options."""
+    if "seed" in search.options:
+        problem = "is made from `search.seed` and the trial's number"
+        raise ConfigError(problem, file=file, field="search.options.seed")
+    _check(search, optuna.samplers, BaseSampler, file, lambda: sampler(search, 0))
     if pruning is not None:
         check_pruning(pruning, file)
 
 
 def check_pruning(pruning: PrunerConfig, file: str) -> None:
     """Raises ConfigError if Optuna has no such pruner, or it does not take the options."""
-    _check("pruning.pruner", pruning.pruner, optuna.pruners, BasePruner, file, lambda: pruner(pruning))
+    _check(pruning, optuna.pruners, BasePruner, file, lambda: pruner(pruning))
 
 
 def parse_pruning(text: str, option: str) -> PrunerConfig:
@@ -99,31 +106,56 @@ def parse_pruning(text: str, option: str) -> PrunerConfig:
         parsed = yaml.safe_load(options) if options.strip() else {}
     except yaml.YAMLError:
         parsed = None
-    if not isinstance(parsed, dict):
+    if not isinstance(parsed, dict) or not all(isinstance(option, str) for option in parsed):
         raise ConfigError(f"{options.strip()!r} are not options like {{min_resource: 2}}", field=f"{option} {name}")
     pruning = PrunerConfig(pruner=name, options=parsed)
     check_pruning(pruning, option)
     return pruning
 
 
-def _check(field: str, name: str, module: Any, base: type, file: str, make: Callable[[], object]) -> None:
+def _check(
+    config: SamplerConfig | PrunerConfig, module: Any, base: type, file: str, make: Callable[[], object]
+) -> None:
     def fits(found: Any) -> bool:
-        return inspect.isclass(found) and issubclass(found, base) and found is not base
+        return inspect.isclass(found) and issubclass(found, base)
 
+    name, field = _name_and_field(config)
     try:
-        found = _class(module, name)
+        found = config.find()
     except Exception as error:  # a module that is imported may raise anything
-        known = sorted(own for own in module.__all__ if fits(getattr(module, own)))
+        own = {name: getattr(module, name) for name in module.__all__}
+        known = sorted(name for name, found in own.items() if fits(found) and not inspect.isabstract(found))
         problem = f"{name!r} cannot be imported: {error}" if "." in name else f"Optuna has no {name!r}"
         allowed = f"{', '.join(known)}, or the import path of a class"
         raise ConfigError(problem, file=file, field=field, allowed=allowed, nearest=nearest(name, known)) from None
     if not fits(found):
         raise ConfigError(f"{name!r} is not a subclass of Optuna's {base.__name__}", file=file, field=field)
-    try:
+    with in_one_line(config, file):
         make()
+
+
+@contextmanager
+def in_one_line(config: SamplerConfig | PrunerConfig, file: str) -> Iterator[None]:
+    """Whatever the sampler or pruner raises, as a ConfigError: its reason, or the package that is missing."""
+    name, field = _name_and_field(config)
+    try:
+        yield
+    except ConfigError:
+        raise
     except Exception as error:
-        options = f"{field.partition('.')[0]}.options"
-        raise ConfigError(f"{name}: {error}", file=file, field=options) from None
+        problem, cause = f"{name}: {str(error) or type(error).__name__}", cast(BaseException | None, error)
+        while cause is not None:
+            if isinstance(cause, ModuleNotFoundError):
+                problem = f"{name} needs a package that is not installed: pip install {cause.name}"
+            cause = cause.__cause__ or cause.__context__
+        field = f"{field.partition('.')[0]}.options" if config.options else field
+        raise ConfigError(problem, file=file, field=field) from None
+
+
+def _name_and_field(config: SamplerConfig | PrunerConfig) -> tuple[str, str]:
+    if isinstance(config, SamplerConfig):
+        return config.sampler, "search.sampler"
+    return config.pruner, "pruning.pruner"
 
 
 def _class(module: Any, name: str) -> Any:

@@ -1,5 +1,6 @@
 """Simulate a pruner on the trials of a sweep that ran to their end."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ class CompletedTrial:
 
     number: int
     value_T: Sequence[float]
+    """NaN after a task that lacks the metric; the last has it"""
     device_s_T: Sequence[float]
 
 
@@ -33,16 +35,23 @@ class SimulatedPruning:
 
 
 def simulate_pruner(
-    completed: Sequence[CompletedTrial], pruning: samplers.PrunerConfig, *, maximize: bool
+    completed: Sequence[CompletedTrial], pruning: samplers.PrunerConfig, *, name: str, maximize: bool
 ) -> SimulatedPruning:
-    """Put the pruner to every trial after each of its tasks but the last, as if they had run one after another."""
+    """Put the pruner to every trial after each of its tasks but the last, as if they had run one after another.
+
+    ``completed``: in the order of numbers; ``name``: of the sweep. Hyperband looks at both.
+    """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(direction="maximize" if maximize else "minimize", pruner=samplers.pruner(pruning))
+    direction = "maximize" if maximize else "minimize"
+    study = optuna.create_study(study_name=name, direction=direction, pruner=samplers.pruner(pruning))
     pruned: dict[int, int] = {}
     saved_s = 0.0
     for one in completed:
-        trial = study.ask()
+        while (trial := study.ask()).number < one.number:
+            study.tell(trial, state=TrialState.FAIL)
         for task, value in enumerate(one.value_T, 1):
+            if not math.isfinite(value):
+                continue
             trial.report(value, task)
             if task < len(one.value_T) and trial.should_prune():
                 pruned[one.number] = task

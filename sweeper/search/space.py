@@ -1,6 +1,6 @@
 """Search-space files: a base run file, what varies and how to search it. Checked before anything starts."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 from sweeper.search import samplers
 from sweeper.search.dimensions import AnyDimension, Value, as_tuple
 from sweeper.search.samplers import PrunerConfig, SamplerConfig
+from sweeper.search.values import LARGEST, check_conditions, check_grid, check_points, check_steps, unknown
 from trainer.config.explain import explain
 from trainer.config.files import load_run, load_yaml, parse_run, parse_set, set_field
 from trainer.config.run_config import RunConfig
@@ -62,7 +63,7 @@ class SearchSpace(Section):
     objective: Objective = Objective()
     search: SamplerConfig = SamplerConfig()
     pruning: PrunerConfig | None = Field(None, description="absent: every configuration is trained to its end")
-    trials: int = Field(ge=1, le=1_000_000, description="total number of configurations, finished ones included")
+    trials: int = Field(ge=1, le=LARGEST, description="total number of configurations, finished ones included")
     concurrency: int | None = Field(None, ge=1, description="Ray trials at a time; absent: what fits")
     resources: Resources = Resources()
     budget: Budget = Budget()
@@ -123,9 +124,7 @@ class Space:
         """All that decides the trials and their results: a sweep is resumed only if this is unchanged."""
         free = {"base", "set", "trials", "concurrency", "resources", "budget", "retries", "results", "name"}
         spec = self.spec.model_dump(mode="json", exclude=free)
-        base = self.base.as_dict()
-        base["data"].pop("path")
-        return {**spec, "base": base}
+        return {**spec, "base": self.base.identity()}
 
 
 def format_params(params: Params) -> str:
@@ -146,8 +145,8 @@ def format_count(number: int, noun: str) -> str:
 
 
 def format_value(value: Any) -> str:
-    """A number to four digits; nothing for None."""
-    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+    """A number to four digits; ``-`` for None."""
+    return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def load_space(path: str | Path, sets: tuple[str, ...] = ()) -> Space:
@@ -165,10 +164,14 @@ def load_space(path: str | Path, sets: tuple[str, ...] = ()) -> Space:
     space = Space(file, spec, _base(spec, file))
     if spec.objective.metric not in metrics():
         problem = f"unknown metric {spec.objective.metric!r}"
-        raise _unknown(problem, spec.objective.metric, metrics(), file, "objective.metric")
-    samplers.check(spec.search, spec.pruning, spec.trials, file)
+        raise unknown(problem, spec.objective.metric, metrics(), file, "objective.metric")
     _check_dimensions(space)
-    _check_first(space)
+    check_conditions(spec.vary, file)
+    check_points(spec.vary, spec.first, file)
+    for point in spec.first:
+        space.configs(point)
+    check_grid(spec.vary, spec.search.options.get("search_space"), spec.trials, file)
+    samplers.check(spec.search, spec.pruning, file)
     return space
 
 
@@ -187,14 +190,10 @@ def _base(spec: SearchSpace, file: str) -> RunConfig:
 
 def _check_dimensions(space: Space) -> None:
     """Every dimension is a field of the run file that takes both bounds of a range, or every choice."""
-    earlier: list[str] = []
     for name, dimension in space.spec.vary.items():
         field = f"vary.{name}"
         _check_field(space, name, field)
-        for parent in dimension.when:
-            if parent not in earlier:
-                problem = f"{parent!r} is not a dimension defined earlier"
-                raise _unknown(problem, parent, earlier, space.file, f"{field}.when")
+        check_steps(dimension, space.file, field)
         for value in dimension.corners():
             try:
                 space.configs({name: value})
@@ -203,7 +202,6 @@ def _check_dimensions(space: Space) -> None:
                 raise ConfigError(
                     problem, file=space.file, field=field, allowed=error.allowed, nearest=error.nearest
                 ) from None
-        earlier.append(name)
 
 
 def _check_field(space: Space, name: str, field: str) -> None:
@@ -211,13 +209,18 @@ def _check_field(space: Space, name: str, field: str) -> None:
         instead = "seeds" if name == "seed" else "objective"
         raise ConfigError(f"cannot be searched; use `{instead}`", file=space.file, field=field)
     known = flat(space.base.as_dict())
-    if name in known:
+    if name in flat(space.base.identity()):
         return
+    if name in known:
+        problem = (
+            f"cannot be searched, as it does not name a run: launch a sweep for each value, with set: {{{name}: ...}}"
+        )
+        raise ConfigError(problem, file=space.file, field=field)
     section, _, last = name.rpartition(".")
     siblings = [other.rpartition(".")[2] for other in known if other.rpartition(".")[0] == section]
     problem = f"no such field of {space.base.method.name if section == 'method' else section or 'a run file'}"
     if siblings:
-        raise _unknown(problem, last, siblings, space.file, field)
+        raise unknown(problem, last, siblings, space.file, field)
     raise ConfigError(problem, file=space.file, field=field, nearest=nearest(name, known))
 
 
@@ -226,21 +229,3 @@ def flat(content: Any, prefix: str = "") -> dict[str, Any]:
     if isinstance(content, dict) and content:
         return {k: v for key, value in content.items() for k, v in flat(value, f"{prefix}{key}.").items()}
     return {prefix.rstrip("."): content}
-
-
-def _check_first(space: Space) -> None:
-    vary = space.spec.vary
-    for index, point in enumerate(space.spec.first):
-        field = f"first[{index}]"
-        for name, value in point.items():
-            if name not in vary:
-                raise _unknown(f"{name!r} is not a dimension", name, vary, space.file, field)
-            if not vary[name].contains(value):
-                problem = f"{value!r} lies outside the dimension"
-                raise ConfigError(problem, file=space.file, field=f"{field}.{name}", allowed=str(vary[name]))
-        space.configs(point)
-
-
-def _unknown(problem: str, name: str, known: Collection[str], file: str, field: str) -> ConfigError:
-    allowed = ", ".join(known) or "none"
-    return ConfigError(problem, file=file, field=field, allowed=allowed, nearest=nearest(name, known))

@@ -86,7 +86,7 @@ class Study:
             pruner=samplers.pruner(spec.pruning) if spec.pruning else optuna.pruners.NopPruner(),
         )
         # Kept here because Optuna copies all trials whenever it is queried.
-        self._suggested = 0
+        self._suggested, self._handed_out = 0, 0
         self._best: tuple[int, Params, float] | None = None
         self._live: dict[int, Trial] = {}
         self._waiting: list[Suggestion] = []
@@ -103,6 +103,7 @@ class Study:
             if ended is None:
                 self._waiting.append(self._suggestion(number, suggested.get(number)))
                 continue
+            self._handed_out += 1
             self._ask(number, ended.params)
             for task, value in sorted(ended.steps.items()):
                 self.report(number, task, value)
@@ -112,16 +113,16 @@ class Study:
         """The suggestion that ``ask`` will return next."""
         found = self.ask()
         if found is not None:
+            self._handed_out -= 1
             self._waiting.insert(0, found)
         return found
 
     def ask(self) -> Suggestion | None:
-        """The next configuration; None when all have been suggested."""
-        while self._waiting:
-            waiting = self._waiting.pop(0)
-            if waiting.number < self.space.spec.trials:
-                return waiting
-        return self._suggestion(self._suggested) if self._suggested < self.space.spec.trials else None
+        """The next configuration; None when those that have ended and those in training are as many as the trials."""
+        if self._handed_out >= self.space.spec.trials:
+            return None
+        self._handed_out += 1
+        return self._waiting.pop(0) if self._waiting else self._suggestion(self._suggested)
 
     def report(self, number: int, task: int, value: float) -> bool:
         """Note the objective after a task. Returns whether to prune the configuration."""

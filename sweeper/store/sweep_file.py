@@ -29,6 +29,7 @@ def read_space(folder: Folder) -> Space:
         content, launch = _content(folder)
         base = content.pop("base")
         base["data"]["path"] = launch.pop("data_path")
+        launch.pop("data_fingerprint", None)
         spec = SearchSpace.model_validate({**content, **launch, "base": FILE, "name": name})
         return Space(where, spec, parse_run(base, file=where))
     except FileNotFoundError:
@@ -37,24 +38,28 @@ def read_space(folder: Folder) -> Space:
         raise _damaged(folder) from None
 
 
-def check_unchanged(space: Space, folder: Folder, data_path: str | None) -> None:
-    """Write the file, if the sweep is new or resumes unchanged.
+def check_unchanged(space: Space, folder: Folder, data_path: str | None, data_fingerprint: str) -> None:
+    """Write the file, if the sweep is new or resumes unchanged. The images may have moved, but must be the same.
 
     Raises ConfigError that shows the difference, StoreError if the file is damaged.
     """
     now = space.identity()
     try:
-        before, _ = _content(folder)
+        before, launch = _content(folder)
     except FileNotFoundError:
-        before = now
+        before, launch = now, {}
     if before != now:
         raise ConfigError(
             f"search space changed since sweep {space.name} started: {_difference(before, now)}. "
             "Revert it or pass a new --name",
             file=space.file,
         )
+    if launch.get("data_fingerprint", data_fingerprint) != data_fingerprint:
+        problem = f"the images are not those that sweep {space.name} started with; restore them or pass a new --name"
+        raise ConfigError(problem, file=space.file, field="data.path")
     spec = space.spec
-    launch = {"data_path": data_path, "trials": spec.trials, "resources": spec.resources.model_dump(mode="json")}
+    launch = {"data_path": data_path, "data_fingerprint": data_fingerprint, "trials": spec.trials}
+    launch["resources"] = spec.resources.model_dump(mode="json")
     folder.write(FILE, yaml.safe_dump({**now, _LAUNCH: launch}, sort_keys=False).encode())
 
 

@@ -14,6 +14,9 @@ from trainer.errors import exit_code
 ROOT = Path(__file__).parent.parent.parent
 
 
+LAMBDA = {"method.lambda": {"type": "float", "low": 0.05, "high": 5.0}}
+
+
 def space_file(folder: Path, vary: dict[str, Any], **changes: Any) -> Path:
     file = folder / "space.yaml"
     base = str(ROOT / "runs" / "digits_lfs5.yaml")
@@ -38,6 +41,41 @@ def test_both_bounds_must_fit_the_images(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], vary: dict[str, Any], said: str
 ) -> None:
     file = space_file(tmp_path, vary)
+    assert exit_code(lambda: launch.main([str(file), "--results", str(tmp_path / "results")])) == 2
+    line = capsys.readouterr().err
+    assert line.startswith(f"error: {file}: {said}")
+    assert line.count("\n") == 1
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("vary", "objective", "base", "said"),
+    [
+        (
+            LAMBDA,
+            "acc_few_pct",
+            {"data.imbalance.order": "balanced", "data.imbalance.max_per_class": 50},
+            "objective.metric: acc_few_pct does not exist for 5 tasks and classes of 50 to 50 training images; "
+            "allowed: acc_task_mean_pct, acc_class_weighted_pct, forgetting_pct, acc_medium_pct",
+        ),
+        (LAMBDA, "forgetting_pct", {"protocol.tasks": 1}, "objective.metric: forgetting_pct does not exist for 1 task"),
+        (
+            {"data.imbalance.ratio": {"type": "float", "low": 1.0, "high": 20.0}},
+            "acc_few_pct",
+            {},
+            "vary.data.imbalance.ratio: 1.0: objective.metric: acc_few_pct does not exist",
+        ),
+    ],
+)
+def test_an_objective_that_these_images_lack_is_refused(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    vary: dict[str, Any],
+    objective: str,
+    base: dict[str, Any],
+    said: str,
+) -> None:
+    file = space_file(tmp_path, vary, objective={"metric": objective}, set=base)
     assert exit_code(lambda: launch.main([str(file), "--results", str(tmp_path / "results")])) == 2
     line = capsys.readouterr().err
     assert line.startswith(f"error: {file}: {said}")

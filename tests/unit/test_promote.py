@@ -65,7 +65,7 @@ class Bench:
         space_file.write_text(yaml.safe_dump(content))
         space = load_space(space_file)
         self.store = Store(self.results, "s")
-        check_unchanged(space, self.store.folder, None)
+        check_unchanged(space, self.store.folder, None, "")
         self.fingerprint = build(space.base.data, space.base.protocol).fingerprint
         for number, (value, acc) in enumerate(SEARCH.items()):
             runs = {config: acc + config.seed for config in space.configs({LAMBDA: value})}

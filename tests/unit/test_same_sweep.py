@@ -27,7 +27,7 @@ def sweep(results: Path, runs: dict[tuple[int, int], float], alphas: dict[int, f
     file = results / "space-file.yaml"
     file.write_text(yaml.safe_dump(content))
     store = Store(results, "s")
-    check_unchanged(load_space(file), store.folder, None)
+    check_unchanged(load_space(file), store.folder, None, "")
     by_trial: dict[int, list[RunResult]] = {}
     for (trial, seed), acc in runs.items():
         result = RunResult(

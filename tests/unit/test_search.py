@@ -120,13 +120,14 @@ def test_an_inactive_dimension_is_not_suggested(tmp_path: Path) -> None:
     assert all("method.lambda" in params for params in found if params not in without)
 
 
-def test_a_grid_is_covered_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sampler", ["GridSampler", "optuna.samplers.GridSampler"])
+def test_a_grid_is_covered_once(tmp_path: Path, sampler: str) -> None:
     grid = {"search_space": {"method.kd": ["dakd", "none"], "method.alpha": [0.1, 1.0, 10.0]}}
     vary = {
         "method.kd": {"type": "categorical", "choices": ["dakd", "none"]},
         "method.alpha": {"type": "float", "low": 0.05, "high": 10.0},
     }
-    search = {"sampler": "GridSampler", "seed": 3, "options": grid}
+    search = {"sampler": sampler, "seed": 3, "options": grid}
     space = space_of(tmp_path, "RandomSampler", trials=6, vary=vary, first=[], search=search)
     stored = Stored()
     stored.play(space, 4)
@@ -216,4 +217,22 @@ def test_a_sweep_that_has_been_made_smaller_trains_nothing_past_its_end(tmp_path
     study = Study(space_of(tmp_path, "RandomSampler", trials=3))
     study.restore(stored.trials, {n: p for n, p in stored.suggested.items() if n not in stored.trials})
     assert [suggestion.number for suggestion in suggested(study, 1)] == [2]
+    assert study.ask() is None
+
+
+@pytest.mark.parametrize(
+    ("ended", "left"), [((0, 4), [1]), ((4, 5), [0]), ((0, 1, 5), []), ((0, 1, 2, 3), []), ((), [0, 1, 2])]
+)
+def test_no_more_configurations_than_trials_whichever_have_ended(
+    tmp_path: Path, ended: tuple[int, ...], left: list[int]
+) -> None:
+    stored = Stored()
+    stored.play(space_of(tmp_path, "RandomSampler"), 6)
+    study = Study(space_of(tmp_path, "RandomSampler", trials=3))
+    study.restore(
+        {number: stored.trials[number] for number in ended},
+        {number: params for number, params in stored.suggested.items() if number not in ended},
+    )
+    assert (study.peek() is None) == (not left)
+    assert [suggestion.number for suggestion in suggested(study, len(left))] == left
     assert study.ask() is None

@@ -57,8 +57,8 @@ class RunConfig(Section):
 
     @property
     def run_id(self) -> str:
-        """Hash of the content. Where the images lie does not decide a result; the store adds their fingerprint."""
-        return content_hash(self._without("data.path"))
+        """Hash of the content."""
+        return content_hash(self.identity())
 
     @property
     def config_id(self) -> str:
@@ -74,6 +74,10 @@ class RunConfig(Section):
         """Whether both can be members of one pass: they differ only in the seed and in per-member fields."""
         free = ("seed", *(f"method.{name}" for name in self.method.per_member_fields()))
         return self.method.name == other.method.name and self._without(*free) == other._without(*free)
+
+    def identity(self) -> dict[str, Any]:
+        """What names the run: all but where the images lie, which decides nothing; the store adds their fingerprint."""
+        return self._without("data.path")
 
     def _without(self, *fields: str) -> dict[str, Any]:
         """``as_dict`` but for these dotted fields."""

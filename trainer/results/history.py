@@ -100,6 +100,14 @@ class History(Row):
         )
 
 
+def measured_metrics(task_stream: TaskStream) -> list[str]:
+    """The metrics that a run has at its end: no accuracy on few-shot classes where there are none, for example."""
+    history, wrong_C = History(), [0] * len(task_stream.class_ids_C)
+    for _ in task_stream.tasks:
+        history.add_task(task_stream, {"": wrong_C}, wrong_C, wrong_C, 0, 0, 0.0, 1)
+    return [name for name in columns.metrics() if getattr(history.tasks[-1], name) is not None]
+
+
 def run_result(
     config: RunConfig, history: History, task_stream: TaskStream, device: torch.device, precision: str, members: int
 ) -> RunResult:

@@ -4,8 +4,10 @@ import statistics
 from collections.abc import Sequence
 
 
-def format_mean_std(mean: float, std: float | None) -> str:
-    """``93.10 ± 0.40``, or the mean alone if ``std`` is None."""
+def format_mean_std(mean: float | None, std: float | None) -> str:
+    """``93.10 ± 0.40``, the mean alone if ``std`` is None, or ``-`` if there is no mean."""
+    if mean is None:
+        return "-"
     return f"{mean:.2f}" if std is None else f"{mean:.2f} ± {std:.2f}"
 
 

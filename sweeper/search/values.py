@@ -1,0 +1,98 @@
+"""The values that a search-space file names in ``when``, ``first`` and a grid: its dimensions can have them."""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from sweeper.search.dimensions import AnyDimension, FloatDimension, Range, Value
+from trainer.errors import ConfigError, nearest, shown
+
+LARGEST = 1_000_000
+"""configurations of a search"""
+
+Dimensions = Mapping[str, AnyDimension]
+
+
+def check_steps(dimension: AnyDimension, file: str, field: str) -> None:
+    """Raises ConfigError if the steps of a range miss its upper bound."""
+    if isinstance(dimension, Range) and dimension.step and not dimension.contains(dimension.high):
+        low, high, step = dimension.low, dimension.high, dimension.step
+        last = low + (high - low) // step * step
+        problem = f"steps of {shown(step)} from {shown(low)} do not reach high {shown(high)}"
+        raise ConfigError(problem, file=file, field=field, allowed=f"high {last:.12g} or {last + step:.12g}")
+
+
+def check_conditions(vary: Dimensions, file: str) -> None:
+    """Raises ConfigError for a ``when`` that is never met: by no value of a parent, or not by all parents together."""
+    needed: dict[str, dict[str, set[Value]]] = {}
+    for name, dimension in vary.items():
+        field, own = f"vary.{name}.when", dict[str, set[Value]]()
+        for parent, values in dimension.conditions():
+            if parent not in needed:
+                raise unknown(f"{parent!r} is not a dimension defined earlier", parent, needed, file, field)
+            for value in values:
+                _check_condition(vary[parent], value, file, f"{field}.{parent}")
+            for ancestor, wanted in {**needed[parent], parent: set(values)}.items():
+                own[ancestor] = own.get(ancestor, wanted) & wanted
+        for ancestor, wanted in own.items():
+            if not wanted:
+                raise ConfigError(f"is never met, because of {ancestor}", file=file, field=field)
+        needed[name] = own
+
+
+def _check_condition(parent: AnyDimension, value: Value, file: str, field: str) -> None:
+    if not parent.contains(value):
+        close = nearest(value, map(str, parent.corners()))
+        problem = f"{shown(value)} is never its value"
+        raise ConfigError(problem, file=file, field=field, allowed=str(parent), nearest=close)
+    if isinstance(parent, FloatDimension) and parent.step is None:
+        problem = f"{shown(value)} is never exactly its value, which may be any number"
+        raise ConfigError(problem, file=file, field=field, allowed="a dimension with choices, or a range with a step")
+
+
+def check_points(vary: Dimensions, points: Sequence[Mapping[str, Value]], file: str) -> None:
+    """Raises ConfigError for a point of ``first`` with a value that is not a dimension's, or would not be searched."""
+    for index, point in enumerate(points):
+        field = f"first[{index}]"
+        for name, value in point.items():
+            _check_value(vary, name, value, file, field)
+            if not vary[name].active(point):
+                needed = ", ".join(f"{parent}: {' or '.join(map(str, own))}" for parent, own in vary[name].conditions())
+                problem = f"is searched only with {needed}, which the point does not give"
+                raise ConfigError(problem, file=file, field=f"{field}.{name}")
+
+
+def check_grid(vary: Dimensions, grid: Any, trials: int, file: str) -> None:
+    """Raises ConfigError for a GridSampler's ``search_space`` that lacks a dimension, or has fewer points than trials,
+    or values that are not a dimension's.
+    """
+    field = "search.options.search_space"
+    if not isinstance(grid, dict):  # another sampler, or one that refuses it
+        return
+    for name, values in grid.items():
+        if not isinstance(values, list):
+            raise ConfigError(f"{shown(values)} is not a list", file=file, field=f"{field}.{name}")
+        for value in values:
+            _check_value(vary, name, value, file, field)
+    for name in vary:
+        if name not in grid:
+            raise ConfigError(f"{name!r} has no values", file=file, field=field, allowed="values of each dimension")
+    points = math.prod(map(len, grid.values()))
+    if points > LARGEST:  # Optuna makes a list of them
+        raise ConfigError("has more than a million points", file=file, field=field)
+    if trials > points:
+        raise ConfigError(f"the grid has only {points} points", file=file, field="trials", allowed=f"up to {points}")
+
+
+def _check_value(vary: Dimensions, name: str, value: Value, file: str, field: str) -> None:
+    if name not in vary:
+        raise unknown(f"{shown(name)} is not a dimension", name, vary, file, field)
+    if not vary[name].contains(value):
+        problem, allowed = f"{shown(value)} lies outside the dimension", str(vary[name])
+        raise ConfigError(problem, file=file, field=f"{field}.{name}", allowed=allowed)
+
+
+def unknown(problem: str, name: str, known: Collection[str], file: str, field: str) -> ConfigError:
+    """The error for a name that is not one of those ``known``."""
+    allowed = ", ".join(known) or "none"
+    return ConfigError(problem, file=file, field=field, allowed=allowed, nearest=nearest(name, known))
