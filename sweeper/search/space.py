@@ -205,9 +205,14 @@ def _check_dimensions(space: Space) -> None:
 
 
 def _check_field(space: Space, name: str, field: str) -> None:
-    if name == "seed" or name.startswith("data.evaluation"):
-        instead = "seeds" if name == "seed" else "objective"
-        raise ConfigError(f"cannot be searched; use `{instead}`", file=space.file, field=field)
+    instead = {
+        "seed": "use `seeds`",
+        "method.preset": "it sets what a file leaves out, and the base leaves nothing out: search what it would set",
+    }.get(name)
+    if name.startswith("data.evaluation"):
+        instead = "use `objective`"
+    if instead:
+        raise ConfigError(f"cannot be searched; {instead}", file=space.file, field=field)
     known = flat(space.base.as_dict())
     if name in flat(space.base.identity()):
         return

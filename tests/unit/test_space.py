@@ -123,6 +123,10 @@ def test_shipped_spaces_load(file: Path) -> None:
         (when(memory__per_class=[1, 2]), "when.memory.per_class: 2 is never its value"),
         (when(method__alpha=1.0), "when.method.alpha: 1.0 is never exactly its value"),
         (when(method__beta="one", method__kd="none"), "vary.method.lambda.when: is never met, because of method.kd"),
+        (
+            dimension("method.preset", type="categorical", choices=["official", "paper"]),
+            "vary.method.preset: cannot be searched; it sets what a file leaves out",
+        ),
         ({"vary": {}}, "vary"),
         ({"base": "runs/nowhere.yaml"}, "base: no such run file: runs/nowhere.yaml"),
         ({"set": {"method.alhpa": 1.0}}, "alhpa"),
