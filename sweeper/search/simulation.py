@@ -42,8 +42,9 @@ def simulate_pruner(
     ``completed``: in the order of numbers; ``name``: of the sweep. Hyperband looks at both.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    direction = "maximize" if maximize else "minimize"
-    study = optuna.create_study(study_name=name, direction=direction, pruner=samplers.pruner(pruning))
+    study = optuna.create_study(
+        study_name=name, direction="maximize" if maximize else "minimize", pruner=samplers.pruner(pruning)
+    )
     pruned: dict[int, int] = {}
     saved_s = 0.0
     for one in completed:
