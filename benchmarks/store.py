@@ -15,12 +15,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
-import yaml
 
 from benchmarks import timing
 from sweeper.store import schema
 from sweeper.store.cache import RunCache
 from sweeper.store.results import open_results
+from sweeper.store.sealed import sealed_json
 from sweeper.store.segments import Range
 from sweeper.store.store import Store
 from trainer.config.run_config import RunConfig
@@ -193,7 +193,7 @@ def _filled(folder: Path, configurations: int, template: list[RunResult]) -> Sto
     """A sweep of this many configurations, which have their ids and accuracies apart from the template's."""
     store = Store(folder, "s")
     space = {"objective": {"metric": "acc_task_mean_pct", "split": "validation", "direction": "maximize"}}
-    store.folder.write("space.yaml", yaml.safe_dump(space).encode())
+    store.folder.write("space.yaml", sealed_json(space))
     one = to_arrow(template, schema.file_columns(), {"sweep": "s", "attempt": "a", "params_json": "{}"})
     first = 0
     for size in BLOCKS:

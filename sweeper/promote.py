@@ -20,7 +20,7 @@ from sweeper.reporting import tables
 from sweeper.reporting.arguments import add_address, command_parser
 from sweeper.store.folder import Folder
 from sweeper.store.lease import Lease
-from sweeper.store.store import Store
+from sweeper.store.store import Store, promotion_of
 from sweeper.store.sweep_file import read_space
 from trainer.errors import exit_code
 
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     space = read_space(results.child(arguments.sweep))
     file = Path(arguments.runs) / f"{arguments.name or arguments.sweep}.yaml"
     incumbent = Incumbent.of(file, space)
-    sweep, store = Store(results, space.name), Store(results, f"{space.name}-promotion")
+    sweep, store = Store(results, space.name), Store(results, promotion_of(space.name))
     with Lease.acquire(store.folder) as lease:
         sweep.lease = store.lease = lease
         store.tidy()

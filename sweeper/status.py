@@ -13,6 +13,7 @@ from sweeper.search.space import format_params
 from sweeper.store.folder import Folder
 from sweeper.store.lease import holder
 from sweeper.store.results import open_results
+from sweeper.store.segments import Damage
 from sweeper.store.status_file import Status, format_duration
 from sweeper.store.store import no_sweep, sweeps
 from trainer.errors import exit_code
@@ -20,7 +21,7 @@ from trainer.errors import exit_code
 
 def _read(folder: Folder) -> tuple[Status | None, str]:
     """What the driver said last, and the state: as reported, or ``interrupted`` if the driver was killed."""
-    status, driver = Status.read(folder), holder(folder)
+    status, driver = Status.read(folder, Damage()), holder(folder)
     if driver is not None and driver.alive():
         return status, "running"
     if status is None:

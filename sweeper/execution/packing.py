@@ -13,12 +13,14 @@ from typing import Self
 
 import ray
 import torch
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from sweeper.search.space import Resources, Space, format_count
 from sweeper.store.folder import Folder
+from sweeper.store.sealed import sealed_json, unsealed_json
 from trainer.config.run_config import RunConfig
 from trainer.data.tasks import build
+from trainer.errors import StoreError
 from trainer.training.options import DeviceOptions
 from trainer.training.profile import StepCost, profile_steps
 
@@ -150,12 +152,12 @@ class _Noted(BaseModel):
 def noted(sweep: Folder, resources: Resources) -> Packing | None:
     """The packing that an earlier launch chose with these resources; None if there is none."""
     try:
-        found = _Noted.model_validate_json(sweep.read_bytes(_FILE))
-    except (FileNotFoundError, ValidationError):
+        found = _Noted.model_validate(unsealed_json(sweep.read_bytes(_FILE)))
+    except (FileNotFoundError, StoreError, ValueError):  # a damaged one is as good as none: it is measured again
         return None
     return found.packing if found.resources == resources else None
 
 
 def note(sweep: Folder, resources: Resources, packing: Packing) -> None:
     """Keep the packing in the sweep's folder."""
-    sweep.write(_FILE, _Noted(resources=resources, packing=packing).model_dump_json(indent=1).encode())
+    sweep.write(_FILE, sealed_json(_Noted(resources=resources, packing=packing).model_dump(mode="json")))

@@ -3,6 +3,7 @@
 In notebooks: ``from sweeper.store.results import open_results; open_results("results").sql("FROM best").pandas()``.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,18 @@ import yaml
 
 from sweeper.store import schema
 from sweeper.store.folder import Folder
+from sweeper.store.missing import report_missing
+from sweeper.store.sealed import unseal
 from sweeper.store.segments import Damage, Rows, Segments
-from sweeper.store.store import is_sweep, no_sweep, outdated, sweeps
+from sweeper.store.status_file import Status
+from sweeper.store.store import is_promotion, is_sweep, no_sweep, outdated, sweeps
 from trainer.errors import StoreError, UserError
 from trainer.results.columns import DETAILS
 from trainer.results.parquet import DamagedFile, ResultsFile, arrow_schema, to_arrow
 
 _READS = frozenset({duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN, duckdb.StatementType.MULTI})
 """MULTI is what PIVOT is"""
+_DECISION = re.compile(r"\d{6,}\.parquet")
 
 
 class QueryError(UserError):
@@ -78,6 +83,8 @@ class Results:
     def _connect(self) -> duckdb.DuckDBPyConnection:
         connection = duckdb.connect(":memory:", config={"temp_directory": "", "python_enable_replacements": False})
         segments = [Segments(folder, self._damage) for folder in self._folders.values()]
+        for own in segments:
+            report_missing(own, self._damage)
         objectives = [schema.SweepRow(sweep=name, **self._objective(f)) for name, f in self._folders.items()]
         connection.register("promotions", self._promotions())
         for name in ("runs", *DETAILS):
@@ -95,23 +102,33 @@ class Results:
     def _promotions(self) -> pa.Table:
         columns = arrow_schema(schema.tables()["promotions"])
         found = [columns.empty_table()]
-        for sweep in self._folders.values():
-            folder = sweep.child("promotions")
-            for name in folder.names():
+        for sweep, where in self._folders.items():
+            folder = where.child("promotions")
+            for name in sorted(folder.names(), key=lambda name: (not _DECISION.fullmatch(name), name)):
                 try:
-                    found.append(ResultsFile(folder.read_buffer(name)).read(columns))
+                    file = ResultsFile(folder.read_buffer(name))
+                    if "decision" not in file.schema.names:
+                        raise DamagedFile("not a decision about a run file")
+                    table = file.read(columns)
+                    table = table.set_column(0, columns.field("sweep"), pa.repeat(sweep, len(table)))
+                    if any(table.equals(other) for other in found):
+                        raise DamagedFile("it repeats another file")
+                    found.append(table)
                 except DamagedFile as error:
                     self._damage.skipped(f"{folder}/{name}", error)
         return pa.concat_tables(found)
 
     def _objective(self, folder: Folder) -> dict[str, str]:
         try:
-            space = yaml.load(folder.read_bytes("space.yaml"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+            content = yaml.load(folder.read_bytes("space.yaml"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+            space = unseal(content)
             return {key: str(space["objective"][key]) for key in ("metric", "split", "direction")}
-        except FileNotFoundError:  # the folder of a single run
+        except FileNotFoundError:  # the folder of a single run, or of a promotion
+            if Status.read(folder, self._damage) and not is_promotion(folder.path.rpartition("/")[2]):
+                self._damage.skipped(f"{folder}/space.yaml", "it is missing; launch the sweep's file to write it again")
             return {}
-        except (yaml.YAMLError, KeyError, TypeError):
-            self._damage.skipped(f"{folder}/space.yaml", "it states no objective")
+        except (StoreError, yaml.YAMLError, RecursionError, ValueError, KeyError, TypeError):
+            self._damage.skipped(f"{folder}/space.yaml", "it is damaged; restore it from a backup")
             return {}
 
 

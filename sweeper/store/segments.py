@@ -6,6 +6,7 @@ one with a wider range contains it.
 
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Self
 
@@ -18,6 +19,7 @@ from trainer.errors import StoreError
 from trainer.results.parquet import DamagedFile, ResultsFile
 
 _LISTINGS = 50
+_SWEEP = pa.schema([("sweep", pa.string())])
 _NAME = re.compile(r"(\d{6,})(?:-(\d{6,}))?\.parquet")
 
 
@@ -72,6 +74,7 @@ class Segments:
         self.folder, self.sweep = sweep.child("runs"), sweep.path.rpartition("/")[2]
         self._damage = damage
         self._open: dict[Range, ResultsFile] = {}
+        self._names: dict[Range, str | None] = {}
         self.ranges = self._listed()
         """of all files, those that do not count too, in the order of trials, a wider one first"""
 
@@ -89,12 +92,25 @@ class Segments:
         raise StoreError(f"{self.folder}: its files changed {_LISTINGS} times while they were read")
 
     def tables(
-        self, columns: pa.Schema, detail: str | None = None, only: Sequence[Range] | None = None
+        self,
+        columns: pa.Schema,
+        detail: str | None = None,
+        only: Sequence[Range] | None = None,
+        *,
+        as_stored: bool = False,
     ) -> Iterator[pa.Table]:
-        """The rows that count, a table a file. ``only``: of files that may hold a trial of these ranges."""
-        # The content says which trial a row is of: a file under another's name is noticed.
+        """The rows that count, a table a file. ``only``: of files that may hold a trial of these ranges.
+
+        They name the sweep by its folder; ``as_stored``: as they name it themselves.
+        """
+        # The content says which sweep and trial a row is of: a file under another's name is noticed.
         read = columns if "trial" in columns.names else columns.append(pa.field("trial", pa.int64()))
-        for where, file in self.live([*read.names, *([detail] if detail else [])], only).items():
+        files = self.live([*read.names, *([detail] if detail else [])], only)
+        born = self.born_as(files)
+        for where, file in files.items():
+            if self._names[where] != born:
+                self._skip(where, f"its rows are of sweep {self._names[where]}, those of the other files of {born}")
+                continue
             table = file.read(read, detail)
             trial = table["trial"]
             within = pc.and_(pc.greater_equal(trial, where.first), pc.less_equal(trial, where.last))
@@ -102,10 +118,18 @@ class Segments:
             if not pc.all(own, min_count=0).as_py():
                 self._skip(where, "it holds rows of other trials than its name says")
                 table = table.filter(own)
-            if "sweep" in table.column_names:  # a copied or renamed folder is known by its own name
+            if "sweep" in table.column_names and not as_stored:  # a copied or renamed folder is known by its own name
                 place = table.column_names.index("sweep")
                 table = table.set_column(place, columns.field("sweep"), pa.repeat(self.sweep, len(table)))
             yield table.select(columns.names)
+
+    def born_as(self, files: Iterable[Range]) -> str | None:
+        """The sweep that the rows of most of these live files name: the folder's name when it was new."""
+        for where in files:
+            if where not in self._names:
+                self._names[where] = self._open[where].read(_SWEEP)["sweep"][0].as_py()
+        counted = Counter(self._names[where] for where in files)
+        return max(counted, key=lambda name: (counted[name], name == self.sweep), default=None)
 
     def _listed(self) -> list[Range]:
         # A listing is no snapshot: it can miss a merged file that appears meanwhile, and the files which that one
@@ -136,6 +160,8 @@ class Segments:
             try:
                 if wanted not in self._open:
                     self._open[wanted] = ResultsFile(self.folder.read_buffer(wanted.file))
+                if "run_id" not in self._open[wanted].schema.names:
+                    raise DamagedFile("not a file of runs")
                 self._open[wanted].check(columns)
             except DamagedFile as error:
                 self._skip(wanted, error)

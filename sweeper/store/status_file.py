@@ -4,9 +4,12 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from sweeper.store.folder import Folder
+from sweeper.store.sealed import sealed_json, unsealed_json
+from sweeper.store.segments import Damage
+from trainer.errors import StoreError
 
 FILE = "status.json"
 
@@ -58,14 +61,17 @@ class Status:
     def write(self, folder: Folder) -> None:
         """Put it in the sweep's folder. Raises StoreError if that fails."""
         self.updated_at = time.time()
-        folder.write(FILE, _STATUS.dump_json(self, indent=1))
+        folder.write(FILE, sealed_json(_STATUS.dump_python(self, mode="json")))
 
     @staticmethod
-    def read(folder: Folder) -> "Status | None":
-        """What the sweep's folder says, or None where it says nothing that can be read."""
+    def read(folder: Folder, damage: Damage) -> "Status | None":
+        """What the sweep's folder says; None where it says nothing, or where the file is damaged, which is named."""
         try:
-            return _STATUS.validate_json(folder.read_bytes(FILE))
-        except (FileNotFoundError, ValidationError):
+            return _STATUS.validate_python(unsealed_json(folder.read_bytes(FILE)))
+        except FileNotFoundError:
+            return None
+        except (StoreError, ValueError):
+            damage.skipped(f"{folder}/{FILE}", "it is damaged; the next launch writes it again")
             return None
 
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from pydantic import TypeAdapter, ValidationError
 
 from sweeper.store import schema
 from sweeper.store.folder import Folder
 from sweeper.store.lease import Lease
 from sweeper.store.schema import PromotionRow
 from sweeper.store.segments import Damage, Range, Rows, Segments
+from sweeper.store.suggested_file import read_suggested, write_suggested
 from trainer.errors import StoreError, nearest
 from trainer.results.columns import DETAILS, VERSION
 from trainer.results.parquet import ResultsFile, arrow_schema, encode, to_arrow
@@ -25,9 +25,6 @@ from trainer.results.rows import RunResult
 _BLOCKS = (32, 256)
 """trials of a merged file: at most 31 single files and 7 of 32 lie beside those of 256. A merge holds its rows in
 memory: 256 trials of the real protocol are a few hundred MB"""
-
-_SUGGESTED = "suggested.json"
-_PARAMS = TypeAdapter(dict[int, dict[str, Any]])
 
 
 class Store:
@@ -46,6 +43,7 @@ class Store:
         self._runs = self.folder.child("runs")
         self._damage = Damage(report)
         self._trials: set[int] | None = None
+        self._born: str | None = None
         old = outdated(self.folder)
         if old:
             raise StoreError(f"{self.folder}: {old}")
@@ -68,7 +66,7 @@ class Store:
         """
         if trial in self.trials():
             raise StoreError(f"{self.folder}: trial {trial} is stored already, and results are never overwritten")
-        same = {"sweep": self.sweep, "trial": trial, "attempt": attempt, "pack": pack, "objective": objective}
+        same = {"sweep": self._born_as(), "trial": trial, "attempt": attempt, "pack": pack, "objective": objective}
         same["params_json"] = None if params is None else json.dumps(dict(params), sort_keys=True)
         table = to_arrow(results, schema.file_columns(), same)
         if packing_saved_s is not None:
@@ -91,7 +89,9 @@ class Store:
 
     def suggest(self, params: Mapping[int, Mapping[str, Any]]) -> None:
         """Note the trials that have been suggested and have not ended, with their parameters, before they start."""
-        self._write(self.folder, _SUGGESTED, _PARAMS.dump_json({n: dict(p) for n, p in params.items()}, indent=1))
+        if self.lease is not None:
+            self.lease.check()
+        write_suggested(self.folder, params)
 
     def tidy(self) -> None:
         """Delete what killed writers left and merge what they did not come to. Only for the holder of the lease."""
@@ -122,6 +122,13 @@ class Store:
             self.lease.check()
         folder.write(name, content)
 
+    def _born_as(self) -> str:
+        """The sweep that rows name: the folder's name when it was new, which is how readers know foreign files."""
+        if self._born is None:
+            segments = Segments(self.folder, self._damage)
+            self._born = segments.born_as(segments.live(["sweep"])) or self.sweep
+        return self._born
+
     def _merge_complete_blocks(self, trials: Set[int]) -> None:
         """Merge the blocks of these trials of which every trial is stored."""
         for size in _BLOCKS:
@@ -135,7 +142,7 @@ class Store:
         inner = [file for where, file in segments.live(only=[block]).items() if where in block]
         if len(inner) < 2:
             return
-        merged = pa.concat_tables(segments.tables(_every_column(inner), only=[block]))
+        merged = pa.concat_tables(segments.tables(_every_column(inner), only=[block], as_stored=True))
         if set(merged["trial"].to_pylist()) != set(range(block.first, block.last + 1)):
             return  # a file's details are damaged: what is left of it stays where it is
         self._write(self._runs, block.file, encode(merged.combine_chunks()))
@@ -156,13 +163,7 @@ class Store:
 
     def suggested(self) -> dict[int, dict[str, Any]]:
         """The trials that were suggested and are not stored, with their parameters."""
-        try:
-            found = _PARAMS.validate_json(self.folder.read_bytes(_SUGGESTED))
-        except FileNotFoundError:
-            return {}
-        except ValidationError:
-            self._damage.skipped(f"{self.folder}/{_SUGGESTED}", "not readable; unfinished trials are suggested anew")
-            return {}
+        found = read_suggested(self.folder, self._damage) or {}
         return {number: params for number, params in found.items() if number not in self.trials()}
 
     def read(self, columns: Sequence[str] | None = None, detail: str | None = None) -> pa.Table:
@@ -190,8 +191,20 @@ def sweeps(results: str | Path | Folder) -> list[str]:
     return [name for name in root.folders() if is_sweep(root.child(name))]
 
 
+def promotion_of(sweep: str) -> str:
+    """The name under which a sweep's promotions store what they train."""
+    return f"{sweep}-promotion"
+
+
+def is_promotion(name: str) -> bool:
+    """Whether it is such a name."""
+    return name.endswith(promotion_of(""))
+
+
 def no_sweep(root: Folder, name: str) -> StoreError:
-    """The error for a name that no sweep in this results folder has."""
+    """The error for a name that no sweep in this results folder has, or whose search space is lost."""
+    if name in sweeps(root):
+        return StoreError(f"{root}/{name}/space.yaml: it is missing; launch the sweep's file to write it again")
     near = nearest(name, sweeps(root))
     return StoreError(f"{root}: no sweep {name!r}" + (f"; did you mean {near!r}?" if near else ""))
 

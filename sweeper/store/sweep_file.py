@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from sweeper.search.space import SearchSpace, Space, flat
 from sweeper.store.folder import Folder
+from sweeper.store.sealed import seal, unseal
 from sweeper.store.store import no_sweep
 from trainer.config.files import parse_run
 from trainer.config.run_config import RunConfig
@@ -60,7 +61,7 @@ def check_unchanged(space: Space, folder: Folder, data_path: str | None, data_fi
     spec = space.spec
     launch = {"data_path": data_path, "data_fingerprint": data_fingerprint, "trials": spec.trials}
     launch["resources"] = spec.resources.model_dump(mode="json")
-    folder.write(FILE, yaml.safe_dump({**now, _LAUNCH: launch}, sort_keys=False).encode())
+    folder.write(FILE, yaml.safe_dump(seal({**now, _LAUNCH: launch}), sort_keys=False).encode())
 
 
 def absolute_path(config: RunConfig) -> RunConfig:
@@ -77,9 +78,9 @@ def absolute_path(config: RunConfig) -> RunConfig:
 def _content(folder: Folder) -> tuple[dict[str, Any], dict[str, Any]]:
     """The search space that the file holds, and its last launch. Raises FileNotFoundError, or StoreError if damaged."""
     try:
-        content = yaml.safe_load(folder.read_bytes(FILE))
+        content = unseal(yaml.safe_load(folder.read_bytes(FILE)))
         return content, content.pop(_LAUNCH)
-    except (yaml.YAMLError, AttributeError, KeyError, TypeError):
+    except (yaml.YAMLError, RecursionError, ValueError, KeyError, TypeError):
         raise _damaged(folder) from None
 
 

@@ -15,6 +15,7 @@ from sweeper.store.cache import RunCache
 from sweeper.store.folder import Folder
 from sweeper.store.lease import Lease, holder
 from sweeper.store.results import open_results
+from sweeper.store.segments import Damage
 from sweeper.store.status_file import Best, Running, Status
 from sweeper.store.store import Store, sweeps
 from trainer.errors import StoreError
@@ -284,12 +285,15 @@ def test_one_driver_a_sweep(results: Folder) -> None:
 
 
 def test_status_is_read_as_written(results: Folder) -> None:
-    assert Status.read(results) is None
+    named: list[str] = []
+    assert Status.read(results, Damage(named.append)) is None
     status = Status(8, done=2, running=[Running(3, {"x": 0.5}, 1, 4, 80.0)], best=Best(1, 90.0, {"x": 1}), eta_s=3.0)
     status.write(results)
-    assert Status.read(results) == status
+    assert Status.read(results, Damage(named.append)) == status
+    assert named == []
     results.write("status.json", b"{")
-    assert Status.read(results) is None
+    assert Status.read(results, Damage(named.append)) is None
+    assert len(named) == 1
 
 
 def test_a_folder_that_others_write_in_is_removed_without_a_word(results: Folder) -> None:

@@ -16,6 +16,7 @@ from sweeper import query
 from sweeper.reporting import tables
 from sweeper.store import schema
 from sweeper.store.results import QueryError, open_results
+from sweeper.store.sealed import sealed_json
 from sweeper.store.store import Store
 from trainer.errors import StoreError, exit_code
 from trainer.results.parquet import write_results
@@ -23,7 +24,7 @@ from trainer.results.rows import RunResult
 
 
 def space(metric: str = "acc_task_mean_pct", direction: str = "maximize") -> bytes:
-    return json.dumps({"objective": {"metric": metric, "split": "validation", "direction": direction}}).encode()
+    return sealed_json({"objective": {"metric": metric, "split": "validation", "direction": direction}})
 
 
 def run(trial: int, seed: int, acc: float | None, **more: Any) -> RunResult:

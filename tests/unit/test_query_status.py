@@ -8,6 +8,7 @@ import pytest
 from sweeper import status
 from sweeper.store.folder import Folder
 from sweeper.store.lease import Lease
+from sweeper.store.sealed import sealed_json
 from sweeper.store.status_file import Best, Running, Status
 from trainer.errors import exit_code
 
@@ -15,7 +16,7 @@ from trainer.errors import exit_code
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
     for name in ("digits", "flowers"):
-        Folder.at(tmp_path).child(name).write("space.yaml", b"")
+        Folder.at(tmp_path).child(name).write("space.yaml", sealed_json({}))
     folder = Folder.at(tmp_path)
     Status(
         10,

@@ -1,6 +1,5 @@
 """Results folders as they are found: old, new, empty, with awkward names, with a file lost."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,12 +14,13 @@ from sweeper.search.space import load_space
 from sweeper.search.study import Study
 from sweeper.store import schema
 from sweeper.store.results import open_results
+from sweeper.store.sealed import sealed_json
 from sweeper.store.store import Store
 from trainer.errors import exit_code
 from trainer.results import parquet
 from trainer.results.parquet import encode, to_arrow
 
-OBJECTIVE = {"objective": {"metric": "acc_task_mean_pct", "split": "validation", "direction": "maximize"}}
+OBJECTIVE = sealed_json({"objective": {"metric": "acc_task_mean_pct", "split": "validation", "direction": "maximize"}})
 
 
 def command(main: Callable[[list[str]], int], results: Path, *arguments: str | Path) -> int:
@@ -85,7 +85,7 @@ def test_a_sweep_of_an_older_schema_does_not_hide_the_others(tmp_path: Path) -> 
 def test_a_sweep_without_a_finished_trial_has_empty_tables(tmp_path: Path) -> None:
     for name, folder in {"empty": "runs", "nothing": "checkpoints"}.items():
         (tmp_path / name / folder).mkdir(parents=True)
-        (tmp_path / name / "space.yaml").write_text(json.dumps(OBJECTIVE))
+        (tmp_path / name / "space.yaml").write_bytes(OBJECTIVE)
     opened = open_results(tmp_path)
     for table in ("runs", "tasks", "epochs", "classes", "promotions", "seeds", "best"):
         assert opened.sql(f"FROM {table}").rows() == []
@@ -113,7 +113,7 @@ def test_names_mean_nothing_to_sql(tmp_path: Path, capsys: pytest.CaptureFixture
     store_trials(Store(tmp_path, "other"), range(3))
     store_trials(Store(tmp_path, name), [5])
     for sweep in ("other", name):
-        (tmp_path / sweep / "space.yaml").write_text(json.dumps(OBJECTIVE))
+        (tmp_path / sweep / "space.yaml").write_bytes(OBJECTIVE)
     opened = open_results(tmp_path)
     assert opened.sql("SELECT trial FROM best WHERE sweep = $name", name=name).rows() == [{"trial": 5}]
     assert opened.sql("SELECT count(*) AS n FROM runs WHERE sweep = $name", name=name).rows() == [{"n": 2}]
