@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+_PACKAGE = Path(__file__).resolve().parents[1]
 _PACKAGES = ("torch", "numpy", "scikit-learn", "pillow", "ray", "optuna", "pyarrow")
 
 
@@ -30,17 +31,21 @@ def git_commit() -> str:
 
     A copy without its history, as a Ray job's workers have it, is named by its content: ``source-`` and a hash.
     """
-    package = Path(__file__).resolve().parents[1]
-    git = functools.partial(subprocess.run, cwd=package, capture_output=True, text=True, timeout=10, check=True)
+    git = functools.partial(subprocess.run, cwd=_PACKAGE, capture_output=True, text=True, timeout=10, check=True)
     try:
         commit = git(["git", "rev-parse", "HEAD"]).stdout.strip()
         dirty = git(["git", "status", "--porcelain", "--", "."]).stdout.strip()
     except (OSError, subprocess.SubprocessError):
-        digest = hashlib.sha256()
-        for file in sorted(package.rglob("*.py")):
-            digest.update(str(file.relative_to(package)).encode() + b"\0" + file.read_bytes())
-        return f"source-{digest.hexdigest()[:16]}"
+        return source_digest()
     return commit + ("-dirty" if dirty else "")
+
+
+def source_digest() -> str:
+    """``source-`` and a hash of the trainer's files: equal wherever the code is."""
+    digest = hashlib.sha256()
+    for file in sorted(_PACKAGE.rglob("*.py")):
+        digest.update(str(file.relative_to(_PACKAGE)).encode() + b"\0" + file.read_bytes())
+    return f"source-{digest.hexdigest()[:16]}"
 
 
 def device_name(device: torch.device) -> str:

@@ -1,0 +1,48 @@
+"""Check what keeps sweeps from running: ``python -m sweeper.doctor [SWEEP] [--results DIR] [--address ADDRESS]``.
+
+A line for each check, ``ok`` or ``!!`` with what to do; exit code 1 if something is wrong. With the address of a
+cluster every node of it is checked, otherwise this machine alone, and no cluster is started.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from sweeper.execution.checkup import check_cluster, check_machine
+from sweeper.execution.cluster import find_address
+from sweeper.reporting.arguments import add_address, command_parser
+from sweeper.store.checkup import check_results, check_sweep
+from sweeper.store.folder import Folder
+from sweeper.store.store import no_sweep, sweeps
+from sweeper.store.sweep_file import read_space
+from trainer.errors import UserError, exit_code
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = command_parser("doctor", "Check the results folder, its sweeps, and this machine or a cluster.")
+    parser.add_argument("sweep", nargs="?", help="name of the sweep to check (default: all of them)")
+    add_address(parser)
+    arguments = parser.parse_args(argv)
+    results, address = Folder.at(arguments.results), find_address(arguments.address)
+    names, data = sweeps(results), None
+    if arguments.sweep is not None:
+        if arguments.sweep not in names:
+            raise no_sweep(results, arguments.sweep)
+        names, data = [arguments.sweep], _data(results.child(arguments.sweep))
+    found = [*check_results(results)]
+    for name in names:
+        found += check_sweep(results, name)
+    found += check_cluster(address, results.local, data) if address else check_machine(data)
+    print("\n".join(map(str, found)))
+    return 1 if any(finding.remedy for finding in found) else 0
+
+
+def _data(sweep: Folder) -> str | None:
+    """The folder of a sweep's images, if it has one."""
+    try:
+        return read_space(sweep).base.data.path
+    except UserError:  # named among the sweep's files
+        return None
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(main))
