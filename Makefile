@@ -8,7 +8,7 @@ SHARED := -n 3 --dist loadgroup --no-loadscope-reorder
 
 export RAY_USAGE_STATS_ENABLED = 0
 
-.PHONY: help setup demo test test-fast fuzz docs lint types clean
+.PHONY: help setup demo test test-fast fuzz chaos docs lint types clean
 
 help:
 	@echo "make setup      the environment in .venv (PYTHON=... chooses the interpreter, 3.11 or newer)"
@@ -16,6 +16,7 @@ help:
 	@echo "make test       all tests (about 10 minutes on two cores)"
 	@echo "make test-fast  the tests without a Ray cluster or long computation (about two minutes on two cores)"
 	@echo "make fuzz       the tests of files, parsers and formulas on new random examples"
+	@echo "make chaos      sweeps killed at random, and ten thousand damages to results (hours)"
 	@echo "make docs       the generated pages and JSON Schemas"
 	@echo "make lint       ruff: rules and format"
 	@echo "make types      mypy"
@@ -52,6 +53,10 @@ test-fast: setup
 
 fuzz: setup
 	@$(BIN)/python -m pytest $(SHARED) --hypothesis-profile=others -m hypothesis
+
+chaos: setup
+	@$(BIN)/python -m benchmarks.kills --kills 100
+	@$(BIN)/python -m benchmarks.damage --damages 10000
 
 docs: setup
 	@$(BIN)/python docs/make.py

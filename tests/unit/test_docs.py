@@ -67,3 +67,15 @@ def test_the_architecture_page_names_every_package() -> None:
 
 def test_there_are_fifteen_words() -> None:
     assert len(re.findall(r"^\| \*", (ROOT / "docs" / "words.md").read_text(), re.MULTILINE)) == 15
+
+
+def test_every_guarantee_names_a_test_that_exists() -> None:
+    text = (ROOT / "docs" / "guarantees.md").read_text()
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text)
+    files = {file: ROOT / file for file, _ in named}
+    tests = {file: path.read_text() if path.exists() else "" for file, path in files.items()}
+    missing = [f"{file}::{name}" for file, name in named if f"def {name}(" not in tests[file]]
+    assert not missing
+    promises = [line for line in text.splitlines() if line.startswith("| ") and not line.startswith("| promise")]
+    assert promises
+    assert [line for line in promises if "`tests/" not in line] == []

@@ -26,7 +26,7 @@ from trainer.errors import exit_code
 def results(tmp_path: Path) -> Path:
     """A sweep of which three of six configurations are stored."""
     folder = Folder.at(tmp_path / "results")
-    check_unchanged(load_space(space_file(tmp_path)), folder.child("s"), None)
+    check_unchanged(load_space(space_file(tmp_path)), folder.child("s"), None, "images")
     store = Store(folder, "s")
     store.suggest({})
     store_trials(store, range(3), tasks=1)
@@ -115,7 +115,7 @@ def test_a_folder_in_memory_has_a_line(capsys: pytest.CaptureFixture[str]) -> No
 def test_images_that_are_gone_have_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     images = tmp_path / "images"
     space = load_space(space_file(tmp_path, set={"data.source": "image_folder", "data.path": str(images)}))
-    check_unchanged(space, Folder.at(tmp_path / "results").child("s"), str(images))
+    check_unchanged(space, Folder.at(tmp_path / "results").child("s"), str(images), "images")
     (line,) = lines(capsys, tmp_path / "results", "s")
     assert f"{images} is missing" in line
 

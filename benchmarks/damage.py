@@ -1,0 +1,338 @@
+"""Damage the files of a real results folder at random, read it with every command, and relaunch its sweep.
+
+``python -m benchmarks.damage --damages 10000``: the folder has a sweep on digits that was promoted, then given more
+trials and killed in the middle of one, so that it holds files of every kind. Each damage is done to a copy. What the
+commands print must be what they print of the undamaged folder, unless a line names a damaged file; they end with
+0 or 2 and never with a traceback. After one damage in fifty the sweep is launched again: it must end with every
+configuration finished and with the results of the undamaged one. Exit code 1 if anything of this does not hold.
+"""
+
+import contextlib
+import io
+import random
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from benchmarks import same_sweep, timing
+from sweeper import query, replay, report, status
+from trainer.errors import exit_code
+
+SWEEP = "s"
+SPACE: dict[str, Any] = {
+    "base": str(Path(__file__).parents[1] / "runs" / "digits_lfs5.yaml"),
+    "set": {"optim.epochs": 2, "optim.milestones": [1], "data.imbalance.max_per_class": 20},
+    "vary": {"method.lambda": {"type": "float", "low": 0.05, "high": 5.0, "log": True}},
+    "search": {"sampler": "RandomSampler", "seed": 1},
+    "seeds": [0, 1],
+    "resources": {"cpu": 1, "pack": 1},
+    "concurrency": 1,
+    "name": SWEEP,
+}
+_FIRST, _ALL = 3, 6
+"""trials before the promotion, and in the end"""
+_PATIENCE_S = 300
+_ORPHANS_S = 10
+"""how long the processes of a killed driver may go on writing"""
+_AGO = re.compile(r"(\d+ (h|min|s) ?)+ago")
+
+Draw = random.Random
+
+
+# -- the damages ---------------------------------------------------------------------------------------
+
+
+def flip_bits(file: Path, others: Sequence[Path], draw: Draw) -> Sequence[Path]:
+    content = bytearray(file.read_bytes())
+    for _ in range(draw.choice((1, 1, 1, 8)) if content else 0):
+        content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
+    file.write_bytes(content)
+    return [file]
+
+
+def cut(file: Path, others: Sequence[Path], draw: Draw) -> Sequence[Path]:
+    content = file.read_bytes()
+    file.write_bytes(content[: draw.choice((0, draw.randrange(len(content) + 1)))])
+    return [file]
+
+
+def zero(file: Path, others: Sequence[Path], draw: Draw) -> Sequence[Path]:
+    content = file.read_bytes()
+    at, length = draw.randrange(len(content) + 1), draw.choice((1, 16, 512, len(content)))
+    file.write_bytes(content[:at] + bytes(len(content[at : at + length])) + content[at + length :])
+    return [file]
+
+
+def append(file: Path, others: Sequence[Path], draw: Draw) -> Sequence[Path]:
+    content = file.read_bytes()
+    file.write_bytes(content + draw.choice((draw.randbytes(draw.randrange(1, 600)), b"\n", content)))
+    return [file]
+
+
+def duplicate(file: Path, others: Sequence[Path], draw: Draw) -> Sequence[Path]:
+    """As a file manager, a sync tool or a slip of the hand names it."""
+    names = [f"{file.stem} (1){file.suffix}", f"{file.name}.bak", f"{file.stem}.sync-conflict{file.suffix}"]
+    number = re.match(r"\d+", file.name)
+    if number:
+        names.append(f"{int(number[0]) + draw.randrange(1, 9):06d}{file.name[number.end() :]}")
+    copy = file.with_name(draw.choice(names))
+    if copy.exists():
+        return flip_bits(file, others, draw)
+    shutil.copy(file, copy)
+    return [copy]
+
+
+def swap(file: Path, others: Sequence[Path], draw: Draw) -> Sequence[Path]:
+    alike = [other for other in others if other != file and other.suffix == file.suffix]
+    other = draw.choice(alike or [other for other in others if other != file])
+    first, second = file.read_bytes(), other.read_bytes()
+    file.write_bytes(second)
+    other.write_bytes(first)
+    return [file, other]
+
+
+def delete(file: Path, others: Sequence[Path], draw: Draw) -> Sequence[Path]:
+    file.unlink()
+    return [file]
+
+
+def forbid(file: Path, others: Sequence[Path], draw: Draw) -> Sequence[Path]:
+    file.chmod(0)
+    return [file]
+
+
+def folder_instead(file: Path, others: Sequence[Path], draw: Draw) -> Sequence[Path]:
+    file.unlink()
+    file.mkdir()
+    return [file]
+
+
+DAMAGES: tuple[Callable[[Path, Sequence[Path], Draw], Sequence[Path]], ...] = (
+    flip_bits, cut, zero, append, duplicate, swap, delete, forbid, folder_instead
+)  # fmt: skip
+
+
+# -- what is asked of the commands ---------------------------------------------------------------------
+
+
+class Answer(NamedTuple):
+    """What a command printed, ages left out, and its exit code."""
+
+    code: int | None
+    """None after a traceback, which is then in ``errors``"""
+    output: str
+    errors: str
+
+
+TABLES = ("runs", "tasks", "epochs", "classes", "promotions", "seeds", "best", "sweeps")
+READERS: dict[str, tuple[Callable[[list[str]], int], tuple[str, ...]]] = {
+    **{f"query {table}": (query.main, (f"SELECT * FROM {table} ORDER BY ALL", "--format", "csv")) for table in TABLES},
+    # The order of sums is DuckDB's.
+    "query ledger": (query.main, ("SELECT sweep, round(COLUMNS(* EXCLUDE sweep), 6) FROM ledger ORDER BY ALL",)),
+    "status": (status.main, ()),
+    f"status {SWEEP}": (status.main, (SWEEP,)),
+    "replay": (replay.main, (SWEEP, "--pruning", "SuccessiveHalvingPruner:{min_resource: 1}")),
+    "report": (report.main, (SWEEP,)),
+}
+"""every command that only reads, and its arguments"""
+
+
+def answers(results: Path, readers: Iterable[str] = READERS) -> dict[str, Answer]:
+    """What these commands say of a results folder."""
+    where = ("--results", str(results))
+    with contextlib.chdir(results.parent):  # where the figure goes
+        return {name: _answer(READERS[name][0], [*READERS[name][1], *where]) for name in readers}
+
+
+def _answer(main: Callable[[list[str]], int], words: list[str]) -> Answer:
+    output, errors = io.TextIOWrapper(io.BytesIO(), write_through=True), io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+        try:
+            code: int | None = exit_code(lambda: main(words))
+        except Exception:
+            code = None
+            traceback.print_exc()
+    text = output.buffer.getvalue().decode()  # type: ignore[attr-defined]
+    return Answer(code, _AGO.sub("", text), _AGO.sub("", errors.getvalue()))
+
+
+def faults(before: Mapping[str, Answer], after: Mapping[str, Answer], damaged: Sequence[str]) -> list[str]:
+    """What no command may do, a line each; ``damaged``: paths of the damaged files, within the results folder."""
+    found = []
+    for name, answer in after.items():
+        named = any(path in line for path in damaged for line in (answer.output + answer.errors).splitlines())
+        if answer.code not in (0, 2):
+            last = (answer.errors.strip().splitlines() or [""])[-1]
+            found.append(f"{name}: ended with {'a traceback' if answer.code is None else answer.code}: {last}")
+        elif answer.code == 2 and (answer.errors.count("error: ") != 1 or not named):
+            found.append(f"{name}: refused without naming the file: {answer.errors.strip()}")
+        elif answer.output != before[name].output and not named:
+            found.append(f"{name}: prints something else, and no line names the file")
+    return found
+
+
+# -- folders -------------------------------------------------------------------------------------------
+
+
+def store_real_results(root: Path) -> Path:
+    """A results folder whose sweep was promoted and merged, then given more trials, and killed in the middle of one."""
+    results, file = root / "results", root / "s.yaml"
+    file.write_text(yaml.safe_dump(SPACE))
+    where = ("--results", str(results))
+    _command("launch", str(file), "--trials", str(_FIRST), *where)
+    _command("promote", SWEEP, *where, "--runs", str(root / "runs"), "--top", "1", "--seeds", "2")
+    _command("compact", SWEEP, *where)
+    process = _start("launch", str(file), "--trials", str(_ALL), *where)
+    sweep = results / SWEEP
+    while not ((sweep / "runs" / f"{_FIRST:06d}.parquet").exists() and any(sweep.glob("checkpoints/*/*.pt"))):
+        if process.poll() is not None:
+            raise RuntimeError(process.communicate()[0])
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    time.sleep(_ORPHANS_S)
+    return results
+
+
+def damage(results: Path, draw: Draw) -> tuple[str, list[str]]:
+    """Damage one of the files, small ones as often as large ones. Returns the kind and the paths of what is damaged."""
+    files = sorted(path for path in results.rglob("*") if path.is_file())
+    kind = draw.choice(DAMAGES)
+    suffix = draw.choice(sorted({file.suffix for file in files}))
+    touched = kind(draw.choice([file for file in files if file.suffix == suffix]), files, draw)
+    return kind.__name__, [str(path.relative_to(results)) for path in touched]
+
+
+def resume(results: Path, whole: Path, file: Path, damaged: Sequence[str]) -> list[str]:
+    """Launch the sweep again; what keeps it from ending as the undamaged one, ``whole``, has ended.
+
+    A launch may be refused in a line that names the damaged file: then that is replaced from a backup, ``whole``.
+    """
+    done = _launch(file, results)
+    if done.returncode == 2 and any(path in done.stdout for path in damaged):
+        for path in damaged:
+            _remove(results / path)
+            if (whole / path).exists():
+                shutil.copy(whole / path, results / path)
+        done = _launch(file, results)
+    if done.returncode or "Traceback" in done.stdout:
+        return [f"launch: ended with {done.returncode}: {done.stdout[-500:]}"]
+    (space, first), (_, second) = (same_sweep.read(str(folder / SWEEP)) for folder in (results, whole))
+    return [f"launch: {line}" for line in same_sweep.differences(space, first, second)]
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _launch(file: Path, results: Path) -> subprocess.CompletedProcess[str]:
+    process = _start("launch", str(file), "--trials", str(_ALL), "--results", str(results))
+    output, _ = process.communicate(timeout=_PATIENCE_S)
+    return subprocess.CompletedProcess(process.args, process.returncode, output)
+
+
+def _start(command: str, *words: str) -> subprocess.Popen[str]:
+    line = [sys.executable, "-m", f"sweeper.{command}", *words]
+    return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def _command(command: str, *words: str) -> None:
+    """Run a command. Raises RuntimeError, with what it printed, unless it ends with 0, or 1: a refused promotion."""
+    process = _start(command, *words)
+    output, _ = process.communicate(timeout=_PATIENCE_S)
+    if process.returncode not in (0, 1):
+        raise RuntimeError(output)
+
+
+# -- the trial -----------------------------------------------------------------------------------------
+
+
+class Tried(NamedTuple):
+    """One damage."""
+
+    kind: str
+    files: list[str]
+    named: bool
+    """whether a command has named a damaged file"""
+    resumed: bool
+    """whether the sweep was launched again"""
+    faults: list[str]
+
+
+def trials(results: Path, count: int, seed: int, *, readers: int, resume_every: int) -> Iterator[Tried]:
+    """Damage copies of a results folder ``count`` times, and read each with ``readers`` commands drawn at random.
+
+    One in ``resume_every`` is resumed, and compared with the undamaged folder, resumed.
+    """
+    draw, before = random.Random(seed), answers(results)
+    copy, whole = results.parent / "copy" / "results", results.parent / "whole" / "results"
+    file = results.parent / "s.yaml"
+    for number in range(1, count + 1):
+        _remove(copy)
+        shutil.copytree(results, copy)
+        kind, files = damage(copy, draw)
+        after = answers(copy, draw.sample(sorted(READERS), readers))
+        found = faults(before, after, files)
+        named = any(path in answer.errors for path in files for answer in after.values())
+        resumed = number % resume_every == 0
+        if resumed:
+            if not whole.exists():
+                shutil.copytree(results, whole)
+                _launch(file, whole)
+            found += resume(copy, whole, file, files)
+        yield Tried(kind, files, named, resumed, found)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = timing.parser("damage", "Damage stored results at random, read and resume them.", run_file=False)
+    parser.add_argument("--damages", type=int, default=10_000, help="default: %(default)s")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the damages (default: %(default)s)")
+    parser.add_argument("--readers", type=int, default=3, help="commands that read each damage (default: %(default)s)")
+    parser.add_argument("--resume-every", type=int, default=50, help="default: one damage in %(default)s")
+    arguments = parser.parse_args(argv)
+    tried = []
+    with tempfile.TemporaryDirectory() as folder:
+        results = store_real_results(Path(folder))
+        files = [path for path in results.rglob("*") if path.is_file()]
+        how = {"readers": arguments.readers, "resume_every": arguments.resume_every}
+        for one in trials(results, arguments.damages, arguments.seed, **how):
+            tried.append(one)
+            for line in one.faults:
+                print(f"{one.kind} {', '.join(one.files)}: {line}", flush=True)
+    rows = [
+        [kind.__name__, *(str(sum(map(count, own))) for count in (lambda t: 1, *_COUNTS.values()))]
+        for kind in DAMAGES
+        if (own := [t for t in tried if t.kind == kind.__name__])
+    ]
+    broken = [t for t in tried if t.faults]
+    about = (
+        f"{len(tried)} random damages to {len(files)} files of a killed sweep and its promotion, each read by "
+        f"{arguments.readers} commands; {sum(t.resumed for t in tried)} resumed. Held: {len(tried) - len(broken)}. "
+        f"Repeat: python -m benchmarks.damage --damages {arguments.damages} --seed {arguments.seed}."
+    )
+    content = {"damages": len(tried), "seed": arguments.seed, **how, "broken": [t._asdict() for t in broken]}
+    timing.publish(arguments.name, [about], ("damage", "tried", *_COUNTS), rows, content)
+    return 1 if broken else 0
+
+
+_COUNTS: dict[str, Callable[[Tried], bool]] = {
+    "a file named": lambda tried: tried.named,
+    "resumed": lambda tried: tried.resumed,
+    "a fault": lambda tried: bool(tried.faults),
+}
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(main))

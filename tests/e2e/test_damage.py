@@ -1,0 +1,18 @@
+"""A results folder with anything damaged in it: no wrong number without a word, and a relaunch ends well."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.damage import READERS, store_real_results, trials
+
+DAMAGES = 60
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("shared_cluster")
+def test_no_damage_changes_a_number_without_a_word(tmp_path: Path) -> None:
+    results = store_real_results(tmp_path)
+    tried = list(trials(results, DAMAGES, seed=0, readers=len(READERS), resume_every=DAMAGES // 2))
+    assert [(one.kind, one.files, one.faults) for one in tried if one.faults] == []
+    assert sum(one.named for one in tried) > DAMAGES // 4
