@@ -34,7 +34,9 @@ def space(folder: Folder, report: Callable[[str], None]) -> Any:
 
 STATUS = Status(8, done=2, running=[Running(3, {"x": 0.5}, 1, 4, 80.0)], best=Best(1, 90.0, {"x": 1}), eta_s=3.0)
 SMALL = {
-    "space.yaml": Small(lambda f, where: check_unchanged(load_space(space_file(where)), f, "/data", "images"), space, None),
+    "space.yaml": Small(
+        lambda f, where: check_unchanged(load_space(space_file(where)), f, "/data", "images"), space, None
+    ),
     "status.json": Small(lambda f, where: STATUS.write(f), lambda f, report: Status.read(f, Damage(report)), None),
     "suggested.json": Small(
         lambda f, where: Store(f.parent, "s").suggest({3: {"method.alpha": 0.125}}),
