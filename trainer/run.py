@@ -115,6 +115,9 @@ class _Progress(Observer):
         loss = sum(report.loss) / len(report.loss)
         self.bar.update(self._id, completed=report.epoch + 1, total=report.epochs, number=report.task + 1, loss=loss)
 
+    def on_unreadable(self, problem: str) -> None:
+        print(f"warning: {problem}", file=sys.stderr)
+
     def on_task(self, report: TaskReport) -> Collection[int]:
         if self._lines:
             rows = [member.metrics for member in report.members]

@@ -32,6 +32,9 @@ class FolderSlot:
     def write(self, content: bytes) -> None:
         self.folder.write(self.name, content)
 
+    def discard(self) -> None:
+        self.folder.delete(self.name)
+
     def __str__(self) -> str:
         return f"{self.folder}/{self.name}"
 

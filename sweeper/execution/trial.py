@@ -30,22 +30,23 @@ class AttemptSlot:
     """The checkpoint of a pack: read from the attempt that got furthest, written under one's own name."""
 
     def __init__(self, folder: Folder, attempt: str) -> None:
-        self._folder, self._attempt, self._tasks = folder, attempt, 0
+        self._folder, self._attempt, self._tasks, self._read = folder, attempt, 0, ""
 
     def read(self) -> bytes | None:
         names = sorted(name for name in self._folder.names() if name.endswith(".pt"))
-        if not names:
-            return None
-        self._tasks = int(names[-1].split("-")[0])
-        return self._folder.read_bytes(names[-1])
+        self._tasks, self._read = (int(names[-1].split("-")[0]), names[-1]) if names else (0, "")
+        return self._folder.read_bytes(self._read) if names else None
 
     def write(self, content: bytes) -> None:
         self._tasks += 1
         self._folder.write(f"{self._tasks:06d}-{self._attempt}.pt", content)
         self._folder.delete(f"{self._tasks - 1:06d}-{self._attempt}.pt")
 
+    def discard(self) -> None:
+        self._folder.delete(self._read)
+
     def __str__(self) -> str:
-        return str(self._folder)
+        return f"{self._folder}/{self._read}"
 
 
 def train_pack(job: Job, pack: Mapping[int, Sequence[RunConfig]], report: Callable[[Message], None]) -> None:

@@ -45,6 +45,9 @@ class Kept:
     def write(self, content: bytes) -> None:
         self.written.append(content)
 
+    def discard(self) -> None:
+        self.written.pop()
+
 
 @functools.cache
 def alone(name: str) -> RunResult:

@@ -259,12 +259,17 @@ def test_a_folder_keeps_the_run_it_holds(tmp_path: Path, capsys: pytest.CaptureF
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04" + b"\0" * 100])
-def test_a_damaged_checkpoint(tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_checkpoint_is_named_and_set_aside(
+    tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / "checkpoint.pt").write_bytes(content)
-    line = refusal([FILE, "--out", out, "--resume"], capsys)
-    assert re.match(rf"{out}/checkpoint\.pt: not a readable checkpoint", line)
+    small = ["--set", "optim.epochs=1", "--set", "optim.milestones=[]", "--set", "protocol.tasks=2"]
+    assert main([str(FILE), "--out", str(out), "--resume", *small]) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.match(rf"warning: {out}/checkpoint\.pt: not a readable checkpoint", line)
+    assert (out / "checkpoint.pt.unreadable").read_bytes() == content
 
 
 @pytest.mark.parametrize(

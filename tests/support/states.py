@@ -22,6 +22,9 @@ class Kept:
     def write(self, content: bytes) -> None:
         self.contents.append(from_bytes(content, "memory"))
 
+    def discard(self) -> None:
+        raise AssertionError("nothing was read")
+
 
 def checkpoints(
     name: str, hyperparameters: dict[str, Any] | None = None, every: int = 0, **changes: Any

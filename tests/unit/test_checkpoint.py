@@ -1,21 +1,26 @@
 """Checkpoints: whole or not there, of the right run, and plain values only."""
 
+import hashlib
 import io
+import random
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from support.runs import FEW_IMAGES, tiny_run
+from support.runs import FEW_IMAGES, timeless, tiny_run
 from trainer.errors import CheckpointError
 from trainer.files import atomic_write
 from trainer.training.checkpoint import FileSlot, from_bytes
+from trainer.training.observer import Observer, TaskReport
 from trainer.training.options import DeviceOptions
-from trainer.training.session import train
+from trainer.training.session import train, train_first_task
 
 CPU = DeviceOptions(device="cpu")
 
@@ -98,11 +103,82 @@ def test_a_damaged_file_is_named(written: FileSlot) -> None:
             from_bytes(damaged, written)
 
 
-def test_another_format_is_named(written: FileSlot) -> None:
-    buffer = io.BytesIO()
-    torch.save({"format": 999}, buffer)
+def test_one_changed_bit_anywhere_is_noticed(written: FileSlot) -> None:
+    content, draw = written.read() or b"", random.Random(0)
+    for _ in range(200):
+        damaged = bytearray(content)
+        damaged[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
+        with pytest.raises(CheckpointError, match="not a readable checkpoint"):
+            from_bytes(bytes(damaged), written)
+
+
+class Interrupted(Observer):
+    """Ends the run before its last task, or keeps what it was told."""
+
+    def __init__(self, ends: bool) -> None:
+        self.ends, self.told = ends, list[str]()
+
+    def on_task(self, report: TaskReport) -> Collection[int]:
+        if self.ends and report.task == 1:
+            raise KeyboardInterrupt
+        return ()
+
+    def on_unreadable(self, problem: str) -> None:
+        self.told.append(problem)
+
+
+def damage(path: Path) -> None:
+    """Change one bit in the middle."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_run_whose_checkpoint_is_damaged_is_trained_again(tmp_path: Path) -> None:
+    configs, slot = [tiny_run("finetune", data=FEW_IMAGES)], FileSlot(tmp_path / "checkpoint.pt")
+    with pytest.raises(KeyboardInterrupt):
+        train(configs, CPU, checkpoint=slot, observer=Interrupted(ends=True))
+    damage(slot.path)
+    observer = Interrupted(ends=False)
+    (again,) = train(configs, CPU, checkpoint=slot, observer=observer)
+    assert timeless(again) == timeless(train(configs, CPU)[0])
+    assert len(observer.told) == 1
+    assert str(slot) in observer.told[0]
+
+
+@pytest.mark.parametrize("harm", [damage, Path.unlink], ids=["damaged", "missing"])
+def test_shared_first_tasks_are_all_there_or_all_trained_again(tmp_path: Path, harm: Callable[[Path], None]) -> None:
+    configs = [tiny_run("finetune", data=FEW_IMAGES, seed=seed) for seed in range(3)]
+
+    def slot(first_task_id: str) -> FileSlot:
+        return FileSlot(tmp_path / f"{first_task_id}.pt")
+
+    whole, _ = train_first_task(configs, CPU, slot)
+    harm(slot(configs[1].first_task_id).path)
+    observer = Interrupted(ends=False)
+    again, spent_s = train_first_task(configs, CPU, slot, observer)
+    assert spent_s > 0
+    assert len(observer.told) == (harm is damage)
+    for first_task_id, content in whole.items():
+        assert same_tensors(again[first_task_id], content)
+        assert same_tensors(from_bytes(slot(first_task_id).read() or b"", "file"), content)
+    assert train_first_task(configs, CPU, slot)[1] == 0
+
+
+def same_tensors(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two checkpoints hold the same to the last bit."""
+    return one["tensors"].keys() == other["tensors"].keys() and all(
+        torch.equal(tensor, other["tensors"][name]) for name, tensor in one["tensors"].items()
+    )
+
+
+def test_another_format_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    written_by_another = FileSlot(tmp_path / "checkpoint.pt")
+    monkeypatch.setattr("trainer.training.checkpoint.FORMAT", 999)
+    train([tiny_run("finetune", data=FEW_IMAGES, optim={"epochs": 1})], CPU, checkpoint=written_by_another)
+    monkeypatch.undo()
     with pytest.raises(CheckpointError, match=r"checkpoint format 999, this code reads \d"):
-        from_bytes(buffer.getvalue(), written)
+        from_bytes(written_by_another.read() or b"", "file")
 
 
 def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
@@ -113,7 +189,7 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     torch.save({"format": 1, "tensors": Harmful()}, buffer)
     with pytest.raises(CheckpointError, match="not a readable checkpoint"):
-        from_bytes(buffer.getvalue(), "file")
+        from_bytes(buffer.getvalue() + hashlib.sha256(buffer.getbuffer()).digest(), "file")
     assert not (tmp_path / "harm").exists()
     torch.load(io.BytesIO(buffer.getvalue()), weights_only=False)
     assert (tmp_path / "harm").exists(), "it would have done harm"

@@ -246,6 +246,9 @@ class Kept:
     def write(self, content: bytes) -> None:
         self.content = content
 
+    def discard(self) -> None:
+        self.content = None
+
 
 @pytest.mark.parametrize("name", REHEARSAL)
 def test_stopped_within_it_and_resumed_equals_uninterrupted(name: str) -> None:

@@ -1,6 +1,8 @@
 """Saving and resuming: one file, written whole or not at all, holding tensors and plain values only."""
 
+import hashlib
 import io
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,7 +14,9 @@ from trainer.files import atomic_write
 from trainer.results.history import History
 from trainer.training.state import Cursor, State
 
-FORMAT = 3
+FORMAT = 4
+_DIGEST = hashlib.sha256().digest_size
+"""bytes behind the tensors: what a disk changes by itself is noticed"""
 
 
 class CheckpointSlot(Protocol):
@@ -23,6 +27,9 @@ class CheckpointSlot(Protocol):
 
     def write(self, content: bytes) -> None:
         """Replace the content, atomically."""
+
+    def discard(self) -> None:
+        """Take away what ``read`` has returned: it is damaged."""
 
 
 class FileSlot:
@@ -41,6 +48,10 @@ class FileSlot:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(self.path, content)
 
+    def discard(self) -> None:
+        """Rename it: the user may have named the wrong file."""
+        self.path.replace(self.path.with_name(f"{self.path.name}.unreadable"))
+
     def __str__(self) -> str:
         return str(self.path)
 
@@ -58,19 +69,37 @@ def to_bytes(state: State, run_ids: list[str]) -> bytes:
     }
     buffer = io.BytesIO()
     torch.save(content, buffer)
+    buffer.write(hashlib.sha256(buffer.getbuffer()).digest())
     return buffer.getvalue()
 
 
 def from_bytes(content: bytes, where: object) -> dict[str, Any]:
-    """What ``to_bytes`` put in. Raises CheckpointError if it is not a checkpoint of this format."""
+    """What ``to_bytes`` put in. Raises CheckpointError if it is damaged, or not a checkpoint of this format."""
+    body, digest = content[:-_DIGEST], content[-_DIGEST:]
     try:
-        found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        if hashlib.sha256(body).digest() != digest:
+            raise ValueError("digest")
+        found = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
         version = found["format"]
     except Exception as error:
         raise CheckpointError(f"{where}: not a readable checkpoint ({type(error).__name__})") from None
     if version != FORMAT:
         raise CheckpointError(f"{where}: checkpoint format {version}, this code reads {FORMAT}")
     return dict(found)
+
+
+def load(slot: CheckpointSlot, report: Callable[[str], None]) -> dict[str, Any] | None:
+    """The checkpoint in the slot; None if there is none.
+
+    One that cannot be read is discarded, as if it had never been written, and ``report`` takes the line that names it.
+    """
+    while (content := slot.read()) is not None:
+        try:
+            return from_bytes(content, slot)
+        except CheckpointError as error:
+            report(f"{error}; what it held is trained again")
+            slot.discard()
+    return None
 
 
 def restore(fresh: State, content: dict[str, Any], run_ids: list[str], where: object) -> State:

@@ -1,5 +1,6 @@
 """Callbacks: reports after each epoch, task and run."""
 
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -40,6 +41,10 @@ class Observer:
 
     def on_resume(self, reports: Sequence[TaskReport]) -> None:
         """Before training continues from a checkpoint: the tasks completed by then, in order."""
+
+    def on_unreadable(self, problem: str) -> None:
+        """Where a checkpoint cannot be read: training begins without it."""
+        warnings.warn(problem, stacklevel=2)
 
     def on_end(self, results: Mapping[int, RunResult]) -> None:
         """As soon as runs have ended, pruned and diverged ones too: their results, by position."""

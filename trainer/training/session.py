@@ -6,6 +6,7 @@ Several configurations that differ only in their seed and in per-member hyperpar
 import math
 import time
 from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 import torch
 
@@ -45,6 +46,8 @@ def train(
     looked up.
     ``task_stream``: trained and measured on instead of what the configurations describe.
 
+    A checkpoint that cannot be read counts as none: see ``Observer.on_unreadable``.
+
     Raises ConfigError if the configurations cannot be members of one pass, DataError if the images do not
     hold what they need, CheckpointError if the checkpoint belongs to other runs.
     """
@@ -55,20 +58,30 @@ def train(
 
 
 def train_first_task(
-    configs: Sequence[RunConfig], options: DeviceOptions, first_task_checkpoint: FirstTaskCheckpoint
-) -> float:
-    """Train the first task of these configurations unless ``first_task_checkpoint`` has it. Returns device seconds."""
+    configs: Sequence[RunConfig],
+    options: DeviceOptions,
+    first_task_checkpoint: FirstTaskCheckpoint,
+    observer: Observer | None = None,
+) -> tuple[dict[str, dict[str, Any]], float]:
+    """The checkpoints of these configurations' first task, by first task id, and the device seconds spent on it now.
+
+    Where one is missing all are trained: alone it would differ in its last digits from what it is among the others.
+    """
+    warn = (observer or Observer()).on_unreadable
     first = {config.first_task_id: config for config in reversed(configs)}
-    missing = [first[key] for key in sorted(first) if first_task_checkpoint(key).read() is None]
-    if not missing:
-        return 0.0
-    session = _Session(missing, options, None, Observer())
+    slots = {key: first_task_checkpoint(key) for key in sorted(first)}
+    found = {key: content for key, slot in slots.items() if (content := ckpt.load(slot, warn)) is not None}
+    if len(found) == len(slots):
+        return found, 0.0
+    session = _Session([first[key] for key in slots], options, None, Observer())
     session.train_task()
-    for member, config in enumerate(missing):
+    for member, (key, slot) in enumerate(slots.items()):
         single = session.state.subset([member])
         single.positions, single.histories = [0], [session.state.histories[member]]
-        first_task_checkpoint(config.first_task_id).write(ckpt.to_bytes(single, [config.run_id]))
-    return sum(history.tasks[0].device_s for history in session.state.histories)
+        written = ckpt.to_bytes(single, [first[key].run_id])
+        slot.write(written)
+        found[key] = ckpt.from_bytes(written, slot)
+    return found, sum(history.tasks[0].device_s for history in session.state.histories)
 
 
 class _Session:
@@ -96,9 +109,8 @@ class _Session:
         """when the task under the cursor would have begun without interruption, by ``time.perf_counter``"""
 
     def run(self, first_task_checkpoint: FirstTaskCheckpoint | None) -> list[RunResult]:
-        content = None if self.checkpoint is None else self.checkpoint.read()
-        if content is not None:
-            found = ckpt.from_bytes(content, self.checkpoint)
+        found = None if self.checkpoint is None else ckpt.load(self.checkpoint, self.observer.on_unreadable)
+        if found is not None:
             self.state = ckpt.restore(self.state, found, self.run_ids, self.checkpoint)
             self.observer.on_resume([self._report(task) for task in range(self.state.cursor.task)])
         elif first_task_checkpoint is not None and self.tasks > 1:
@@ -270,11 +282,10 @@ class _Session:
 
     def _start_from_first_task(self, first_task_checkpoint: FirstTaskCheckpoint) -> None:
         """Begin behind the first task, which is trained here only if nobody has yet."""
-        train_first_task(self.configs, self.options, first_task_checkpoint)
+        found, _ = train_first_task(self.configs, self.options, first_task_checkpoint, self.observer)
         parts = []
         for position, config in enumerate(self.configs):
-            slot = first_task_checkpoint(config.first_task_id)
-            part = ckpt.from_bytes(slot.read() or b"", slot)
+            part = found[config.first_task_id]
             parts.append(part["tensors"])
             history = History.model_validate_json(part["histories"][0])
             if part["run_ids"] != [config.run_id]:
