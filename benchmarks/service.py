@@ -79,7 +79,6 @@ def sweep_s(space: Space, folder: str) -> tuple[float, float]:
     run_trials(
         Sweep(Study(space), job, store, progress, packing=Packing(1)),
         concurrency=fits(space.spec.resources),
-        retries=0,
         check_stop=lambda: None,
         own_cluster=True,
         worker=train_nothing,

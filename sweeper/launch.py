@@ -14,6 +14,7 @@ from sweeper.execution import plan
 from sweeper.execution.cluster import connected, find_address
 from sweeper.execution.launch import Launch
 from sweeper.execution.signals import Stopped, StopSignal
+from sweeper.execution.sweep import BrokenSweepError
 from sweeper.reporting.arguments import add_address
 from sweeper.reporting.leaderboard import Ledger, print_top
 from sweeper.search.rehearsal import rehearse
@@ -58,6 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                     done = f"{len(store.trials())} of {space.spec.trials} configurations finished"
                     _say(f"stopped: {done}; run the same command to resume")
                     return stop.exit_code
+                except BrokenSweepError as error:
+                    _say(f"stopped: {error}")
+                    return 1
         return _conclude(launch)
 
 

@@ -48,7 +48,6 @@ def train_given(
         run_trials(
             Sweep(given, job, store, progress, packing=Packing.stated(resources)),
             concurrency=max(1, fits(resources)),
-            retries=2,
             check_stop=check_stop,
         )
     progress.end("finished")

@@ -19,6 +19,7 @@ from sweeper.store.cache import RunCache
 from sweeper.store.store import Store
 from trainer.data.tasks import TaskStream
 from trainer.results.rows import RunResult
+from trainer.training import checkpoint
 
 
 class Launch:
@@ -74,11 +75,13 @@ class Launch:
             packing=known or Packing.stated(resources),
             set_up=self._set_up(job, None if known else largest(self.space, concurrency)),
             budget=spec.budget,
+            retries=spec.retries,
+            fail_fast=spec.fail_fast,
             lookup=partial(_stored, cache),
             publish=publish,
         )
         self.progress.wait(must_wait(resources))
-        run_trials(sweep, concurrency=concurrency, retries=spec.retries, check_stop=check_stop, own_cluster=own_cluster)
+        run_trials(sweep, concurrency=concurrency, check_stop=check_stop, own_cluster=own_cluster)
 
     def _set_up(self, job: Job, most: int | None) -> SetUp | None:
         """The set-up that is missing, if any; ``most``: configurations of the largest pack to measure, or None."""
@@ -86,8 +89,13 @@ class Launch:
         if first is None:
             return None
         shared = first.configs if job.shares_first_task else ()
-        missing = [c for c in shared if job.first_task_checkpoint(c.first_task_id).read() is None]
-        return SetUp(first.configs, most, len(missing)) if missing or most is not None else None
+        slots = [job.first_task_checkpoint(config.first_task_id) for config in shared]
+        # All are looked at, as each damaged one is to be named; and all are trained again if one is missing.
+        missing = [slot for slot in slots if checkpoint.load(slot, self._warn) is None]
+        return SetUp(first.configs, most, len(shared if missing else ())) if missing or most is not None else None
+
+    def _warn(self, problem: str) -> None:
+        self.progress.say(f"warning: {problem}")
 
 
 def _stored(cache: RunCache, run_ids: Sequence[str]) -> list[RunResult] | None:

@@ -70,14 +70,38 @@ class PackSplit(_Message):
     pack: str
 
 
-class Refused(_Message):
-    """A worker cannot train, and a retry would end in the same way."""
+class Failed(_Message):
+    """The configuration cannot be trained, here or elsewhere."""
 
-    kind: Literal["refused"] = "refused"
+    kind: Literal["failed"] = "failed"
     reason: str
 
 
-Message = PackingMeasured | PackingNotMeasured | SetUpDone | TaskDone | TrialsEnded | PackSplit | Refused
+class Interrupted(_Message):
+    """A worker had to stop for a reason that is not the configuration's: a disk, a device, the network."""
+
+    kind: Literal["interrupted"] = "interrupted"
+    reason: str
+
+
+class Warned(_Message):
+    """Something that the user should know, and that stops nothing."""
+
+    kind: Literal["warned"] = "warned"
+    text: str
+
+
+Message = (
+    PackingMeasured
+    | PackingNotMeasured
+    | SetUpDone
+    | TaskDone
+    | TrialsEnded
+    | PackSplit
+    | Failed
+    | Interrupted
+    | Warned
+)
 
 _ADAPTER: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="kind")])
 

@@ -5,9 +5,11 @@ study, so that a sweep that is killed at any instant resumes from its files.
 """
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Any
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Self
 
 from sweeper.execution import messages
 from sweeper.execution.job import Job, SetUp, pack_as_trial
@@ -29,8 +31,49 @@ Lookup = Callable[[Sequence[str]], list[RunResult] | None]
 """results of runs that are stored already, by their ids; None unless all are"""
 
 
+Cause = Literal["code", "process", "node", "world"]
+"""what ends a Ray trial early: an exception of its code, its process, its node, or a disk, device or network"""
+
+_LOSSES = 5
+"""a process lost so often in a row before its pack has finished another task is lost through the pack"""
+_FAULTS, _FAULTS_AT_START = 12, 3
+"""faults of the world in a row that end a launch: those of six minutes; fewer as long as nothing has worked at all"""
+_LONGEST_PAUSE_S = 60.0
+
+
+class BrokenSweepError(UserError):
+    """The first configurations of a launch all failed for the same reason: it is hardly theirs."""
+
+
+@dataclass
+class _Pack:
+    """Configurations that are trained together, and how often that was cut short; for the set-up there are none."""
+
+    whole: Mapping[int, Suggestion]
+    """by number, with those that have ended: the checkpoints are of all"""
+    open: dict[int, Suggestion]
+    """those that have not ended"""
+    crashes: int = 0
+    losses: int = 0
+    """processes, since the last finished task"""
+    tasks: set[tuple[str, int]] = field(default_factory=set)
+    """finished ones: a resumed pack reports them again"""
+
+    @classmethod
+    def of(cls, *suggestions: Suggestion) -> Self:
+        whole = {suggestion.number: suggestion for suggestion in suggestions}
+        return cls(whole, dict(whole))
+
+    def __str__(self) -> str:
+        numbers = ", ".join(map(str, self.open))
+        return f"trial{'s' if len(self.open) > 1 else ''} {numbers}" if self.open else "set-up"
+
+
 class Sweep:
-    """Hands out packs of configurations and handles what workers report of them."""
+    """Hands out packs of configurations and handles what workers report of them.
+
+    An outcome is stored only if the configuration caused it. What was cut short for another reason is handed out again.
+    """
 
     def __init__(
         self,
@@ -42,22 +85,32 @@ class Sweep:
         packing: Packing,
         set_up: SetUp | None = None,
         budget: Budget | None = None,
+        retries: int = 2,
+        fail_fast: int | None = None,
         lookup: Lookup = lambda run_ids: None,
         publish: Callable[[str, int, list[int]], None] = lambda pack, task, numbers: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``set_up``: what is missing before the first pack; ``publish`` tells the workers of a pack which trials are
-        pruned after a task.
+        """``set_up``: what is missing before the first pack; ``retries`` after exceptions in a pack; ``fail_fast``:
+        configurations that fail for the same reason, with none that does not, which end the sweep; ``publish`` tells
+        the workers of a pack which trials are pruned after a task; ``clock`` gives seconds.
         """
         self.job, self.store, self.progress = job, store, progress
         self.refusal: UserError | None = None
-        """the reason why the set-up failed; then no pack is trained"""
+        """the reason why the sweep cannot go on; then nothing more is handed out"""
         self._source, self._packing, self._budget = source, packing, budget or Budget()
         self._lookup, self._publish = lookup, publish
-        self._set_up, self._setting_up = set_up, ""
-        self._packs: dict[str, dict[int, Suggestion]] = {}
-        """configurations in training, by Ray trial and number"""
+        self._retries, self._fail_fast, self._clock = retries, fail_fast, clock
+        self._set_up, self._setting_up, self._set_up_tries = set_up, "", _Pack.of()
+        self._packs: dict[str, _Pack] = {}
+        """packs in training, by Ray trial"""
+        self._returned: list[_Pack] = []
+        """packs that were cut short, and are handed out next"""
         self._apart: list[Suggestion] = []
-        """suggestions that are trained next: they could not be trained with the last pack, or were returned"""
+        """suggestions that could not be trained with the last pack"""
+        self._failures: list[tuple[Suggestion, str]] = []
+        """failed configurations and reasons that are not stored yet, as the sweep itself may be why they failed"""
+        self._worked, self._faults, self._resumes_at = False, 0, -math.inf
         self._decided: dict[int, dict[int, tuple[float, bool]]] = {}
         """objective and whether to prune, by number and task, of configurations in training"""
         self._open = store.suggested()
@@ -65,18 +118,27 @@ class Sweep:
     def next_trial(self, trial_id: str) -> dict[str, Any] | bool | None:
         """The configuration of a Ray trial: the set-up, and after it the next pack.
 
-        WAIT while the set-up is under way; False when all is suggested or the budget is spent.
+        WAIT while the set-up is under way, after a fault, and while a pack in training may yet be cut short; False when
+        all is suggested or the budget is spent.
         """
         if self.refusal is not None:
             return False
+        if self._setting_up or self._clock() < self._resumes_at:
+            return WAIT
         if self._set_up is not None:
-            if self._setting_up:
-                return WAIT
             self._setting_up = trial_id
             if self._set_up.first_tasks:
                 seeds = format_count(self._set_up.first_tasks, "seed")
                 self.progress.say(f"training the first task once for all configurations ({seeds})")
             return self._set_up.as_trial()
+        pack = self._returned.pop(0) if self._returned and not self._spent() else self._new_pack()
+        if pack is None:
+            return WAIT if self._packs else False
+        self._packs[trial_id] = pack
+        self._write()
+        return pack_as_trial({number: suggestion.configs for number, suggestion in pack.whole.items()})
+
+    def _new_pack(self) -> _Pack | None:
         pack: dict[int, Suggestion] = {}
         while len(pack) < self._packing.pack and not self._spent():
             suggestion = self._apart.pop(0) if self._apart else self._source.ask()
@@ -85,6 +147,10 @@ class Sweep:
             if suggestion.number not in self._open:
                 self._open[suggestion.number] = suggestion.params
                 self.store.suggest(self._open)
+            in_training = [*pack.values(), *(s for other in self._packs.values() for s in other.open.values())]
+            if any(suggestion.configs == other.configs for other in in_training):
+                self._apart.insert(0, suggestion)  # once that one has ended, the store may answer
+                break
             held = self._lookup([config.run_id for config in suggestion.configs])
             if held is not None:
                 runs = [(result.status, [getattr(row, self.job.metric) for row in result.tasks]) for result in held]
@@ -96,11 +162,7 @@ class Sweep:
                 break
             else:
                 pack[suggestion.number] = suggestion
-        if not pack:
-            return False
-        self._packs[trial_id] = pack
-        self._write()
-        return pack_as_trial({number: suggestion.configs for number, suggestion in pack.items()})
+        return _Pack.of(*pack.values()) if pack else None
 
     def _spent(self) -> bool:
         """Whether the budget is spent."""
@@ -121,66 +183,130 @@ class Sweep:
                 if self._set_up is not None and message.first_task_s is not None:
                     spent = f"{message.first_task_s:.1f} device seconds"
                     self.progress.say(f"first task trained: {spent}, saved in every other configuration")
-                self._set_up = None
+                self._set_up, self._setting_up = None, ""
+                self._note_progress()
             case messages.TaskDone():
                 self._note_task(trial_id, message)
             case messages.TrialsEnded():
-                pack = self._packs.get(trial_id, {})
-                for ended in message.ended:
-                    suggestion = pack.pop(ended.number, None)
-                    if suggestion is not None:  # a retried pack reports again what has ended
-                        self._finish(suggestion, message.attempt, message.pack, ended.results)
-                if not message.training:
-                    self.store.folder.child("checkpoints", message.pack).remove()
+                self._note_ended(trial_id, message)
             case messages.PackSplit():  # it was too large for the device, and its checkpoints are of no use
                 self.store.folder.child("checkpoints", message.pack).remove()
                 self._packing = replace(self._packing, pack=max(1, self._packing.pack // 2))
                 note(self.store.folder, self.job.resources, self._packing)
                 count = format_count(self._packing.pack, "configuration")
                 self.progress.say(f"out of memory: pack split in two; later packs hold at most {count}")
-            case messages.Refused():
-                self.fail(trial_id, message.reason)
+            case messages.Failed():
+                pack = self._take(trial_id)
+                if pack is not None:
+                    self._give_up(pack, message.reason)
+            case messages.Interrupted():
+                self.interrupted(trial_id, "world", message.reason)
+            case messages.Warned():
+                self.progress.say(f"warning: {message.text}")
         self._write()
 
-    def fail(self, trial_id: str, why: str) -> None:
-        """Store the configurations of a dead trial as failed, and each as a run file that reproduces it."""
-        if trial_id == self._setting_up and self._set_up is not None:
-            self.refusal = UserError(why)
-        for suggestion in self._packs.pop(trial_id, {}).values():
-            self._finish(suggestion, f"failed-{trial_id}", None, [failed_result(c, why) for c in suggestion.configs])
-            folder, name = self.store.folder.child("failed"), f"trial-{suggestion.number:06d}.yaml"
-            folder.write(name, dump_run(suggestion.configs[0]).encode())
-            how = "reproduce it: python -m trainer.run" if folder.local else "its run file:"
-            self.progress.say(f"    {how} {folder}/{name}")
+    def interrupted(self, trial_id: str, cause: Cause, why: str) -> None:
+        """Take back what a Ray trial that ended early has not finished, and hand it out again.
+
+        A pack is given up after more than ``retries`` exceptions, or when it loses process after process.
+        """
+        pack = self._take(trial_id)
+        if pack is None:
+            return
+        pack.crashes += cause == "code"
+        pack.losses += cause == "process"
+        if pack.crashes > self._retries or pack.losses >= _LOSSES:
+            lost = f" ({_LOSSES} times in a row)" if cause == "process" else ""
+            self._give_up(pack, why + lost)
+        else:
+            if pack.whole:
+                self._returned.append(pack)
+            if cause == "world":
+                self._pause(f"{pack}: {why}")
+            else:
+                then = "resuming from its last completed task" if pack.whole else "retrying"
+                self.progress.say(f"{pack}: {why}; {then}")
         self._write()
 
-    def returned(self, trial_id: str) -> None:
-        """Take back what a trial was given that never started: the next trial is given it."""
+    def end(self) -> None:
+        """Store what is not stored yet, once nothing more is handed out."""
+        for suggestion, why in self._failures:
+            results = [failed_result(config, why) for config in suggestion.configs]
+            self._finish(suggestion, "failed", None, results)
+        self._failures, self._fail_fast = [], None
+
+    def _take(self, trial_id: str) -> _Pack | None:
+        """What a Ray trial has not finished; None if it has nothing left to do."""
         if trial_id == self._setting_up:
             self._setting_up = ""
-        self._apart = [*self._packs.pop(trial_id, {}).values(), *self._apart]
-        self._write()
+            return self._set_up_tries
+        return self._packs.pop(trial_id, None)
 
-    @property
-    def has_more(self) -> bool:
-        """Whether configurations wait to be trained that no trial was given, or that one returned."""
-        return bool(self._apart) and self.refusal is None and not self._spent()
+    def _pause(self, why: str) -> None:
+        """Hand out nothing for a while, which grows with each fault; with too many in a row the sweep ends."""
+        if self._clock() >= self._resumes_at:  # what ends during a pause ended for the same reason
+            self._faults += 1
+            self._resumes_at = self._clock() + min(2.0 ** (self._faults - 1), _LONGEST_PAUSE_S)
+        if self._faults >= (_FAULTS if self._worked else _FAULTS_AT_START):
+            self.refusal = UserError(f"{why} ({self._faults} times in a row); nothing is lost, and a relaunch resumes")
+        else:
+            self.progress.say(f"{why}; trying again in {self._resumes_at - self._clock():.0f} s")
 
-    def recovered(self, trial_id: str, why: str) -> None:
-        """Print why a trial died; Ray Tune retries it."""
-        if trial_id == self._setting_up and self._set_up is not None:
-            self.progress.say(f"setup failed ({why}); retrying")
-            return
-        numbers = ", ".join(str(number) for number in self._packs.get(trial_id, {}))
-        self.progress.say(f"trial {numbers}: {why}; resuming from its last completed task")
+    def _give_up(self, pack: _Pack, why: str) -> None:
+        """The configuration is why its training failed; of several, each is trained alone to see which one it is."""
+        if not pack.whole:
+            self.refusal = UserError(why)
+        elif len(pack.whole) > 1:
+            self.progress.say(f"{pack}: {why}; each is trained alone now")
+            self._returned += map(_Pack.of, pack.open.values())
+        else:
+            for suggestion in pack.open.values():
+                self._note_failed(suggestion, why)
+
+    def _note_failed(self, suggestion: Suggestion, why: str) -> None:
+        """Write a run file that reproduces the failure, and store it once it is known not to be the sweep's."""
+        folder, name = self.store.folder.child("failed"), f"trial-{suggestion.number:06d}.yaml"
+        folder.write(name, dump_run(suggestion.configs[0]).encode())
+        how = "reproduce it: python -m trainer.run" if folder.local else "its run file:"
+        self.progress.say(f"trial {suggestion.number}: {why}; {how} {folder}/{name}")
+        self._failures.append((suggestion, why))
+        if self._fail_fast is None or len({re.sub(r"[\d.]+", "", reason) for _, reason in self._failures}) > 1:
+            self.end()
+        elif len(self._failures) >= self._fail_fast:
+            self.refusal = BrokenSweepError(
+                f"the first {len(self._failures)} configurations failed for the same reason: {why}. None is stored: "
+                "mend it and run the same command, which tries them again, or pass --set fail_fast=null to store them"
+            )
+
+    def _note_progress(self, pack: _Pack | None = None) -> None:
+        self._worked, self._faults = True, 0
+        if pack is not None:
+            pack.losses = 0
+
+    def _note_ended(self, trial_id: str, message: messages.TrialsEnded) -> None:
+        pack = self._packs.get(trial_id)
+        if pack is not None:
+            for ended in message.ended:
+                suggestion = pack.open.pop(ended.number, None)
+                if suggestion is not None:  # a resumed pack reports again what has ended
+                    self._note_progress(pack)
+                    self.end()
+                    self._finish(suggestion, message.attempt, message.pack, ended.results)
+            if not pack.open:
+                del self._packs[trial_id]
+        if not message.training:
+            self.store.folder.child("checkpoints", message.pack).remove()
 
     def _note_task(self, trial_id: str, message: messages.TaskDone) -> None:
-        pruned = []
+        pack, pruned = self._packs.get(trial_id, _Pack.of()), []
+        if (message.pack, message.task) not in pack.tasks:
+            pack.tasks.add((message.pack, message.task))
+            self._note_progress(pack)
         for number, value in message.values.items():
-            if number not in self._packs.get(trial_id, {}) or not math.isfinite(value):
+            if number not in pack.open or not math.isfinite(value):
                 continue
             decided = self._decided.setdefault(number, {})
-            if message.task not in decided:  # a retried trial reports tasks again, and gets the same answer
+            if message.task not in decided:  # a resumed pack reports tasks again, and gets the same answer
                 decided[message.task] = value, self._source.report(number, message.task, value)
             if decided[message.task][1] and message.task + 1 < message.tasks:
                 pruned.append(number)
@@ -208,5 +334,5 @@ class Sweep:
         self.progress.write(
             (suggestion, [value for value, _ in self._decided.get(number, {}).values()])
             for pack in self._packs.values()
-            for number, suggestion in pack.items()
+            for number, suggestion in pack.open.items()
         )

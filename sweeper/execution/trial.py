@@ -13,7 +13,7 @@ import ray
 import torch
 
 from sweeper.execution.job import Job
-from sweeper.execution.messages import EndedTrial, Message, PackSplit, TaskDone, TrialsEnded
+from sweeper.execution.messages import EndedTrial, Message, PackSplit, TaskDone, TrialsEnded, Warned
 from sweeper.store.folder import Folder
 from trainer.config.run_config import RunConfig, content_hash
 from trainer.errors import UserError
@@ -23,7 +23,7 @@ from trainer.training.session import train
 
 
 class TrialError(UserError):
-    """A trial's process does not have what Ray said it would."""
+    """A configuration needs more than a device has."""
 
 
 class AttemptSlot:
@@ -78,16 +78,27 @@ def train_pack(job: Job, pack: Mapping[int, Sequence[RunConfig]], report: Callab
         train_pack(job, {number: pack[number] for number in half}, report)
 
 
-class _Reporter(Observer):
+class Warner(Observer):
+    """Tells the driver which checkpoints could not be read."""
+
+    def __init__(self, report: Callable[[Message], None]) -> None:
+        self._report = report
+
+    def on_unreadable(self, problem: str) -> None:
+        self._report(Warned(text=problem))
+
+
+class _Reporter(Warner):
     """Reports values after each task and outcomes to the driver, and drops the configurations that it prunes."""
 
     def __init__(self, job: Job, pack: Mapping[int, Sequence[RunConfig]], report: Callable[[Message], None]) -> None:
+        super().__init__(report)
         self.pack = content_hash([config.run_id for own in pack.values() for config in own])
         """names the checkpoints of the pack by its runs"""
         self.attempt = uuid.uuid4().hex[:8]
         self.left: dict[int, list[int]] = {}
         """configurations not all of whose runs have ended: positions of the runs in the pack, by number"""
-        self._job, self._report = job, report
+        self._job = job
         self._owners = [number for number, own in pack.items() for _ in own]
         for position, number in enumerate(self._owners):
             self.left.setdefault(number, []).append(position)

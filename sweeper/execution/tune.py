@@ -1,12 +1,13 @@
-"""Adapt a sweep to Ray Tune, which places trials, retries lost ones and reuses their processes."""
+"""Adapt a sweep to Ray Tune, which places trials and reuses their processes."""
 
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import cloudpickle, tune
-from ray.exceptions import RayActorError
+from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
@@ -15,7 +16,7 @@ from sweeper.execution.cluster import why_waiting
 from sweeper.execution.job import RESULT
 from sweeper.execution.messages import from_json
 from sweeper.execution.signals import Stopped
-from sweeper.execution.sweep import Sweep
+from sweeper.execution.sweep import Cause, Sweep
 from sweeper.execution.worker import run_trial
 from trainer.errors import UserError
 
@@ -26,7 +27,6 @@ def run_trials(
     sweep: Sweep,
     *,
     concurrency: int,
-    retries: int,
     check_stop: Callable[[], None],
     own_cluster: bool = False,
     worker: Callable[..., None] = run_trial,
@@ -34,55 +34,62 @@ def run_trials(
     """Run trials until the sweep has no more; begins its progress, and ends it where the sweep is stopped or fails.
 
     ``check_stop`` is called all the time, and what it raises ends the sweep; ``own_cluster``: no other process uses the
-    cluster. ``worker(config, job=...)`` does what the sweep hands out. Raises UserError where the set-up could not be
-    done.
+    cluster. ``worker(config, job=...)`` does what the sweep hands out. Raises the sweep's refusal.
     """
+
+    def check() -> None:
+        check_stop()
+        if sweep.refusal is not None:
+            raise Stopped
+
     resources = sweep.job.resources
     sweep.progress.begin()
     try:
-        while True:
-            tuner: Any = tune.Tuner(
-                tune.with_resources(
-                    tune.with_parameters(worker, job=sweep.job), {"cpu": resources.cpu, "gpu": resources.gpu}
-                ),
-                tune_config=tune.TuneConfig(
-                    search_alg=_SweepSearcher(sweep),
-                    num_samples=-1,
-                    max_concurrent_trials=concurrency,
-                    reuse_actors=True,
-                    trial_dirname_creator=lambda trial: str(trial.trial_id),
-                ),
-                run_config=tune.RunConfig(
-                    name="tune",
-                    storage_path=f"{sweep.job.folder}/ray",
-                    verbose=0,
-                    failure_config=tune.FailureConfig(max_failures=retries),
-                    callbacks=[_Watch(sweep, check_stop, own_cluster)],
-                ),
-            )
-            tuner.fit()
-            if not sweep.has_more:  # as returned by a trial after Ray Tune was told that there are no more
-                break
-        if sweep.refusal is not None:
-            raise sweep.refusal
+        tuner: Any = tune.Tuner(
+            tune.with_resources(
+                tune.with_parameters(worker, job=sweep.job), {"cpu": resources.cpu, "gpu": resources.gpu}
+            ),
+            tune_config=tune.TuneConfig(
+                search_alg=_SweepSearcher(sweep, check),
+                num_samples=-1,
+                max_concurrent_trials=concurrency,
+                reuse_actors=True,
+                trial_dirname_creator=lambda trial: str(trial.trial_id),
+            ),
+            run_config=tune.RunConfig(
+                name="tune",
+                storage_path=f"{sweep.job.folder}/ray",
+                verbose=0,
+                # The sweep hands out again what was cut short: Ray Tune counts a lost node like an exception.
+                failure_config=tune.FailureConfig(max_failures=0),
+                callbacks=[_Watch(sweep, check, own_cluster)],
+            ),
+        )
+        tuner.fit()
+        sweep.end()
     except (Stopped, KeyboardInterrupt):
-        sweep.progress.end("stopped")
-        raise
+        if sweep.refusal is None:
+            sweep.progress.end("stopped")
+            raise
     except UserError:
         sweep.progress.end("failed")
         raise
     finally:
         sweep.store.folder.child("ray").remove()
+    if sweep.refusal is not None:
+        sweep.progress.end("failed")
+        raise sweep.refusal
 
 
 class _SweepSearcher(Searcher):
     """A sweep as Ray Tune sees it."""
 
-    def __init__(self, sweep: Sweep) -> None:
+    def __init__(self, sweep: Sweep, check: Callable[[], None]) -> None:
         super().__init__(metric=RESULT, mode="max")
-        self._sweep = sweep
+        self._sweep, self._check = sweep, check
 
     def suggest(self, trial_id: str) -> Any:
+        self._check()  # as long as no trial runs, Ray Tune does nothing but ask for one
         found = self._sweep.next_trial(trial_id)
         return Searcher.FINISHED if found is False else found
 
@@ -108,15 +115,17 @@ class _SweepSearcher(Searcher):
 class _Watch(Callback):
     """Passes on the events that only callbacks get: time passes, trials wait, trials fail."""
 
-    def __init__(self, sweep: Sweep, check_stop: Callable[[], None], own_cluster: bool) -> None:
-        self._sweep, self._check_stop, self._own_cluster = sweep, check_stop, own_cluster
+    def __init__(self, sweep: Sweep, check: Callable[[], None], own_cluster: bool) -> None:
+        self._sweep, self._check, self._own_cluster = sweep, check, own_cluster
+        self._dead: dict[str, set[str]] = {}
+        """nodes that were dead when a trial started"""
         self._next_s, self._waited = time.monotonic() + _LOOK_EVERY_S, sweep.progress.status.waiting is not None
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        self._check_stop()
+        self._check()
         if time.monotonic() < self._next_s:
             return
         self._next_s = time.monotonic() + _LOOK_EVERY_S
@@ -129,20 +138,27 @@ class _Watch(Callback):
         if why != self._sweep.progress.status.waiting:
             self._sweep.progress.wait(why)
 
-    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self._sweep.recovered(trial.trial_id, _reason(trial))
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self._dead[trial.trial_id] = _dead_nodes()
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        if trial.should_recover():  # Ray Tune does not retry where a reused process is lost before the trial starts
-            self._sweep.returned(trial.trial_id)
-        else:
-            self._sweep.fail(trial.trial_id, _reason(trial))
+        before = self._dead.pop(trial.trial_id, set())
+        cause, why = _reason(trial)
+        if cause == "process" and _dead_nodes() > before:
+            cause, why = "node", "its node was lost"
+        self._sweep.interrupted(trial.trial_id, cause, why)
 
 
-def _reason(trial: Trial) -> str:
+def _dead_nodes() -> set[str]:
+    return {node["NodeID"] for node in ray.nodes() if not node["Alive"]}
+
+
+def _reason(trial: Trial) -> tuple[Cause, str]:
     """Why a trial has ended too early, from this machine's files: those in its storage are written later."""
     error = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes()) if trial.pickled_error_file else None
     if isinstance(error, RayActorError):
-        return "its process was lost"
+        return "process", "its process was lost"
     lines = Path(trial.error_file).read_text().splitlines() if trial.error_file else []
-    return next((line.strip()[:500] for line in reversed(lines) if line.strip()), "the trial crashed")
+    why = next((line.strip()[:500] for line in reversed(lines) if line.strip()), "the trial crashed")
+    own = isinstance(error, RayTaskError) and not isinstance(error.cause, OSError | RayError)
+    return "code" if own else "world", why

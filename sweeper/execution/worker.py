@@ -10,13 +10,25 @@ from typing import Any
 
 import torch
 from ray import tune
+from ray.exceptions import RayError
 
 from sweeper.execution.job import RESULT, Job, SetUp, pack_of_trial
-from sweeper.execution.messages import Message, PackingMeasured, PackingNotMeasured, Refused, SetUpDone, to_json
+from sweeper.execution.messages import (
+    Failed,
+    Interrupted,
+    Message,
+    PackingMeasured,
+    PackingNotMeasured,
+    SetUpDone,
+    to_json,
+)
 from sweeper.execution.packing import measure_packing
-from sweeper.execution.trial import TrialError, train_pack
-from trainer.errors import UserError
+from sweeper.execution.trial import Warner, train_pack
+from trainer.errors import CheckpointError, DataError, StoreError, UserError
 from trainer.training.session import train_first_task
+
+_OF_THE_WORLD = (OSError, DataError, CheckpointError, StoreError, RayError)
+"""what no configuration causes. The driver has read the images of this sweep: where they do not read, it is the node"""
 
 
 def send(message: Message) -> None:
@@ -29,8 +41,8 @@ def run_trial(config: Mapping[str, Any], job: Job) -> None:
     try:
         torch.set_num_threads(max(1, int(job.resources.cpu)))
         if job.resources.gpu and not torch.cuda.is_available():
-            raise TrialError(
-                f"{socket.gethostname()}: Ray has given this trial a GPU, and PyTorch sees none: "
+            raise OSError(
+                "Ray has given this trial a GPU, and PyTorch sees none: "
                 "its build is for CPUs only, or the node was started with --num-gpus and has none"
             )
         set_up = SetUp.of_trial(config)
@@ -38,8 +50,10 @@ def run_trial(config: Mapping[str, Any], job: Job) -> None:
             train_pack(job, pack_of_trial(config), send)
         else:
             _set_up(job, set_up)
-    except UserError as error:  # another try would end the same: Ray Tune must not make one
-        send(Refused(reason=str(error)))
+    except _OF_THE_WORLD as error:
+        send(Interrupted(reason=f"{socket.gethostname()}: {' '.join(str(error).split()) or type(error).__name__}"))
+    except UserError as error:
+        send(Failed(reason=str(error)))
 
 
 def _set_up(job: Job, wanted: SetUp) -> None:
@@ -47,9 +61,13 @@ def _set_up(job: Job, wanted: SetUp) -> None:
         try:
             packing = measure_packing(wanted.configs, job.resources, wanted.largest, job.options)
             measured: Message = PackingMeasured(packing=packing)
+        except _OF_THE_WORLD:
+            raise
         except Exception as error:  # the first configuration's own: its trial meets it as well, and others may not
             named = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
             measured = PackingNotMeasured(reason=named)
         send(measured)
-    spent_s = train_first_task(wanted.configs, job.options, job.first_task_checkpoint) if wanted.first_tasks else None
+    spent_s = None
+    if wanted.first_tasks:
+        _, spent_s = train_first_task(wanted.configs, job.options, job.first_task_checkpoint, Warner(send))
     send(SetUpDone(first_task_s=spent_s))

@@ -67,7 +67,10 @@ class SearchSpace(Section):
     concurrency: int | None = Field(None, ge=1, description="Ray trials at a time; absent: what fits")
     resources: Resources = Resources()
     budget: Budget = Budget()
-    retries: int = Field(2, ge=0, description="how often a crashed trial is retried, from its last completed task")
+    retries: int = Field(2, ge=0, description="how often a trial that raises an error is retried, from its last task")
+    fail_fast: int | None = Field(
+        5, ge=1, description="first configurations that fail alike and stop the sweep, or null"
+    )
     results: str | None = Field(None, description="folder or URI; absent: $CIL_RESULTS, or ./results")
     name: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="absent: the file's name")
 
@@ -123,7 +126,7 @@ class Space:
     def identity(self) -> dict[str, Any]:
         """All that decides the trials and their results: a sweep is resumed only if this is unchanged."""
         free = {"base", "set", "trials", "concurrency", "resources", "budget", "retries", "results", "name"}
-        spec = self.spec.model_dump(mode="json", exclude=free)
+        spec = self.spec.model_dump(mode="json", exclude=free | {"fail_fast"})
         return {**spec, "base": self.base.identity()}
 
 

@@ -29,6 +29,16 @@ class ListenedStudy(Study):
 
 
 @dataclass
+class Clock:
+    """A clock that tests move."""
+
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
 class Driver:
     """A sweep, what it works with, and the lines that it has said."""
 
@@ -39,6 +49,7 @@ class Driver:
     said: list[str]
     published: list[list[int]]
     """trials pruned, by task reported"""
+    clock: Clock
 
     def pack(self, trial_id: str) -> list[int]:
         """Numbers of the configurations that a Ray trial is given."""
@@ -54,6 +65,8 @@ def driver(
     set_up: bool = False,
     shares_first_task: bool = False,
     lookup: Lookup = lambda run_ids: None,
+    retries: int = 2,
+    fail_fast: int | None = None,
     **changes: Any,
 ) -> Driver:
     """The sweep of ``space_file(folder, **changes)``, nine configurations by default.
@@ -65,6 +78,7 @@ def driver(
     metric = space.spec.objective.metric
     progress = Progress(store.folder, space.spec.trials, 5, metric, said.append)
     job = Job(str(folder / space.name), space.spec.resources, metric, shares_first_task)
+    clock = Clock()
     sweep = Sweep(
         study,
         job,
@@ -72,7 +86,10 @@ def driver(
         progress,
         packing=packing,
         set_up=SetUp(space.configs({}), 4, 2) if set_up else None,
+        retries=retries,
+        fail_fast=fail_fast,
         lookup=lookup,
+        clock=clock,
         publish=lambda pack, task, numbers: published.append(numbers),
     )
-    return Driver(space, store, study, sweep, said, published)
+    return Driver(space, store, study, sweep, said, published, clock)

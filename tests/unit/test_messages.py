@@ -8,14 +8,16 @@ from pydantic import ValidationError
 from support.runs import tiny_run
 from sweeper.execution.messages import (
     EndedTrial,
+    Failed,
+    Interrupted,
     Message,
     PackingMeasured,
     PackingNotMeasured,
     PackSplit,
-    Refused,
     SetUpDone,
     TaskDone,
     TrialsEnded,
+    Warned,
     from_json,
     to_json,
 )
@@ -35,7 +37,9 @@ MESSAGES: list[Message] = [
         training=True,
     ),
     PackSplit(pack="key"),
-    Refused(reason="PyTorch sees no GPU"),
+    Failed(reason="out of memory"),
+    Interrupted(reason="No space left on device"),
+    Warned(text="000001-a.pt: not a readable checkpoint"),
 ]
 
 

@@ -12,6 +12,7 @@ from sweeper.execution.job import Job
 from sweeper.execution.messages import EndedTrial, Message, TaskDone, TrialsEnded
 from sweeper.execution.packing import Packing
 from sweeper.execution.restore import stored_trials
+from sweeper.execution.sweep import WAIT
 from sweeper.execution.trial import train_pack
 from sweeper.search.space import Resources
 from trainer.config.run_config import RunConfig
@@ -122,12 +123,10 @@ def test_a_retried_pack_may_report_trials_that_have_ended(tmp_path: Path) -> Non
     assert own.study.steps == {0: {0: 10.0}, 1: {0: 20.0, 1: 30.0}}
 
 
-def test_a_pack_that_never_started_is_given_to_the_next_trial(tmp_path: Path) -> None:
+def test_a_pack_whose_process_is_lost_is_given_to_the_next_trial(tmp_path: Path) -> None:
     own = driver(tmp_path, packing=Packing(2), trials=2)
     assert own.pack("a") == [0, 1]
-    assert own.sweep.next_trial("b") is False
-    assert not own.sweep.has_more
-    own.sweep.returned("a")
-    assert own.sweep.has_more
+    assert own.sweep.next_trial("b") is WAIT
+    own.sweep.interrupted("a", "process", "its process was lost")
     assert own.pack("c") == [0, 1]
     assert own.store.trials() == set()

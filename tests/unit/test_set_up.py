@@ -6,7 +6,7 @@ import pytest
 
 from support.drivers import Driver, driver
 from sweeper.execution.job import SetUp
-from sweeper.execution.messages import PackingMeasured, PackingNotMeasured, Refused, SetUpDone
+from sweeper.execution.messages import Failed, PackingMeasured, PackingNotMeasured, SetUpDone
 from sweeper.execution.packing import Packing, noted
 from sweeper.execution.sweep import WAIT
 
@@ -48,17 +48,26 @@ def test_packs_that_could_not_be_measured_have_the_given_size(own: Driver) -> No
     assert noted(own.store.folder, own.space.spec.resources) is None
 
 
-def test_a_refused_one_ends_the_sweep(own: Driver) -> None:
-    own.sweep.receive("first", Refused(reason="PyTorch sees no GPU"))
-    assert str(own.sweep.refusal) == "PyTorch sees no GPU"
+def test_one_that_cannot_be_done_ends_the_sweep(own: Driver) -> None:
+    own.sweep.receive("first", Failed(reason="a run is too large"))
+    assert str(own.sweep.refusal) == "a run is too large"
     assert own.sweep.next_trial("second") is False
     assert own.store.trials() == set()
 
 
-def test_one_whose_process_is_lost_is_retried_or_ends_the_sweep(own: Driver) -> None:
-    own.sweep.recovered("first", "its process was lost")
+def test_one_whose_process_is_lost_is_done_again(own: Driver) -> None:
+    own.sweep.interrupted("first", "process", "its process was lost")
     assert "its process was lost" in own.said[-1]
-    assert own.sweep.next_trial("second") is WAIT
-    own.sweep.fail("first", "the trial crashed")
+    trial = own.sweep.next_trial("second")
+    assert isinstance(trial, dict)
+    assert SetUp.of_trial(trial) is not None
+    own.sweep.receive("second", SetUpDone(first_task_s=None))
+    assert own.pack("third") == [0]
+
+
+def test_one_that_always_raises_ends_the_sweep(own: Driver) -> None:
+    for attempt in range(3):
+        own.sweep.interrupted("first" if not attempt else f"again {attempt}", "code", "the trial crashed")
+        again = own.sweep.next_trial(f"again {attempt + 1}")
+    assert again is False
     assert str(own.sweep.refusal) == "the trial crashed"
-    assert own.sweep.next_trial("second") is False
