@@ -18,7 +18,7 @@ from sweeper.execution.sweep import BrokenSweepError
 from sweeper.reporting.arguments import add_address
 from sweeper.reporting.leaderboard import Ledger, print_top
 from sweeper.search.rehearsal import rehearse
-from sweeper.search.space import Space, load_space
+from sweeper.search.space import Space, format_count, load_space
 from sweeper.store.folder import Folder
 from sweeper.store.lease import Lease
 from sweeper.store.results import open_results
@@ -48,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         store.lease = lease
         check_unchanged(space, store.folder, path, task_stream.fingerprint)
         store.tidy()
+        if arguments.retry_failed:
+            _say(f"{format_count(store.reopen_failed(), 'failed configuration')} to try again")
         launch = Launch(space, store, task_stream, _say)
         if not launch.ended:  # no cluster is needed to say that it has
             with connected(arguments.address):
@@ -79,6 +81,8 @@ def _conclude(launch: Launch) -> int:
         f"{status.done} of {status.total} configurations: {status.pruned} pruned, {status.diverged} diverged, "
         f"{status.failed} failed; {Ledger.of(results, store.sweep)}"
     )
+    if status.failed:
+        _say("once the reason is mended, --retry-failed trains the failed ones again")
     where = "" if str(store.folder.parent) == "results" else f" --results {shlex.quote(str(store.folder.parent))}"
     _say(f'next: python -m sweeper.query "SELECT * FROM best"{where}')
     _say(f"      python -m sweeper.promote {shlex.quote(store.sweep)}{where}")
@@ -96,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
         "--results", help="results folder or URI (default: the file's, otherwise $CIL_RESULTS, otherwise ./results)"
     )
     parser.add_argument("--name", help="sweep name (default: name of the file)")
+    parser.add_argument("--retry-failed", action="store_true", help="train again the configurations that have failed")
     add_address(parser)
     parser.add_argument("--dry-run", action="store_true", help="print the plan and start nothing")
     return parser

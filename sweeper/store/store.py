@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from sweeper.store import schema
 from sweeper.store.folder import Folder
@@ -93,6 +94,29 @@ class Store:
             self.lease.check()
         write_suggested(self.folder, params)
 
+    def reopen_failed(self) -> int:
+        """Take back the trials that failed: they count as suggested, with the same parameters. Returns their number.
+
+        After ``tidy``, which it relies on, and like it only for the holder of the lease. If the process dies before a
+        file is replaced, its trials are stored as they were.
+        """
+        rows = self.read(["trial", "status", "params_json"]).to_pylist()
+        failed = {row["trial"]: json.loads(row["params_json"] or "{}") for row in rows if row["status"] == "failed"}
+        self.suggest(self.suggested() | failed)
+        segments = Segments(self.folder, self._damage)
+        for where, file in segments.live(only=[Range(trial, trial) for trial in failed]).items():
+            stored = {trial for trial in self.trials() if where.first <= trial <= where.last}
+            table = pa.concat_tables(segments.tables(_every_column([file]), only=[where], as_stored=True))
+            if set(table["trial"].to_pylist()) != stored:
+                continue  # its details are damaged: what is left of it stays where it is
+            for kept in _consecutive(stored - failed.keys()):
+                within = pc.is_in(table["trial"], pa.array(range(kept.first, kept.last + 1)))
+                self._write(self._runs, kept.file, encode(table.filter(within)))
+            self._runs.delete(where.file)  # until now it has stood for what lies in its range
+        self._trials = None
+        self.folder.child("failed").remove()
+        return len(failed.keys() - self.trials())
+
     def tidy(self) -> None:
         """Delete what killed writers left and merge what they did not come to. Only for the holder of the lease."""
         for folder in (self.folder, self._runs):
@@ -111,11 +135,8 @@ class Store:
         writes.
         """
         self.tidy()
-        trials, first = sorted(self.trials()), 0
-        for index, trial in enumerate(trials):
-            if index + 1 == len(trials) or trials[index + 1] != trial + 1 or (trial + 1) % _BLOCKS[-1] == 0:
-                self._merge(Range(trials[first], trial))
-                first = index + 1
+        for found in _consecutive(self.trials()):
+            self._merge(found)
 
     def _write(self, folder: Folder, name: str, content: bytes) -> None:
         if self.lease is not None:
@@ -183,6 +204,17 @@ def _every_column(files: Iterable[ResultsFile]) -> pa.Schema:
     for file in files:
         plain += [field for field in file.schema if field.name not in {f.name for f in plain} | set(DETAILS)]
     return pa.schema([*plain, *(columns.field(name) for name in DETAILS)])
+
+
+def _consecutive(numbers: Iterable[int]) -> list[Range]:
+    """Trials that follow one another, within blocks of the largest size."""
+    found: list[Range] = []
+    for number in sorted(numbers):
+        if found and found[-1].last + 1 == number and number % _BLOCKS[-1]:
+            found[-1] = found[-1]._replace(last=number)
+        else:
+            found.append(Range(number, number))
+    return found
 
 
 def sweeps(results: str | Path | Folder) -> list[str]:

@@ -4,6 +4,7 @@ import re
 import shutil
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -78,6 +79,11 @@ from trainer.methods.base import Method, hyperparameter
 from trainer.stages.stage import Step, Terms
 
 
+class TooHeavyError(ArithmeticError):
+    def __init__(self, what, limit):  # which pickle cannot make again
+        super().__init__(f"{what} is too heavy")
+
+
 class Brittle(Method):
     """Finetuning that breaks under a large weight."""
 
@@ -88,33 +94,55 @@ class Brittle(Method):
 
     def loss(self, step: Step) -> Terms:
         if step.task.old and float(step.task.hyperparameters["weight"].max()) > 1:
-            raise ArithmeticError("too heavy")
+            raise TooHeavyError("this", 1)
         log_p_MBK = step.logits_MBK.log_softmax(2)
         return {"ce": -log_p_MBK.gather(2, step.labels_MB.unsqueeze(2)).squeeze(2).mean(1)}
 '''
 
 
-def test_a_configuration_that_raises_says_why_and_stops_nothing_else(tmp_path: Path) -> None:
-    copy, results = tmp_path / "copy", tmp_path / "results"
+def brittle(tmp_path: Path, weights: list[float], **changes: Any) -> tuple[Path, Path]:
+    """A copy of this project with a method that breaks, and a sweep of it."""
+    copy = tmp_path / "copy"
     for folder in ("trainer", "sweeper"):
         shutil.copytree(ROOT / folder, copy / folder)
     (copy / "trainer" / "methods" / "brittle.py").write_text(BRITTLE)
-    file = space_file(
-        tmp_path,
-        set={"method": {"name": "brittle"}, "optim.epochs": 1, "optim.milestones": [], "protocol.tasks": 2},
-        vary={"method.weight": {"type": "categorical", "choices": [0.5, 2.0]}},
-        search={"sampler": "GridSampler", "options": {"search_space": {"method.weight": [0.5, 2.0]}}},
-        trials=2,
-        retries=1,
-        resources={"cpu": 1, "pack": 1},
-    )
+    fields: dict[str, Any] = {
+        "set": {"method": {"name": "brittle"}, "optim.epochs": 1, "optim.milestones": [], "protocol.tasks": 2},
+        "vary": {"method.weight": {"type": "categorical", "choices": weights}},
+        "search": {"sampler": "GridSampler", "options": {"search_space": {"method.weight": weights}}},
+        "trials": len(weights),
+    }
+    return copy, space_file(tmp_path, **fields | changes)
+
+
+def test_a_configuration_that_raises_says_why_and_stops_nothing_else(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    copy, file = brittle(tmp_path, [0.5, 2.0], retries=1, resources={"cpu": 1, "pack": 2})
     output = launch(file, "--results", results, root=copy)
-    assert "ArithmeticError: too heavy; resuming" in output
-    assert "weight 2: failed (ArithmeticError: too heavy)" in output
+    assert "TooHeavyError: this is too heavy; resuming" in output
+    assert "TooHeavyError: this is too heavy; each is trained alone" in output
+    assert re.search(r"weight 2: failed \(.*TooHeavyError: this is too heavy\)", output)
     rows = query(results, "SELECT params_json AS params, status, error FROM runs ORDER BY status DESC, seed")
     outcomes = [('{"method.weight": 0.5}', "finished")] * 2 + [('{"method.weight": 2.0}', "failed")] * 2
     assert [(row["params"], row["status"]) for row in rows] == outcomes
-    assert rows[-1]["error"] == "ArithmeticError: too heavy"
+    assert rows[-1]["error"].endswith("TooHeavyError: this is too heavy")
     (command,) = re.findall(r"reproduce it: python -m trainer.run (\S+)", output)
-    assert 'raise ArithmeticError("too heavy")' in ended(command, command="trainer.run", code=1, root=copy)
+    assert 'raise TooHeavyError("this", 1)' in ended(command, command="trainer.run", code=1, root=copy)
     assert "2 of 2 configurations" in launch(file, "--results", results, root=copy)
+
+
+def test_a_sweep_that_is_broken_stops_and_tries_all_again_after_the_mend(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    how: dict[str, Any] = {"retries": 0, "fail_fast": 2, "resources": {"cpu": 1, "pack": 1}}
+    copy, file = brittle(tmp_path, [2.0, 3.0, 4.0], **how)
+    output = launch(file, "--results", results, root=copy, code=1)
+    assert output.splitlines()[-1].startswith("stopped: the first 2 configurations failed for the same reason: ")
+    assert "TooHeavyError" in output.splitlines()[-1]
+    assert "Traceback" not in output
+    assert not files(results)
+    launch(file, "--results", results, "--set", "fail_fast=null", root=copy, code=1)
+    assert query(results, "SELECT DISTINCT status FROM runs") == [{"status": "failed"}]
+    (copy / "trainer" / "methods" / "brittle.py").write_text(BRITTLE.replace("> 1", "> 100"))
+    assert "3 failed" in launch(file, "--results", results, root=copy, code=1)
+    assert "3 of 3 configurations" in launch(file, "--results", results, "--retry-failed", root=copy)
+    assert query(results, "SELECT status, count(*) AS n FROM runs GROUP BY 1") == [{"status": "finished", "n": 6}]
