@@ -7,7 +7,7 @@ from typing import Any, Self
 from sweeper.search.space import Resources
 from sweeper.store.folder import Folder
 from trainer.config.files import parse_run
-from trainer.config.run_config import RunConfig
+from trainer.config.run_config import RunConfig, content_hash
 from trainer.training.options import DeviceOptions
 
 RESULT = "message"
@@ -57,6 +57,10 @@ class Job:
         """The device options of a worker, by the resources of a trial."""
         return DeviceOptions(device="cuda" if self.resources.gpu else "cpu")
 
+    def checkpoints(self, pack: str) -> Folder:
+        """The folder of a pack's checkpoints, which are of no use once it has ended."""
+        return Folder.at(self.folder).child("checkpoints", pack)
+
     def first_task_checkpoint(self, first_task_id: str) -> FolderSlot:
         """The checkpoint of a shared first task."""
         return FolderSlot(Folder.at(self.folder).child("base"), f"{first_task_id}.pt")
@@ -87,6 +91,11 @@ class SetUp:
     """configurations of the largest pack to measure; None: packs are known"""
     first_tasks: int
     """seeds whose shared first task is still to be trained"""
+
+    @property
+    def pack(self) -> str:
+        """Names its checkpoints."""
+        return content_hash(["first task", *(config.run_id for config in self.configs)])
 
     @classmethod
     def of_trial(cls, trial: Mapping[str, Any]) -> Self | None:

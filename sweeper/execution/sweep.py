@@ -183,6 +183,7 @@ class Sweep:
                 if self._set_up is not None and message.first_task_s is not None:
                     spent = f"{message.first_task_s:.1f} device seconds"
                     self.progress.say(f"first task trained: {spent}, saved in every other configuration")
+                    self.job.checkpoints(self._set_up.pack).remove()
                 self._set_up, self._setting_up = None, ""
                 self._note_progress()
             case messages.TaskDone():
@@ -190,7 +191,7 @@ class Sweep:
             case messages.TrialsEnded():
                 self._note_ended(trial_id, message)
             case messages.PackSplit():  # it was too large for the device, and its checkpoints are of no use
-                self.store.folder.child("checkpoints", message.pack).remove()
+                self.job.checkpoints(message.pack).remove()
                 self._packing = replace(self._packing, pack=max(1, self._packing.pack // 2))
                 note(self.store.folder, self.job.resources, self._packing)
                 count = format_count(self._packing.pack, "configuration")
@@ -224,7 +225,7 @@ class Sweep:
             if cause == "world":
                 self._pause(f"{pack}: {why}")
             else:
-                then = "resuming from its last completed task" if pack.whole else "retrying"
+                then = "resuming from its last checkpoint" if pack.whole else "retrying"
                 self.progress.say(f"{pack}: {why}; {then}")
         self._write()
 
@@ -295,7 +296,7 @@ class Sweep:
             if not pack.open:
                 del self._packs[trial_id]
         if not message.training:
-            self.store.folder.child("checkpoints", message.pack).remove()
+            self.job.checkpoints(message.pack).remove()
 
     def _note_task(self, trial_id: str, message: messages.TaskDone) -> None:
         pack, pruned = self._packs.get(trial_id, _Pack.of()), []

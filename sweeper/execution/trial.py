@@ -56,7 +56,7 @@ def train_pack(job: Job, pack: Mapping[int, Sequence[RunConfig]], report: Callab
     TrialError where not even one configuration fits.
     """
     reporter = _Reporter(job, pack, report)
-    slot = AttemptSlot(Folder.at(job.folder).child("checkpoints", reporter.pack), reporter.attempt)
+    slot = AttemptSlot(job.checkpoints(reporter.pack), reporter.attempt)
     try:
         train(
             [config for own in pack.values() for config in own],

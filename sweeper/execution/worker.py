@@ -5,6 +5,7 @@ that it is placed, stopped and retried like one, and its process, which has all 
 """
 
 import socket
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,7 +24,7 @@ from sweeper.execution.messages import (
     to_json,
 )
 from sweeper.execution.packing import measure_packing
-from sweeper.execution.trial import Warner, train_pack
+from sweeper.execution.trial import AttemptSlot, Warner, train_pack
 from trainer.errors import CheckpointError, DataError, StoreError, UserError
 from trainer.training.session import train_first_task
 
@@ -69,5 +70,6 @@ def _set_up(job: Job, wanted: SetUp) -> None:
         send(measured)
     spent_s = None
     if wanted.first_tasks:
-        _, spent_s = train_first_task(wanted.configs, job.options, job.first_task_checkpoint, Warner(send))
+        slot = AttemptSlot(job.checkpoints(wanted.pack), uuid.uuid4().hex[:8])
+        _, spent_s = train_first_task(wanted.configs, job.options, job.first_task_checkpoint, Warner(send), slot)
     send(SetUpDone(first_task_s=spent_s))

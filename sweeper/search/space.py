@@ -67,7 +67,7 @@ class SearchSpace(Section):
     concurrency: int | None = Field(None, ge=1, description="Ray trials at a time; absent: what fits")
     resources: Resources = Resources()
     budget: Budget = Budget()
-    retries: int = Field(2, ge=0, description="how often a trial that raises an error is retried, from its last task")
+    retries: int = Field(2, ge=0, description="how often a trial that raises an error is retried from its checkpoint")
     fail_fast: int | None = Field(
         5, ge=1, description="first configurations that fail alike and stop the sweep, or null"
     )

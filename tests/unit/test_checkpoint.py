@@ -18,6 +18,7 @@ from support.runs import FEW_IMAGES, timeless, tiny_run
 from trainer.errors import CheckpointError
 from trainer.files import atomic_write
 from trainer.training.checkpoint import FileSlot, from_bytes
+from trainer.training.loop import EpochReport
 from trainer.training.observer import Observer, TaskReport
 from trainer.training.options import DeviceOptions
 from trainer.training.session import train, train_first_task
@@ -163,6 +164,29 @@ def test_shared_first_tasks_are_all_there_or_all_trained_again(tmp_path: Path, h
         assert same_tensors(again[first_task_id], content)
         assert same_tensors(from_bytes(slot(first_task_id).read() or b"", "file"), content)
     assert train_first_task(configs, CPU, slot)[1] == 0
+
+
+def test_a_first_task_is_resumed_within_itself(tmp_path: Path) -> None:
+    """A node that is lost costs the minutes since the last checkpoint, not a task of fifty classes."""
+    configs = [tiny_run("finetune", data=FEW_IMAGES, optim={"epochs": 4}, seed=seed) for seed in range(2)]
+    options, within = DeviceOptions(device="cpu", checkpoint_every_s=1e-9), FileSlot(tmp_path / "within.pt")
+    epochs: list[int] = []
+
+    class Epochs(Observer):
+        def on_epoch(self, report: EpochReport) -> None:
+            epochs.append(report.epoch)
+            if epochs == [0, 1, 2]:
+                raise KeyboardInterrupt
+
+    def slot(folder: str) -> Callable[[str], FileSlot]:
+        return lambda first_task_id: FileSlot(tmp_path / folder / f"{first_task_id}.pt")
+
+    with pytest.raises(KeyboardInterrupt):
+        train_first_task(configs, options, slot("killed"), Epochs(), within)
+    resumed, _ = train_first_task(configs, options, slot("killed"), Epochs(), within)
+    assert epochs == [0, 1, 2, 2, 3]
+    whole, _ = train_first_task(configs, CPU, slot("whole"))
+    assert all(same_tensors(resumed[first_task_id], content) for first_task_id, content in whole.items())
 
 
 def same_tensors(one: dict[str, Any], other: dict[str, Any]) -> bool:

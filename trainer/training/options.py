@@ -24,7 +24,9 @@ class DeviceOptions:
     deterministic: bool = False
     """bit-equal repeats on CUDA too, slower; the CPU is deterministic anyway"""
     checkpoint_every_epochs: int = 0
-    """also checkpoint every so many epochs; 0: after each task only"""
+    """also checkpoint every so many epochs of a task; 0: not by epochs"""
+    checkpoint_every_s: float = 300.0
+    """also checkpoint after an epoch when the last checkpoint is so many seconds old; 0: not by time"""
 
     def resolve_device(self) -> torch.device:
         """Raises ConfigError if there is no such device here."""

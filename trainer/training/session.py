@@ -41,8 +41,8 @@ def train(
 ) -> list[RunResult]:
     """Train all configurations together and return their results in the same order.
 
-    ``checkpoint``: resumed from if it holds these runs, kept up to date after every task, and every few epochs
-    if the options say so. ``first_task_checkpoint``: where the first task, trained once for all that agree on it, is
+    ``checkpoint``: resumed from if it holds these runs, kept up to date after every task, and within a task as
+    often as the options say. ``first_task_checkpoint``: where the first task, trained once for all that agree on it, is
     looked up.
     ``task_stream``: trained and measured on instead of what the configurations describe.
 
@@ -62,18 +62,22 @@ def train_first_task(
     options: DeviceOptions,
     first_task_checkpoint: FirstTaskCheckpoint,
     observer: Observer | None = None,
+    checkpoint: ckpt.CheckpointSlot | None = None,
 ) -> tuple[dict[str, dict[str, Any]], float]:
     """The checkpoints of these configurations' first task, by first task id, and the device seconds spent on it now.
 
     Where one is missing all are trained: alone it would differ in its last digits from what it is among the others.
+    ``checkpoint``: of the training of that task, as often as the options say.
     """
-    warn = (observer or Observer()).on_unreadable
+    observer = observer or Observer()
+    warn = observer.on_unreadable
     first = {config.first_task_id: config for config in reversed(configs)}
     slots = {key: first_task_checkpoint(key) for key in sorted(first)}
     found = {key: content for key, slot in slots.items() if (content := ckpt.load(slot, warn)) is not None}
     if len(found) == len(slots):
         return found, 0.0
-    session = _Session([first[key] for key in slots], options, None, Observer())
+    session = _Session([first[key] for key in slots], options, checkpoint, observer)
+    session.resume()
     session.train_task()
     for member, (key, slot) in enumerate(slots.items()):
         single = session.state.subset([member])
@@ -107,11 +111,18 @@ class _Session:
         self.state = State(configs, new_learner(configs, channels, device, precision), precision)
         self.task_began = 0.0
         """when the task under the cursor would have begun without interruption, by ``time.perf_counter``"""
+        self.saved = time.monotonic()
+        """when the last checkpoint was written, or would have been"""
 
-    def run(self, first_task_checkpoint: FirstTaskCheckpoint | None) -> list[RunResult]:
+    def resume(self) -> bool:
+        """Begin where the checkpoint ends, if there is one."""
         found = None if self.checkpoint is None else ckpt.load(self.checkpoint, self.observer.on_unreadable)
         if found is not None:
             self.state = ckpt.restore(self.state, found, self.run_ids, self.checkpoint)
+        return found is not None
+
+    def run(self, first_task_checkpoint: FirstTaskCheckpoint | None) -> list[RunResult]:
+        if self.resume():
             self.observer.on_resume([self._report(task) for task in range(self.state.cursor.task)])
         elif first_task_checkpoint is not None and self.tasks > 1:
             self._start_from_first_task(first_task_checkpoint)
@@ -198,8 +209,9 @@ class _Session:
         self.observer.on_epoch(report)
         if all(state.histories[position].status == "diverged" for position in state.positions):
             return False
-        done, every = report.epoch + 1, self.options.checkpoint_every_epochs
-        if every and done % every == 0 and done < report.epochs:
+        done, every, every_s = report.epoch + 1, self.options.checkpoint_every_epochs, self.options.checkpoint_every_s
+        due = (every and done % every == 0) or (every_s and time.monotonic() - self.saved >= every_s)
+        if due and done < report.epochs:
             state.elapsed_s = time.perf_counter() - self.task_began
             self._save()
         return True
@@ -277,6 +289,7 @@ class _Session:
             self.observer.on_end(ended)
 
     def _save(self) -> None:
+        self.saved = time.monotonic()
         if self.checkpoint is not None and self.state.members:
             self.checkpoint.write(ckpt.to_bytes(self.state, self.run_ids))
 
