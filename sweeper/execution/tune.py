@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+import torch
 from ray import cloudpickle, tune
 from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.tune import Callback
@@ -97,9 +98,12 @@ class _SweepSearcher(Searcher):
         self._sweep.receive(trial_id, from_json(result[RESULT]))
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """A trial is over. Where it died for good, the callback below learns why."""
-        if result and RESULT in result and not error:
+        """A trial is over. Where it was cut short, the callback below learns why."""
+        if error:
+            return
+        if result and RESULT in result:
             self.on_trial_result(trial_id, result)
+        self._sweep.interrupted(trial_id, "code", "its process ended without a result")
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the store is the truth."""
@@ -160,5 +164,6 @@ def _reason(trial: Trial) -> tuple[Cause, str]:
         return "process", "its process was lost"
     lines = Path(trial.error_file).read_text().splitlines() if trial.error_file else []
     why = next((line.strip()[:500] for line in reversed(lines) if line.strip()), "the trial crashed")
-    own = isinstance(error, RayTaskError) and not isinstance(error.cause, OSError | RayError)
+    of_the_world = OSError | RayError | torch.AcceleratorError
+    own = isinstance(error, RayTaskError) and not isinstance(error.cause, of_the_world)
     return "code" if own else "world", why
