@@ -45,7 +45,7 @@ _DIGITS: dict[str, Any] = {
         "method.lambda": {"type": "float", "low": 0.05, "high": 5.0, "log": True},
     },
     "seeds": [0, 1],
-    "retries": 100,
+    "retries": 0,
 }
 SEARCHES: dict[str, dict[str, Any]] = {
     "parallel": {

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import ray
-import torch
 from ray import cloudpickle, tune
-from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.exceptions import RayActorError, RayTaskError
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
@@ -18,7 +17,7 @@ from sweeper.execution.job import RESULT
 from sweeper.execution.messages import from_json
 from sweeper.execution.signals import Stopped
 from sweeper.execution.sweep import Cause, Sweep
-from sweeper.execution.worker import run_trial
+from sweeper.execution.worker import CrashError, run_trial
 from trainer.errors import UserError
 
 _LOOK_EVERY_S = 10
@@ -162,8 +161,7 @@ def _reason(trial: Trial) -> tuple[Cause, str]:
     error = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes()) if trial.pickled_error_file else None
     if isinstance(error, RayActorError):
         return "process", "its process was lost"
+    if isinstance(error, RayTaskError) and isinstance(error.cause, CrashError):
+        return "code", str(error.cause)
     lines = Path(trial.error_file).read_text().splitlines() if trial.error_file else []
-    why = next((line.strip()[:500] for line in reversed(lines) if line.strip()), "the trial crashed")
-    of_the_world = OSError | RayError | torch.AcceleratorError
-    own = isinstance(error, RayTaskError) and not isinstance(error.cause, of_the_world)
-    return "code" if own else "world", why
+    return "world", next((line.strip()[:500] for line in reversed(lines) if line.strip()), "the trial crashed")

@@ -28,8 +28,12 @@ from sweeper.execution.trial import AttemptSlot, Warner, train_pack
 from trainer.errors import CheckpointError, DataError, StoreError, UserError
 from trainer.training.session import train_first_task
 
-_OF_THE_WORLD = (OSError, DataError, CheckpointError, StoreError, RayError)
+_OF_THE_WORLD = (OSError, DataError, CheckpointError, StoreError, RayError, torch.AcceleratorError)
 """what no configuration causes. The driver has read the images of this sweep: where they do not read, it is the node"""
+
+
+class CrashError(Exception):
+    """An exception of the code that a trial runs, in words: not every exception can be pickled and made again."""
 
 
 def send(message: Message) -> None:
@@ -52,9 +56,18 @@ def run_trial(config: Mapping[str, Any], job: Job) -> None:
         else:
             _set_up(job, set_up)
     except _OF_THE_WORLD as error:
-        send(Interrupted(reason=f"{socket.gethostname()}: {' '.join(str(error).split()) or type(error).__name__}"))
+        send(Interrupted(reason=f"{socket.gethostname()}: {_in_words(error)}"))
+        if isinstance(error, torch.AcceleratorError):  # nothing works any more in a process whose device has failed
+            raise CrashError from error
     except UserError as error:
         send(Failed(reason=str(error)))
+    except Exception as error:
+        raise CrashError(_in_words(error)) from error
+
+
+def _in_words(error: Exception) -> str:
+    first = next(iter(str(error).splitlines()), "")[:500]
+    return first if first and isinstance(error, UserError | OSError) else f"{type(error).__name__}: {first}"
 
 
 def _set_up(job: Job, wanted: SetUp) -> None:
@@ -65,8 +78,7 @@ def _set_up(job: Job, wanted: SetUp) -> None:
         except _OF_THE_WORLD:
             raise
         except Exception as error:  # the first configuration's own: its trial meets it as well, and others may not
-            named = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-            measured = PackingNotMeasured(reason=named)
+            measured = PackingNotMeasured(reason=_in_words(error))
         send(measured)
     spent_s = None
     if wanted.first_tasks:
