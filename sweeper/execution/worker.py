@@ -58,11 +58,11 @@ def run_trial(config: Mapping[str, Any], job: Job) -> None:
     except _OF_THE_WORLD as error:
         send(Interrupted(reason=f"{socket.gethostname()}: {_in_words(error)}"))
         if isinstance(error, torch.AcceleratorError):  # nothing works any more in a process whose device has failed
-            raise CrashError from error
+            raise CrashError from None
     except UserError as error:
         send(Failed(reason=str(error)))
     except Exception as error:
-        raise CrashError(_in_words(error)) from error
+        raise CrashError(_in_words(error)) from None  # Ray Tune copies a cause, which not every exception survives
 
 
 def _in_words(error: Exception) -> str:
