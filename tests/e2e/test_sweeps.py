@@ -89,7 +89,7 @@ def test_lost_processes_cost_what_they_had_not_finished(whole: Path, tmp_path: P
     os.kill(trial_processes(process.pid)[0], signal.SIGKILL)
     output, _ = process.communicate(timeout=240)
     assert process.returncode == 0, output
-    assert "setup failed (its process was lost)" in output
+    assert "set-up: its process was lost" in output
     assert "its process was lost; resuming" in output
     assert accuracies(results) == accuracies(whole)
 
