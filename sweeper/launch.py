@@ -49,7 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_unchanged(space, store.folder, path, task_stream.fingerprint)
         store.tidy()
         if arguments.retry_failed:
-            _say(f"{format_count(store.reopen_failed(), 'failed configuration')} to try again")
+            count = store.reopen_failed()
+            _say(f"training {format_count(count, 'failed configuration')} again" if count else "nothing has failed")
         launch = Launch(space, store, task_stream, _say)
         if not launch.ended:  # no cluster is needed to say that it has
             with connected(arguments.address):
