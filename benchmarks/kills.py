@@ -1,7 +1,7 @@
 """Kill sweeps at random instants, resume them, and compare what they store with undisturbed ones.
 
 ``python -m benchmarks.kills --kills 20``: real launches, each on a cluster of its own. SIGKILL hits the driver, which
-is then launched again, or the process of a trial, whose pack is then handed out again. Two searches take turns: one that is
+is then launched again, or the process of a trial, which is then replaced. Two searches take turns: one that is
 exact with any number of trials at a time, and one whose sampler and pruner read outcomes, which is exact with one trial
 at a time and packs of one configuration. Exit code 1 if a sweep differs from the undisturbed one in any run.
 """
