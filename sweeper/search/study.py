@@ -158,14 +158,14 @@ class Study:
     def _ask(self, number: int, known: Params | None) -> Params:
         """Begin a trial; ``known``: the parameters that it was suggested with before. Returns its parameters."""
         spec = self.space.spec
-        if known is not None:
-            self._study.enqueue_trial(known)
-        elif number < len(spec.first):
-            self._study.enqueue_trial(dict(spec.first[number]))
+        first = spec.first[number] if number < len(spec.first) else {}
+        given = first if known is None else known
+        if given:
+            self._study.enqueue_trial(dict(given))
         self._study.sampler = samplers.sampler(spec.search, number)
         trial = self._live[number] = self._study.ask()
         self._suggested += 1
-        if known is not None:
+        if known is not None and known.keys() - first.keys():  # a point that was given whole asked no sampler
             samplers.note_past(spec.search, self._study, number)
         params: Params = {}
         for name, dimension in spec.vary.items():

@@ -98,6 +98,22 @@ def test_killed_anywhere_the_same_configurations_are_suggested(
             assert stored.trials == whole.trials
 
 
+@pytest.mark.parametrize(("sampler", "options"), [("NSGAIISampler", {"population_size": 4}), ("QMCSampler", {})])
+def test_points_that_were_given_do_not_count_as_the_samplers_own(
+    tmp_path: Path, sampler: str, options: dict[str, Any]
+) -> None:
+    points = [{"method.kd": "none", "method.alpha": alpha} for alpha in (0.5, 1.0, 2.0)]
+    search = {"sampler": sampler, "seed": 3, "options": options}
+    space = space_of(tmp_path, "TPESampler", first=points, search=search)
+    whole = Stored()
+    whole.play(space, 16)
+    for killed_after in (2, 9):
+        stored = Stored()
+        stored.play(space, killed_after)
+        stored.play(space, 16)
+        assert stored.trials == whole.trials
+
+
 def test_first_points_come_first_and_trials_are_a_total(tmp_path: Path) -> None:
     study = Study(space_of(tmp_path, "RandomSampler", trials=3))
     found = [study.ask() for _ in range(4)]
