@@ -6,19 +6,15 @@ A running sweep merges blocks of its own accord; this merges all that is stored,
 import sys
 
 from sweeper.reporting.arguments import command_parser
-from sweeper.store.folder import Folder
 from sweeper.store.lease import Lease
-from sweeper.store.store import Store, no_sweep, sweeps
+from sweeper.store.store import Store, find_sweep
 from trainer.errors import exit_code
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = command_parser("compact", "Merge a sweep's files of runs.", "name of a sweep that is not running")
     arguments = parser.parse_args(argv)
-    root = Folder.at(arguments.results)
-    if arguments.sweep not in sweeps(root):
-        raise no_sweep(root, arguments.sweep)
-    store = Store(root, arguments.sweep)
+    store = Store(find_sweep(arguments.results, arguments.sweep).parent, arguments.sweep)
     runs = store.folder.child("runs")
     with Lease.acquire(store.folder) as lease:
         store.lease = lease

@@ -13,7 +13,7 @@ from sweeper.reporting import tables
 from sweeper.reporting.arguments import command_parser
 from sweeper.search.samplers import in_one_line, parse_pruning
 from sweeper.search.simulation import simulate_pruner
-from sweeper.store.folder import Folder
+from sweeper.store.store import find_sweep
 from sweeper.store.sweep_file import read_space
 from trainer.errors import exit_code
 
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     arguments = parser.parse_args(argv)
     pruning = {text: parse_pruning(text, "--pruning") for text in arguments.pruning}
-    space = read_space(Folder.at(arguments.results).child(arguments.sweep))
+    space = read_space(find_sweep(arguments.results, arguments.sweep))
     completed = completed_trials(arguments.results, space)
     total_s = sum(sum(trial.device_s_T) for trial in completed)
     rows = []

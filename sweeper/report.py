@@ -9,6 +9,7 @@ from sweeper.reporting.arguments import command_parser
 from sweeper.reporting.figures import draw
 from sweeper.store.folder import Folder
 from sweeper.store.results import open_results
+from sweeper.store.store import find_sweep
 from sweeper.store.sweep_file import read_space
 from trainer.errors import exit_code
 
@@ -17,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = command_parser("report", "Draw a sweep as one figure.", "name of the sweep")
     parser.add_argument("--out", default="out", metavar="DIR", help="folder of the figure (default: out)")
     arguments = parser.parse_args(argv)
-    space = read_space(Folder.at(arguments.results).child(arguments.sweep))
+    space = read_space(find_sweep(arguments.results, arguments.sweep))
     drawn = draw(space, open_results(arguments.results))
     out = Folder.at(Path(arguments.out))
     for kind in ("png", "svg"):

@@ -15,7 +15,7 @@ from sweeper.store.lease import holder
 from sweeper.store.results import open_results
 from sweeper.store.segments import Damage
 from sweeper.store.status_file import Status, format_duration
-from sweeper.store.store import no_sweep, sweeps
+from sweeper.store.store import find_sweep, sweeps
 from trainer.errors import exit_code
 
 
@@ -80,9 +80,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     root, found = Folder.at(arguments.results), sweeps(arguments.results)
     if arguments.sweep is not None:
-        if arguments.sweep not in found:
-            raise no_sweep(root, arguments.sweep)
-        _details(arguments.sweep, root.child(arguments.sweep))
+        _details(arguments.sweep, find_sweep(root, arguments.sweep))
     elif found:
         headers = ("sweep", "state", "done", "running", "best", "time left", "device time", "saved")
         tables.print_table(headers, [_summary(name, root.child(name)) for name in found])

@@ -2,6 +2,7 @@
 
 import argparse
 import itertools
+import shlex
 import sys
 from collections.abc import Collection, Sequence
 from functools import partial
@@ -55,7 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     show(results, terminal)
     if arguments.out:
         write_results(Path(arguments.out), results)
-        print(f"results: {arguments.out}  (python -m sweeper.query --results {arguments.out})")
+        query = shlex.join(["python", "-m", "sweeper.query", "--results", arguments.out])
+        print(f"results: {arguments.out}  ({query})")
     if recorded:
         return compare(recorded, results)
     return 0 if all(r.status == "finished" for r in results) else 1

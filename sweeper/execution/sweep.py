@@ -6,6 +6,7 @@ study, so that a sweep that is killed at any instant resumes from its files.
 
 import math
 import re
+import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -268,8 +269,9 @@ class Sweep:
         """Write a run file that reproduces the failure, and store it once it is known not to be the sweep's."""
         folder, name = self.store.folder.child("failed"), f"trial-{suggestion.number:06d}.yaml"
         folder.write(name, dump_run(suggestion.configs[0]).encode())
-        how = "reproduce it: python -m trainer.run" if folder.local else "its run file:"
-        self.progress.say(f"trial {suggestion.number}: {why}; {how} {folder}/{name}")
+        file = f"{folder}/{name}"
+        how = f"reproduce it: {shlex.join(['python', '-m', 'trainer.run', file])}"
+        self.progress.say(f"trial {suggestion.number}: {why}; {how if folder.local else f'its run file: {file}'}")
         self._failures.append((suggestion, why))
         if self._fail_fast is None or len({re.sub(r"[\d.]+", "", reason) for _, reason in self._failures}) > 1:
             self.end()

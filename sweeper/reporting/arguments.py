@@ -2,6 +2,9 @@
 
 import argparse
 import os
+import shlex
+
+from sweeper.store.folder import Folder
 
 
 def command_parser(command: str, description: str, sweep: str | None = None) -> argparse.ArgumentParser:
@@ -28,3 +31,11 @@ def add_address(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--address", help="address of a running Ray cluster (default: $RAY_ADDRESS, otherwise a local one is started)"
     )
+
+
+def next_command(module: str, *words: object, results: Folder | None = None) -> str:
+    """A command to paste into a shell; ``results``: the folder that it reads, if it takes ``--results``."""
+    command = ["python", "-m", module, *map(str, words)]
+    if results is not None and {str(results), os.environ.get("CIL_RESULTS", "results")} != {"results"}:
+        command += ["--results", str(results)]
+    return shlex.join(command)

@@ -1,5 +1,6 @@
 """Search-space files: a base run file, what varies and how to search it. Checked before anything starts."""
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -11,6 +12,7 @@ from sweeper.search import samplers
 from sweeper.search.dimensions import AnyDimension, Value, as_tuple
 from sweeper.search.samplers import PrunerConfig, SamplerConfig
 from sweeper.search.values import LARGEST, check_conditions, check_grid, check_points, check_steps, unknown
+from sweeper.store.names import check_name
 from trainer.config.explain import explain
 from trainer.config.files import load_run, load_yaml, parse_run, parse_set, set_field
 from trainer.config.run_config import RunConfig
@@ -72,7 +74,7 @@ class SearchSpace(Section):
         5, ge=1, description="first configurations that fail alike and stop the sweep, or null"
     )
     results: str | None = Field(None, description="folder or URI; absent: $CIL_RESULTS, or ./results")
-    name: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="absent: the file's name")
+    name: str | None = Field(None, description="absent: the file's name")
 
     @model_validator(mode="after")
     def _seeds_differ(self) -> Self:
@@ -90,7 +92,7 @@ class Space:
     @property
     def name(self) -> str:
         """Name of the sweep: the file's own, unless it states another."""
-        return self.spec.name or Path(self.file).stem
+        return Path(self.file).stem if self.spec.name is None else self.spec.name
 
     @property
     def maximize(self) -> bool:
@@ -157,7 +159,8 @@ def load_space(path: str | Path, sets: tuple[str, ...] = ()) -> Space:
     file = str(path)
     content = load_yaml(path)
     if {"data", "method"} <= content.keys():
-        raise ConfigError(f"is a run file, not a search space: python -m trainer.run {file} trains it", file=file)
+        command = shlex.join(["python", "-m", "trainer.run", file])
+        raise ConfigError(f"is a run file, not a search space: {command} trains it", file=file)
     for item in sets:
         set_field(content, *parse_set(item))
     try:
@@ -165,6 +168,7 @@ def load_space(path: str | Path, sets: tuple[str, ...] = ()) -> Space:
     except ValidationError as error:
         raise explain(error, SearchSpace, file=file) from None
     space = Space(file, spec, _base(spec, file))
+    check_name(space.name, file)
     if spec.objective.metric not in metrics():
         problem = f"unknown metric {spec.objective.metric!r}"
         raise unknown(problem, spec.objective.metric, metrics(), file, "objective.metric")

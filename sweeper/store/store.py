@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from sweeper.store import schema
 from sweeper.store.folder import Folder
 from sweeper.store.lease import Lease
+from sweeper.store.names import check_name
 from sweeper.store.schema import PromotionRow
 from sweeper.store.segments import Damage, Range, Rows, Segments
 from sweeper.store.suggested_file import read_suggested, write_suggested
@@ -34,10 +35,9 @@ class Store:
     def __init__(self, results: str | Path | Folder, sweep: str, report: Callable[[str], None] | None = None) -> None:
         """``results``: a local path or URI. ``report`` takes the line that names a damaged file (default: stderr).
 
-        Raises StoreError for a name that no sweep has, and for a folder of an older schema.
+        Raises ConfigError for what cannot be a name, StoreError for a folder of an older schema.
         """
-        if not sweep or sweep.startswith(".") or "/" in sweep:
-            raise StoreError(f"not the name of a sweep: {sweep!r}")
+        check_name(sweep)
         self.sweep = sweep
         self.folder = Folder.at(results).child(sweep)
         self.lease: Lease | None = None
@@ -231,6 +231,14 @@ def promotion_of(sweep: str) -> str:
 def is_promotion(name: str) -> bool:
     """Whether it is such a name."""
     return name.endswith(promotion_of(""))
+
+
+def find_sweep(results: str | Path | Folder, name: str) -> Folder:
+    """The folder of a sweep. Raises StoreError, with the nearest name, if there is none of this name."""
+    root = Folder.at(results)
+    if name not in sweeps(root):
+        raise no_sweep(root, name)
+    return root.child(name)
 
 
 def no_sweep(root: Folder, name: str) -> StoreError:

@@ -7,24 +7,28 @@ import pytest
 
 from support.results import result, store_trials
 from support.sweeps import space_file
-from sweeper import compact, launch, promote, query, report, status
+from sweeper import compact, launch, promote, query, replay, report, status
 from sweeper.execution.restore import stored_trials
+from sweeper.promotion.candidates import Incumbent, evaluate_candidates
 from sweeper.reporting.leaderboard import Ledger
 from sweeper.search.space import load_space
 from sweeper.search.study import Study
 from sweeper.store import schema
+from sweeper.store.folder import Folder
 from sweeper.store.results import open_results
 from sweeper.store.sealed import sealed_json
 from sweeper.store.store import Store
+from sweeper.store.sweep_file import check_unchanged, read_space
 from trainer.errors import exit_code
 from trainer.results import parquet
 from trainer.results.parquet import encode, to_arrow
 
+SMALL = {"seeds": 1, "tasks": 1, "classes": False}
 OBJECTIVE = sealed_json({"objective": {"metric": "acc_task_mean_pct", "split": "validation", "direction": "maximize"}})
 
 
 def command(main: Callable[[list[str]], int], results: Path, *arguments: str | Path) -> int:
-    return exit_code(lambda: main([*map(str, arguments), "--results", str(results)]))
+    return exit_code(lambda: main(["--results", str(results), *map(str, arguments)]))
 
 
 # -- versions -----------------------------------------------------------------------------------------
@@ -127,6 +131,81 @@ def test_names_mean_nothing_to_sql(tmp_path: Path, capsys: pytest.CaptureFixture
         assert error.count("\n") == 1
         assert "Parser Error" not in error
         assert name in error
+
+
+@pytest.mark.parametrize("name", ["bob's", "k' OR 1=1 --", 'a"b', "$sweep", "ü ; DROP", "a b", "%s {x}", "*"])
+def test_commands_run_with_any_name(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    """Two sweeps of one search: what is asked of one is not answered from the other."""
+    file, results = space_file(tmp_path), tmp_path / "results"
+    for sweep, trials in (("other", 9), (name, 3)):
+        space = load_space(file, (f"name={json.dumps(sweep)}", f"trials={trials}"))
+        store = Store(results, space.name)
+        check_unchanged(space, store.folder, None)
+        runs = {n: space.configs({"method.alpha": 1.0 + n, "method.lambda": 0.5}) for n in range(trials)}
+        for number, configs in runs.items():
+            ended = [result(number, c.seed, config_id=c.config_id, run_id=c.run_id) for c in configs]
+            store.finish_trial(number, ended, attempt="a", params={"method.alpha": 1.0 + number, "method.lambda": 0.5})
+    assert command(launch.main, results, file, "--name", name, "--trials", "3") == 0
+    printed = capsys.readouterr().out
+    assert "3 of 3 configurations" in printed
+    for main, *arguments in (
+        (query.main, "SELECT count(*) AS n FROM runs", "--sweep", name),
+        (status.main, name),
+        (status.main,),
+        (report.main, name, "--out", tmp_path / "out"),
+        (replay.main, name, "--pruning", "NopPruner"),
+        (compact.main, name),
+    ):
+        assert command(main, results, *arguments) == 0, capsys.readouterr().err
+        printed = capsys.readouterr().out
+        assert {query.main: "6", compact.main: "3 files merged into 1", replay.main: "0 of 3"}.get(
+            main, name
+        ) in printed
+    assert (tmp_path / "out" / f"{name}.png").exists()
+    space = read_space(Folder.at(results).child(name))
+    seen: list[str] = []
+    with pytest.raises(StopIteration):
+        evaluate_candidates(
+            space, Incumbent.of(tmp_path / "no.yaml", space), Store(results, "p"), top=5, n=2, say=stop_after(seen)
+        )
+    assert "top 3 of 3" in seen[0]
+
+
+def stop_after(seen: list[str]) -> Callable[[str], None]:
+    def say(line: str) -> None:
+        seen.append(line)
+        raise StopIteration
+
+    return say
+
+
+@pytest.mark.parametrize(
+    "name", ["../k", "..", ".", ".k", "a/b", "/etc", "-k", "--help", "a\nb", "", " ", "k ", "x" * 201]
+)
+def test_a_name_that_names_no_file_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    (tmp_path / "k").mkdir()
+    (tmp_path / "k" / "space.yaml").write_text(OBJECTIVE)
+    results = tmp_path / "results"
+    store_trials(Store(results, "s"), [0], **SMALL)
+    before = sorted(tmp_path.rglob("*"))
+    assert command(launch.main, results, space_file(tmp_path), f"--name={name}") == 2
+    for main in (status, report, replay, compact, promote):
+        options = ["--pruning=NopPruner"] if main is replay else []
+        code = command(main.main, results, *options, "--", name)
+        assert code == 2, (main, name)
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 6
+    assert "cannot name a file" in errors[0]
+    assert all("no sweep" in line for line in errors[1:])
+    assert sorted(tmp_path.rglob("*")) == sorted({*before, tmp_path / "s.yaml"})
+
+
+def test_a_run_file_is_written_into_its_folder_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store_trials(Store(tmp_path, "s"), [0])
+    space = load_space(space_file(tmp_path))
+    check_unchanged(space, Folder.at(tmp_path).child("s"), None)
+    assert command(promote.main, tmp_path, "s", "--name", "../elsewhere") == 2
+    assert capsys.readouterr().err.startswith("error: name: '../elsewhere' cannot name a file")
 
 
 # -- what was suggested -------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from sweeper import compact
 from sweeper.store.folder import Folder
 from sweeper.store.lease import FILE, Holder, Lease, holder
 from sweeper.store.store import Store
-from trainer.errors import StoreError, exit_code
+from trainer.errors import ConfigError, StoreError, exit_code
 
 WRITER = """
 import sys
@@ -223,5 +223,5 @@ def test_a_folder_that_cannot_be_written_is_refused_in_one_line(tmp_path: Path) 
         assert "\n" not in str(caught.value)
     with pytest.raises(StoreError, match="not a folder that pyarrow can open"):
         Folder.at("nosuch://bucket/x")
-    with pytest.raises(StoreError, match="not the name of a sweep"):
+    with pytest.raises(ConfigError, match="'a/b' cannot name a file"):
         Store(tmp_path, "a/b")
