@@ -4,8 +4,8 @@ The same command on a laptop, on a Ray cluster (``--address``, ``$RAY_ADDRESS``)
 """
 
 import argparse
+import json
 import os
-import shlex
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -15,7 +15,7 @@ from sweeper.execution.cluster import connected, find_address
 from sweeper.execution.launch import Launch
 from sweeper.execution.signals import Stopped, StopSignal
 from sweeper.execution.sweep import BrokenSweepError
-from sweeper.reporting.arguments import add_address
+from sweeper.reporting.arguments import add_address, next_command
 from sweeper.reporting.leaderboard import Ledger, print_top
 from sweeper.search.rehearsal import rehearse
 from sweeper.search.space import Space, format_count, load_space
@@ -32,7 +32,7 @@ _say = partial(print, flush=True)
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     own = {"trials": arguments.trials, "name": arguments.name}
-    sets = [*arguments.set, *(f"{field}={value}" for field, value in own.items() if value is not None)]
+    sets = [*arguments.set, *(f"{field}={json.dumps(value)}" for field, value in own.items() if value is not None)]
     space = load_space(arguments.file, tuple(sets))
     rehearse(space)
     path = space.base.data.path
@@ -53,18 +53,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             _say(f"training {format_count(count, 'failed configuration')} again" if count else "nothing has failed")
         launch = Launch(space, store, task_stream, _say)
         if not launch.ended:  # no cluster is needed to say that it has
-            with connected(arguments.address):
-                # After ray.init, which replaces handlers; and a signal that a parent ignores would stay ignored.
-                stop = StopSignal()
-                try:
+            stop = StopSignal()
+            try:
+                with connected(arguments.address):
                     launch.run(own_cluster=not find_address(arguments.address), check_stop=stop.check)
-                except Stopped:
-                    done = f"{len(store.trials())} of {space.spec.trials} configurations finished"
-                    _say(f"stopped: {done}; run the same command to resume")
-                    return stop.exit_code
-                except BrokenSweepError as error:
-                    _say(f"stopped: {error}")
-                    return 1
+            except Stopped:
+                done = f"{len(store.trials())} of {space.spec.trials} configurations finished"
+                _say(f"stopped: {done}; run the same command to resume")
+                return stop.exit_code
+            except BrokenSweepError as error:
+                _say(f"stopped: {error}")
+                return 1
         return _conclude(launch)
 
 
@@ -84,9 +83,9 @@ def _conclude(launch: Launch) -> int:
     )
     if status.failed:
         _say("once the reason is mended, --retry-failed trains the failed ones again")
-    where = "" if str(store.folder.parent) == "results" else f" --results {shlex.quote(str(store.folder.parent))}"
-    _say(f'next: python -m sweeper.query "SELECT * FROM best"{where}')
-    _say(f"      python -m sweeper.promote {shlex.quote(store.sweep)}{where}")
+    root = store.folder.parent
+    _say(f"next: {next_command('sweeper.query', 'SELECT * FROM best', results=root)}")
+    _say(f"      {next_command('sweeper.promote', store.sweep, results=root)}")
     return 1 if status.done and status.failed == status.done else 0
 
 

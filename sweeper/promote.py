@@ -6,7 +6,6 @@ paired 95 % interval of its difference to the incumbent (the run file of that na
 """
 
 import argparse
-import shlex
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -16,11 +15,12 @@ from sweeper.execution.cluster import connected, must_wait
 from sweeper.execution.signals import Stopped, StopSignal
 from sweeper.promotion.candidates import Incumbent, evaluate_candidates
 from sweeper.promotion.decision import complete_record, decide_and_record
+from sweeper.promotion.statistics import Decision
 from sweeper.reporting import tables
-from sweeper.reporting.arguments import add_address, command_parser
-from sweeper.store.folder import Folder
+from sweeper.reporting.arguments import add_address, command_parser, next_command
 from sweeper.store.lease import Lease
-from sweeper.store.store import Store, promotion_of
+from sweeper.store.names import check_name
+from sweeper.store.store import Store, find_sweep, promotion_of
 from sweeper.store.sweep_file import read_space
 from trainer.errors import exit_code
 
@@ -29,9 +29,11 @@ _say = partial(print, flush=True)
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
-    results = Folder.at(arguments.results)
-    space = read_space(results.child(arguments.sweep))
-    file = Path(arguments.runs) / f"{arguments.name or arguments.sweep}.yaml"
+    folder = find_sweep(arguments.results, arguments.sweep)
+    space, results = read_space(folder), folder.parent
+    name = arguments.sweep if arguments.name is None else arguments.name
+    check_name(name)
+    file = Path(arguments.runs) / f"{name}.yaml"
     incumbent = Incumbent.of(file, space)
     sweep, store = Store(results, space.name), Store(results, promotion_of(space.name))
     with Lease.acquire(store.folder) as lease:
@@ -40,28 +42,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         decision = complete_record(space, incumbent, file, sweep)
         if decision is not None:
             _say("recorded the promotion that was interrupted after its run file was written")
-            written = True
-        else:
+            return _written(decision, file)
+        stop = StopSignal()
+        try:
             with connected(arguments.address):
                 why = must_wait(space.spec.resources)
                 if why:
                     _say(f"waiting: {why}")
-                stop = StopSignal()  # after ray.init, which replaces handlers
-                try:
-                    comparison = evaluate_candidates(
-                        space, incumbent, store, top=arguments.top, n=arguments.seeds, say=_say, check_stop=stop.check
-                    )
-                except Stopped:
-                    _say("stopped: what has ended is stored; run the same command to resume")
-                    return stop.exit_code
-            tables.print_table(*comparison.table)
-            decision = decide_and_record(space, comparison, file, sweep, force=arguments.force)
-            written = decision.promoted or arguments.force
-    if not written:
+                comparison = evaluate_candidates(
+                    space, incumbent, store, top=arguments.top, n=arguments.seeds, say=_say, check_stop=stop.check
+                )
+        except Stopped:
+            _say("stopped: what has ended is stored; run the same command to resume")
+            return stop.exit_code
+        tables.print_table(*comparison.table)
+        decision = decide_and_record(space, comparison, file, sweep, force=arguments.force)
+    if not decision.promoted and not arguments.force:
         _say(f"refused: {decision.reason}\n(use --force to write {file} anyway)")
         return 1
+    return _written(decision, file)
+
+
+def _written(decision: Decision, file: Path) -> int:
     _say(f"{'promoted' if decision.promoted else 'forced'}: {file}: {decision.reason}")
-    _say(f"next: python -m trainer.run {shlex.quote(str(file))} --verify")
+    _say(f"next: {next_command('trainer.run', file, '--verify')}")
     return 0
 
 

@@ -42,6 +42,8 @@ k     the first few of a ranking
 import importlib
 from typing import Any
 
+from trainer.signals import end_imports_quietly
+
 _HOMES = {
     "trainer.errors": {"CheckpointError", "ConfigError", "DataError", "Error", "StoreError", "UserError"},
     "trainer.config.files": {"RunFile", "dump_run", "load_run", "parse_run"},
@@ -55,6 +57,8 @@ _HOMES = {
 }
 
 __all__ = sorted(name for names in _HOMES.values() for name in names)  # noqa: PLE0605
+
+end_imports_quietly()
 
 
 def __getattr__(name: str) -> Any:

@@ -2,9 +2,12 @@
 
 import difflib
 import reprlib
+import signal
 import sys
 from collections.abc import Callable, Collection, Iterable
 from typing import Self
+
+from trainer.signals import interruptible
 
 
 class Error(Exception):
@@ -78,14 +81,23 @@ def nearest(name: object, known: Iterable[str]) -> str | None:
 
 
 def exit_code(main: Callable[[], int | None]) -> int:
-    """Run a command's main: a UserError becomes one line on stderr and exit code 2, Ctrl-C one line and 130."""
-    try:
-        return main() or 0
-    except UserError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
+    """Run a command's main: a UserError becomes one line on stderr and exit code 2.
+
+    Ctrl-C and SIGTERM become one line and exit codes 130 and 143.
+    """
+    with interruptible() as signals:
+        try:
+            return main() or 0
+        except UserError as error:
+            if not signals:
+                print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+                return 2
+        except BrokenPipeError:  # the reader of our output (head, less) went away
+            return 0
+        except KeyboardInterrupt:
+            pass
+        except BaseException:
+            if not signals:  # otherwise it is what a library has made of the interrupt
+                raise
         print("stopped", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # the reader of our output (head, less) went away
-        return 0
+        return 128 + (signals or [signal.SIGINT])[0]

@@ -6,6 +6,7 @@ import math
 import os
 import secrets
 import socket
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,10 +19,16 @@ from ray._raylet import (  # type: ignore[attr-defined]
 )
 
 from sweeper.execution.dashboard import unauthenticated_warning
+from sweeper.execution.signals import kept_handlers
 from sweeper.search.space import Resources
+from sweeper.store.folder import Folder
 from trainer.errors import UserError
 
 _EXCLUDES = [".git", ".venv", "results", "out", "data", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis"]
+
+
+_LONGEST_TMPDIR = 30
+"""bytes that leave room for Ray's own names: session, process and socket"""
 
 
 class ClusterError(UserError):
@@ -46,31 +53,37 @@ def connected(address: str | None) -> Iterator[str]:
     os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
     address = find_address(address)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if address is None:
-        use_fresh_token()
-        _start_own(options)
-    else:
-        if "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ:  # a job's code is on the nodes already
-            options["runtime_env"] = {"working_dir": ".", "excludes": _EXCLUDES}
-        _check_reachable(address)
-        tokenless = not AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True)
-        if tokenless:  # Ray insists on one; a cluster without authentication ignores it
-            use_fresh_token()
-        try:
-            context = ray.init(address=address, **options)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            first = str(error).strip().splitlines()[0]
-            hint = "; if it requires a token, set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH" if tokenless else ""
-            raise ClusterError(f"no Ray cluster at {address}: {first}{hint}") from None
-        warning = unauthenticated_warning(context.dashboard_url)
-        if warning:
-            print(warning, flush=True)
-    # It prints a traceback for every trial that is retried; the driver says so in a line.
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    try:
+    with contextlib.ExitStack() as undo:
+        if address is None:
+            options["_temp_dir"] = undo.enter_context(_private_folder())
+        undo.callback(ray.shutdown)
+        with kept_handlers():
+            if address is None:
+                _start_own(options)
+            else:
+                _connect(address, options)
+        # It prints a traceback for every trial that is retried; the driver says so in a line.
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         yield ray.get_runtime_context().gcs_address
-    finally:
-        ray.shutdown()
+
+
+def _connect(address: str, options: dict[str, Any]) -> None:
+    """Connect to a cluster that runs. Raises ClusterError."""
+    if "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ:  # a job's code is on the nodes already
+        options["runtime_env"] = {"working_dir": ".", "excludes": _EXCLUDES}
+    _check_reachable(address)
+    tokenless = not AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True)
+    if tokenless:  # Ray insists on one; a cluster without authentication ignores it
+        use_fresh_token()
+    try:
+        context = ray.init(address=address, **options)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        first = str(error).strip().splitlines()[0]
+        hint = "; if it requires a token, set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH" if tokenless else ""
+        raise ClusterError(f"no Ray cluster at {address}: {first}{hint}") from None
+    warning = unauthenticated_warning(context.dashboard_url)
+    if warning:
+        print(warning, flush=True)
 
 
 def use_fresh_token() -> None:
@@ -90,6 +103,8 @@ def _start_own(options: dict[str, Any]) -> None:
 
     Ray gives its processes half a minute, which is too short on a machine under load: it gets a second try.
     """
+    use_fresh_token()
+    print("starting Ray on this machine", flush=True)
     try:
         ray.init(address="local", include_dashboard=False, **options)
     except Exception:  # Ray raises no narrower one
@@ -97,8 +112,31 @@ def _start_own(options: dict[str, Any]) -> None:
         try:
             ray.init(address="local", include_dashboard=False, **options)
         except Exception as error:
-            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise ClusterError(f"Ray does not start on this machine: {first}") from None
+            raise _not_started(error) from None
+
+
+def _not_started(error: Exception) -> ClusterError:
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return ClusterError(f"Ray does not start on this machine: {first}")
+
+
+@contextlib.contextmanager
+def _private_folder() -> Iterator[str]:
+    """A folder for Ray's temporary files that this user alone can enter: the files themselves are for all to read.
+
+    Its path is short, because those of sockets in it have at most 107 bytes. Raises ClusterError if it cannot be made.
+    """
+    above = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
+    if len(above) > _LONGEST_TMPDIR and "RAY_TMPDIR" not in os.environ:
+        above = "/tmp"
+    try:
+        folder = tempfile.mkdtemp(prefix="ray-", dir=above)
+    except OSError as error:
+        raise _not_started(error) from None
+    try:
+        yield f"{folder}/r"  # Ray opens the folder that it is given to all users
+    finally:
+        Folder.at(folder).remove()
 
 
 def _check_reachable(address: str) -> None:

@@ -1,7 +1,13 @@
 """Handle Ctrl-C and SIGTERM at safe points."""
 
+import contextlib
 import signal
+from collections.abc import Iterator
 from types import FrameType
+
+from trainer.signals import STOPPING
+
+_replace = signal.signal
 
 
 class Stopped(BaseException):
@@ -16,8 +22,8 @@ class StopSignal:
 
     def __init__(self) -> None:
         self.number: int | None = None
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._note)
+        for number in STOPPING:
+            _replace(number, self._note)
 
     @property
     def exit_code(self) -> int:
@@ -31,5 +37,15 @@ class StopSignal:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.number = number
-        for caught in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(caught, signal.SIG_DFL)
+        for caught in STOPPING:
+            _replace(caught, signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def kept_handlers() -> Iterator[None]:
+    """Within, handlers stay as they are: Ray would put its own for SIGTERM in their place while it starts."""
+    signal.signal = lambda number, handler: signal.getsignal(number)  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        signal.signal = _replace

@@ -9,6 +9,7 @@ import ray
 from ray import cloudpickle, tune
 from ray.exceptions import RayActorError, RayTaskError
 from ray.tune import Callback
+from ray.tune.execution import class_cache
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
@@ -43,6 +44,10 @@ def run_trials(
             raise Stopped
 
     resources = sweep.job.resources
+    # Ray Tune would hand the driver's credentials to each trial in its runtime environment, which Ray logs.
+    class_cache.ENV_VARS_TO_PROPAGATE.difference_update(
+        [name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")]
+    )
     sweep.progress.begin()
     try:
         tuner: Any = tune.Tuner(

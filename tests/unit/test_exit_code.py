@@ -30,19 +30,30 @@ def test_an_error_of_ours_keeps_its_traceback() -> None:
         exit_code(main)
 
 
-def test_ctrl_c_is_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_one_line(number: signal.Signals) -> None:
     command = [sys.executable, "-m", "trainer.run", "runs/digits_lfs5.yaml", "--set", "optim.epochs=2000"]
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
     pipe = subprocess.PIPE
-    # What a shell runs in the background ignores SIGINT; a command inherits that, but not a handler.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=pipe, stderr=pipe, text=True)
-    signal.signal(signal.SIGINT, before)
     assert process.stdout is not None
     process.stdout.readline()
     time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, errors = process.communicate(timeout=30)
     assert errors == "stopped\n"
-    # Python itself ends as killed where the signal met an import; a shell calls both 130.
-    assert process.returncode in (130, -signal.SIGINT)
+    assert process.returncode == 128 + number
+
+
+def test_what_a_library_makes_of_an_interrupt_is_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    def main() -> int:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except KeyboardInterrupt:
+            raise RuntimeError("Query interrupted") from None
+        return 0
+
+    before = signal.getsignal(signal.SIGTERM)
+    assert exit_code(main) == 128 + signal.SIGTERM
+    assert capsys.readouterr().err == "stopped\n"
+    assert signal.getsignal(signal.SIGTERM) == before

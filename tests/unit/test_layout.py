@@ -88,7 +88,7 @@ def imported_outside(paths: list[Path], *allowed: str) -> list[str]:
 # From the ground up. A file may import its own floor and those below it; "" are the commands at the top of a package.
 FLOORS = {
     "trainer": (
-        ("errors", "rng", "section", "files", "registry"),
+        ("errors", "signals", "rng", "section", "files", "registry"),
         ("losses", "distill"),
         ("data", "nets"),
         ("stages",),
@@ -232,8 +232,9 @@ def test_every_folder_of_code_is_a_package() -> None:
 DECLARATIONS = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign)
 """What a module may consist of, besides texts and what ``python -m`` runs."""
 
-AT_IMPORT = {REPO / "sweeper" / "execution" / "__init__.py"}
-"""sets Ray's authentication mode, which Ray reads once, while it is imported"""
+AT_IMPORT = {REPO / "sweeper" / "execution" / "__init__.py", REPO / "trainer" / "__init__.py"}
+"""the one sets Ray's authentication mode, which Ray reads once, while it is imported; the other handles signals while
+a command is imported"""
 
 
 def declares(node: ast.stmt) -> bool:

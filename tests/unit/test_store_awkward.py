@@ -1,5 +1,6 @@
 """Results folders as they are found: old, new, empty, with awkward names, with a file lost."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from support.results import result, store_trials
 from support.sweeps import space_file
 from sweeper import compact, launch, promote, query, replay, report, status
+from sweeper.execution.plan import load_benchmark
 from sweeper.execution.restore import stored_trials
 from sweeper.promotion.candidates import Incumbent, evaluate_candidates
 from sweeper.reporting.leaderboard import Ledger
@@ -140,7 +142,7 @@ def test_commands_run_with_any_name(tmp_path: Path, capsys: pytest.CaptureFixtur
     for sweep, trials in (("other", 9), (name, 3)):
         space = load_space(file, (f"name={json.dumps(sweep)}", f"trials={trials}"))
         store = Store(results, space.name)
-        check_unchanged(space, store.folder, None)
+        check_unchanged(space, store.folder, None, load_benchmark(space).fingerprint)
         runs = {n: space.configs({"method.alpha": 1.0 + n, "method.lambda": 0.5}) for n in range(trials)}
         for number, configs in runs.items():
             ended = [result(number, c.seed, config_id=c.config_id, run_id=c.run_id) for c in configs]
@@ -184,7 +186,7 @@ def stop_after(seen: list[str]) -> Callable[[str], None]:
 )
 def test_a_name_that_names_no_file_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
     (tmp_path / "k").mkdir()
-    (tmp_path / "k" / "space.yaml").write_text(OBJECTIVE)
+    (tmp_path / "k" / "space.yaml").write_bytes(OBJECTIVE)
     results = tmp_path / "results"
     store_trials(Store(results, "s"), [0], **SMALL)
     before = sorted(tmp_path.rglob("*"))
@@ -203,7 +205,7 @@ def test_a_name_that_names_no_file_is_one_line(tmp_path: Path, capsys: pytest.Ca
 def test_a_run_file_is_written_into_its_folder_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store_trials(Store(tmp_path, "s"), [0])
     space = load_space(space_file(tmp_path))
-    check_unchanged(space, Folder.at(tmp_path).child("s"), None)
+    check_unchanged(space, Folder.at(tmp_path).child("s"), None, "images")
     assert command(promote.main, tmp_path, "s", "--name", "../elsewhere") == 2
     assert capsys.readouterr().err.startswith("error: name: '../elsewhere' cannot name a file")
 

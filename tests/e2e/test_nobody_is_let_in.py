@@ -1,0 +1,143 @@
+"""A local sweep: nothing that listens serves a stranger of another machine, and no secret is in any file of Ray's."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support import stranger
+from support.sweeps import OWN, ROOT, files, space_file, until
+
+pytestmark = pytest.mark.slow
+
+SECRETS = {"AWS_SECRET_ACCESS_KEY": "s3cret/of+the/driver", "AWS_SESSION_TOKEN": "s3ssion/of+the/driver"}
+HERE, THERE = "10.77.0.1", "10.77.0.2"
+
+
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A folder whose path leaves room for the names of sockets, as open as Ray's own."""
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))
+    folder.chmod(0o777)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@contextmanager
+def sweep(tmp_path: Path, short: Path, *before: str) -> Iterator[subprocess.Popen[str]]:
+    """A sweep on a cluster of its own, from its first stored trial; ``before``: words before the command."""
+    arguments = [space_file(tmp_path, trials=40), "--results", tmp_path / "results"]
+    words = [*before, sys.executable, "-m", "sweeper.launch", *map(str, arguments)]
+    environment = {k: v for k, v in os.environ.items() if k not in ("RAY_ADDRESS", "RAY_AUTH_TOKEN")}
+    environment |= {**OWN, **SECRETS, "AWS_ACCESS_KEY_ID": "id", "RAY_TMPDIR": str(short)}
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(words, cwd=ROOT, env=environment, stdout=pipe, stderr=subprocess.STDOUT, text=True)
+    try:
+        until(process, lambda: bool(files(tmp_path / "results")))
+        yield process
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+
+
+def of_process(pid: int) -> dict[str, str]:
+    """The environment that a process was started with."""
+    pairs = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace").split("\0")
+    return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+
+
+def workers(short: Path) -> list[int]:
+    """The processes of Ray that train for the cluster whose files are in this folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            mine = of_process(int(process.name)).get("RAY_TMPDIR") == str(short)
+            if mine and (process / "cmdline").read_bytes().startswith(b"ray::"):
+                found.append(int(process.name))
+        except OSError:
+            continue
+    return found
+
+
+def test_no_secret_is_in_a_file(tmp_path: Path, short: Path) -> None:
+    with sweep(tmp_path, short):
+        (folder,) = short.iterdir()
+        assert folder.stat().st_mode & 0o777 == 0o700
+        environments = [of_process(pid) for pid in workers(short)]
+        assert environments, "trials run"
+        for environment in environments:
+            assert SECRETS.items() <= environment.items(), "a trial needs them to reach the store"
+        secrets = [*SECRETS.values(), environments[0]["RAY_AUTH_TOKEN"]]
+        read = 0
+        for file in [*folder.rglob("*"), *(tmp_path / "results").rglob("*")]:
+            if file.is_file() and not file.is_symlink():
+                content = file.read_bytes()
+                read += 1
+                assert not [secret for secret in secrets if secret.encode() in content], file
+        assert read > 20
+    assert list(short.iterdir()) == [], "the folder goes with the cluster"
+
+
+@pytest.fixture
+def networks() -> Iterator[tuple[str, str]]:
+    """Two network namespaces, joined by a cable: HERE and THERE."""
+    if os.geteuid() or not shutil.which("ip") or not shutil.which("ss"):
+        pytest.skip("needs root and iproute2")
+    here, there = (f"cil{os.getpid()}{side}" for side in "ab")
+    if subprocess.run(["ip", "netns", "add", here], capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to make network namespaces")
+    try:
+        for words in (
+            f"ip netns add {there}",
+            f"ip link add cable netns {here} type veth peer name cable netns {there}",
+            *(f"ip -n {side} link set {device} up" for side in (here, there) for device in ("lo", "cable")),
+            f"ip -n {here} address add {HERE}/24 dev cable",
+            f"ip -n {there} address add {THERE}/24 dev cable",
+            f"ip -n {here} route add default via {THERE}",  # Ray names a node by the address that it goes out from
+        ):
+            subprocess.run(words.split(), check=True)
+        yield here, there
+    finally:
+        for side in (here, there):
+            subprocess.run(["ip", "netns", "del", side], check=False)
+
+
+def test_nothing_that_listens_serves_a_stranger(tmp_path: Path, short: Path, networks: tuple[str, str]) -> None:
+    here, there = networks
+
+    def tried(**environment: str) -> dict[str, dict[str, Any]]:
+        words = ["ip", "netns", "exec", there, sys.executable, stranger.__file__, HERE, *sorted(ports)]
+        own = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | environment
+        ran = subprocess.run(words, env=own, capture_output=True, text=True, check=True)
+        answers: dict[str, dict[str, Any]] = json.loads(ran.stdout)
+        return answers
+
+    with sweep(tmp_path, short, "ip", "netns", "exec", here):
+        listed = subprocess.run(
+            ["ip", "netns", "exec", here, "ss", "-Hltnp"], capture_output=True, text=True, check=True
+        ).stdout
+        ports = set(re.findall(r"^LISTEN\s+\d+\s+\d+\s+\S+:(\d+)\s", listed, re.MULTILINE))
+        assert len(ports) > 4, listed
+        strange = tried()
+        print(listed, json.dumps(strange, indent=1))
+        answers = {f"{port} {what}": answer for port, found in strange.items() for what, answer in found.items()}
+        served = {what: answer for what, answer in answers.items() if answer == "OK" or str(answer).startswith("2")}
+        assert served == {}, listed
+        assert "UNAUTHENTICATED" in answers.values()
+        assert not Path("/tmp/let_in").exists()
+        token = of_process(workers(short)[0])["RAY_AUTH_TOKEN"]
+        assert "OK" in [answer for found in tried(RAY_AUTH_TOKEN=token).values() for answer in found.values()]
+    deadline = time.monotonic() + 10
+    while workers(short) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert workers(short) == []
