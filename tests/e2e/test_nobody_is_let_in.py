@@ -129,7 +129,6 @@ def test_nothing_that_listens_serves_a_stranger(tmp_path: Path, short: Path, net
         ports = set(re.findall(r"^LISTEN\s+\d+\s+\d+\s+\S+:(\d+)\s", listed, re.MULTILINE))
         assert len(ports) > 4, listed
         strange = tried()
-        print(listed, json.dumps(strange, indent=1))
         answers = {f"{port} {what}": answer for port, found in strange.items() for what, answer in found.items()}
         served = {what: answer for what, answer in answers.items() if answer == "OK" or str(answer).startswith("2")}
         assert served == {}, listed

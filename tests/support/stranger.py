@@ -36,12 +36,14 @@ CALLS = [
 ]
 
 
-def status_over_http(host: str, port: int, method: str, path: str, body: object) -> int | None:
-    """The status of the answer; None if what listens there does not speak HTTP."""
+def answer_over_http(host: str, port: int, method: str, path: str, body: object) -> int | str | None:
+    """The status of the answer, or "metrics" where they are the answer to every path; None if it is no HTTP."""
     with contextlib.suppress(OSError, http.client.HTTPException):
         connection = http.client.HTTPConnection(host, port, timeout=5)
         connection.request(method, path, json.dumps(body), {"Content-Type": "application/json"})
-        return connection.getresponse().status
+        answer = connection.getresponse()
+        metrics = answer.status == 200 and answer.headers.get("Content-Type", "").startswith("text/plain; version=")
+        return "metrics" if metrics else answer.status
     return None
 
 
@@ -62,7 +64,7 @@ def main() -> None:
     for port in map(int, ports):
         found[port] = {call: answer_over_grpc(host, port, call, token) for call in ([NODES] if token else CALLS)}
         if token is None:
-            found[port] |= {f"{m} {path}": status_over_http(host, port, m, path, body) for m, path, body in REQUESTS}
+            found[port] |= {f"{m} {path}": answer_over_http(host, port, m, path, body) for m, path, body in REQUESTS}
     print(json.dumps(found))
 
 
