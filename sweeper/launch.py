@@ -43,8 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.dry_run:
         print("\n".join(plan.describe(space, store, task_stream)))
         return 0
-    results.check_writable()
-    with Lease.acquire(store.folder) as lease:
+    with Lease.acquire(store.folder, say=_say) as lease:
         store.lease = lease
         check_unchanged(space, store.folder, path, task_stream.fingerprint)
         store.tidy()
@@ -71,7 +70,9 @@ def _conclude(launch: Launch) -> int:
     """Print the results of the sweep. Returns the exit code: 1 if every configuration failed."""
     status, space, store = launch.progress.status, launch.space, launch.store
     launch.progress.end("finished" if launch.ended else "stopped")
-    if not launch.ended:  # nothing else keeps a launch from training all
+    if launch.ended:
+        store.folder.child("checkpoints").remove()  # what a worker wrote that outlived its driver
+    else:  # nothing else keeps a launch from training all
         limits = space.spec.budget.model_dump(exclude_none=True)
         budget = ", ".join(f"{name} {value:g}" for name, value in limits.items())
         _say(f"budget exhausted ({budget}); raise it and run the same command to continue")

@@ -18,6 +18,7 @@ from sweeper.promotion.decision import complete_record, decide_and_record
 from sweeper.promotion.statistics import Decision
 from sweeper.reporting import tables
 from sweeper.reporting.arguments import add_address, command_parser, next_command
+from sweeper.store.folder import Folder
 from sweeper.store.lease import Lease
 from sweeper.store.names import check_name
 from sweeper.store.store import Store, find_sweep, promotion_of
@@ -39,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with Lease.acquire(store.folder) as lease:
         sweep.lease = store.lease = lease
         store.tidy()
+        Folder.at(file.parent).delete_unfinished(of=file.name)
         decision = complete_record(space, incumbent, file, sweep)
         if decision is not None:
             _say("recorded the promotion that was interrupted after its run file was written")

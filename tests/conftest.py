@@ -2,6 +2,7 @@
 
 import os
 import resource
+import uuid
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
@@ -95,3 +96,22 @@ def shared_cluster(
     assert request.node.get_closest_marker("slow"), "a test that needs a cluster is marked slow"
     for name, value in session_cluster.items():
         monkeypatch.setenv(name, value)
+
+
+@pytest.fixture(scope="session")
+def s3_address() -> Iterator[str]:
+    """HOST:PORT of an S3 server of this session."""
+    from support.s3 import s3_server  # noqa: PLC0415  (a second that most tests need not spend)
+
+    with s3_server() as address:
+        yield address
+
+
+@pytest.fixture
+def s3(s3_address: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URI of an empty folder on an S3 server; commands that the test starts have its credentials."""
+    from support.s3 import BUCKET, ENVIRONMENT  # noqa: PLC0415
+
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{BUCKET}/{uuid.uuid4().hex[:8]}?endpoint_override={s3_address}&scheme=http&region=us-east-1"

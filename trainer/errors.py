@@ -1,6 +1,7 @@
 """The tree of errors. A UserError is the caller's to mend and reads as one line."""
 
 import difflib
+import errno
 import reprlib
 import signal
 import sys
@@ -80,8 +81,28 @@ def nearest(name: object, known: Iterable[str]) -> str | None:
     return next(iter(difflib.get_close_matches(name, list(known), n=1)), None)
 
 
+_TO_DO = {
+    errno.ENOSPC: "free some space there",
+    errno.EDQUOT: "free some space there",
+    errno.EFBIG: "raise the limit on the size of a file",
+    errno.EROFS: "use a folder on another disk",
+    errno.EACCES: "change its permissions",
+    errno.EPERM: "change its permissions",
+    errno.EIO: "check the disk",
+    errno.ESTALE: "mount the disk again",
+    errno.EMFILE: "raise the limit on open files",
+}
+
+
+def os_reason(error: OSError) -> str:
+    """What went wrong, on one line, and what to do about it where that is known."""
+    lines = str(error.strerror or error).split("\n")
+    to_do = _TO_DO.get(error.errno or 0)
+    return lines[0].strip() + (f"; {to_do}" if to_do else "")
+
+
 def exit_code(main: Callable[[], int | None]) -> int:
-    """Run a command's main: a UserError becomes one line on stderr and exit code 2.
+    """Run a command's main: a UserError, or a fault of the machine such as a full disk, becomes one line, exit code 2.
 
     Ctrl-C and SIGTERM become one line and exit codes 130 and 143.
     """
@@ -94,6 +115,12 @@ def exit_code(main: Callable[[], int | None]) -> int:
                 return 2
         except BrokenPipeError:  # the reader of our output (head, less) went away
             return 0
+        except OSError as error:
+            if not signals:
+                if error.errno not in _TO_DO:
+                    raise
+                print(f"error: {': '.join(filter(None, [error.filename, os_reason(error)]))}", file=sys.stderr)
+                return 2
         except KeyboardInterrupt:
             pass
         except BaseException:

@@ -9,11 +9,11 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Annotated, Self
 
 import ray
 import torch
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from sweeper.search.space import Resources, Space, format_count
 from sweeper.store.folder import Folder
@@ -36,18 +36,20 @@ _ROUNDS = 4
 _FILLED = 0.9
 """share of the memory to fill: the rest is for what a measurement does not see"""
 
+_Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
 
 @dataclass(frozen=True)
 class Packing:
     """The size of packs, and the time of a step where it was measured."""
 
-    pack: int
+    pack: Annotated[int, Field(ge=1)]
     """configurations in a pack"""
-    members: int | None = None
+    members: Annotated[int, Field(ge=1)] | None = None
     """runs trained together"""
-    alone_s: float | None = None
+    alone_s: _Seconds | None = None
     """a step of one run alone"""
-    step_s: float | None = None
+    step_s: _Seconds | None = None
     """a step of all runs of the pack"""
     peak_bytes: int | None = None
 

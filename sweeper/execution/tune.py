@@ -1,14 +1,17 @@
 """Adapt a sweep to Ray Tune, which places trials and reuses their processes."""
 
+import contextlib
+import shutil
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import ray
 from ray import cloudpickle, tune
 from ray.exceptions import RayActorError, RayTaskError
-from ray.tune import Callback
+from ray.tune import Callback, TuneError
 from ray.tune.execution import class_cache
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
@@ -19,7 +22,7 @@ from sweeper.execution.messages import from_json
 from sweeper.execution.signals import Stopped
 from sweeper.execution.sweep import Cause, Sweep
 from sweeper.execution.worker import CrashError, run_trial
-from trainer.errors import UserError
+from trainer.errors import StoreError, UserError
 
 _LOOK_EVERY_S = 10
 
@@ -48,6 +51,7 @@ def run_trials(
     class_cache.ENV_VARS_TO_PROPAGATE.difference_update(
         [name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")]
     )
+    scratch = tempfile.mkdtemp(prefix="tune-")  # what Ray Tune would go on from after a crash: the store does that
     sweep.progress.begin()
     try:
         tuner: Any = tune.Tuner(
@@ -63,7 +67,7 @@ def run_trials(
             ),
             run_config=tune.RunConfig(
                 name="tune",
-                storage_path=f"{sweep.job.folder}/ray",
+                storage_path=scratch,
                 verbose=0,
                 # The sweep hands out again what was cut short: Ray Tune counts a lost node like an exception.
                 failure_config=tune.FailureConfig(max_failures=0),
@@ -76,14 +80,23 @@ def run_trials(
         if sweep.refusal is None:
             sweep.progress.end("stopped")
             raise
-    except UserError:
-        sweep.progress.end("failed")
-        raise
+    except TuneError as error:  # made of what the sweep raised
+        if not isinstance(error.__context__, UserError | OSError):
+            raise
+        _end(sweep, error.__context__)
+    except (UserError, OSError) as error:
+        _end(sweep, error)
     finally:
-        sweep.store.folder.child("ray").remove()
+        shutil.rmtree(scratch, ignore_errors=True)
     if sweep.refusal is not None:
-        sweep.progress.end("failed")
-        raise sweep.refusal
+        _end(sweep, sweep.refusal)
+
+
+def _end(sweep: Sweep, error: Exception) -> NoReturn:
+    """Say in the status file, where that can be written, that the launch is over, and raise its error."""
+    with contextlib.suppress(StoreError):
+        sweep.progress.end("stopped" if isinstance(error, StoreError | OSError) else "failed")
+    raise error
 
 
 class _SweepSearcher(Searcher):

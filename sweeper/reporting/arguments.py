@@ -37,5 +37,5 @@ def next_command(module: str, *words: object, results: Folder | None = None) -> 
     """A command to paste into a shell; ``results``: the folder that it reads, if it takes ``--results``."""
     command = ["python", "-m", module, *map(str, words)]
     if results is not None and {str(results), os.environ.get("CIL_RESULTS", "results")} != {"results"}:
-        command += ["--results", str(results)]
+        command += ["--results", results.argument]
     return shlex.join(command)

@@ -7,10 +7,14 @@ import socket
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Self
 
+from pydantic import TypeAdapter, ValidationError
+
+from sweeper.store.bucket import ChangedError, Version
 from sweeper.store.folder import Folder
 from trainer.errors import StoreError
 
@@ -35,11 +39,13 @@ class Holder:
 
     def __str__(self) -> str:
         since = datetime.fromtimestamp(self.since, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-        return f"host {self.host}, pid {self.pid}, since {since}, heartbeat {self.age_s():.0f} s ago"
+        age_s = self.age_s()
+        ahead = f"{-age_s:.0f} s ahead of this machine's clock" if age_s < -1 else f"{max(0.0, age_s):.0f} s ago"
+        return f"host {self.host}, pid {self.pid}, since {since}, heartbeat {ahead}"
 
     def age_s(self) -> float:
-        """Seconds since the last heartbeat, as far as the clocks agree."""
-        return max(0.0, time.time() - self.heartbeat)
+        """Seconds since the last heartbeat, as far as the clocks agree: less than 0 if the holder's is ahead."""
+        return time.time() - self.heartbeat
 
     def dead(self) -> bool:
         """Whether it is known that the process is no more."""
@@ -52,22 +58,23 @@ class Holder:
 
     def alive(self, stale_s: float = 30) -> bool:
         """Whether the holder seems to be at work."""
-        return not self.dead() and self.age_s() < stale_s
+        return not self.dead() and abs(self.age_s()) < stale_s
+
+
+_HOLDER = TypeAdapter(Holder)
 
 
 def holder(folder: Folder) -> Holder | None:
-    """Who holds the folder's lease, dead or alive; None if nobody does."""
-    try:
-        return Holder(**json.loads(folder.read_bytes(FILE)))
-    except (FileNotFoundError, ValueError, TypeError):
-        return None
+    """Who holds the folder's lease, dead or alive; None if nobody does, or the file does not say."""
+    found = folder.read_version(FILE)
+    return found and _parsed(found[0])
 
 
 class Lease(contextlib.AbstractContextManager["Lease"]):
     """A held lease: renewed by a thread until ``release``; a context manager."""
 
-    def __init__(self, folder: Folder, own: Holder, stale_s: float) -> None:
-        self._folder, self._own, self._stale_s = folder, own, stale_s
+    def __init__(self, folder: Folder, own: Holder, version: Version, stale_s: float) -> None:
+        self._folder, self._own, self._version, self._stale_s = folder, own, version, stale_s
         self._renewed = time.monotonic()
         self._lost: str | None = None
         self._lock = threading.Lock()
@@ -76,31 +83,35 @@ class Lease(contextlib.AbstractContextManager["Lease"]):
         self._thread.start()
 
     @classmethod
-    def acquire(cls, folder: Folder, stale_s: float = 30) -> Self:
+    def acquire(cls, folder: Folder, stale_s: float = 30, say: Callable[[str], None] | None = None) -> Self:
         """Take the folder's lease. Raises StoreError, naming the holder, if another process has it.
 
-        A dead process of this machine is replaced at once; one elsewhere when its heartbeat is ``stale_s`` old
-        and, clocks being what they are, has been seen to stand still.
+        A dead process of this machine is replaced at once. One elsewhere is replaced once its heartbeat, which is old
+        or, clocks being what they are, in the future, has been seen to stand still for ``stale_s``. ``say`` takes
+        the line that tells of this wait.
         """
-        folder.check_writable()
-        other = holder(folder)
-        if other is not None and not other.dead():
-            if other.age_s() < stale_s:
+        found = folder.read_version(FILE)
+        other = found and _parsed(found[0])
+        if found is not None and not (other and other.dead()):
+            if other and other.alive(stale_s):
                 raise _held(folder, other)
-            time.sleep(2 * stale_s / _BEATS)
+            if say is not None:
+                say(f"waiting {stale_s:.0f} s for a sign of the sweep's last driver: {other or f'{FILE} is damaged'}")
+            deadline = time.monotonic() + stale_s
+            while time.monotonic() < deadline and folder.read_version(FILE) == found:
+                time.sleep(stale_s / _BEATS / 2)
         now = time.time()
         own = Holder(uuid.uuid4().hex, socket.gethostname(), _machine(), os.getpid(), now, now)
-        with folder.lock():  # of several processes that found no driver at work, one becomes it
-            there = holder(folder)
-            if there is not None and there != other:
-                raise _held(folder, there)
-            folder.write(FILE, _as_bytes(own))
-        if folder.local is None:  # no lock there: of two writes the later stands
-            time.sleep(min(0.5, stale_s / _BEATS))
-            winner = holder(folder)
-            if winner is None or winner.token != own.token:
-                raise _held(folder, winner)
-        return cls(folder, own, stale_s)
+        try:
+            version = folder.write_if(FILE, _as_bytes(own), found and found[1])
+        except ChangedError:
+            raise _held(folder, holder(folder)) from None
+        try:
+            folder.write_if(FILE, _as_bytes(replace(own, token="")), None)
+        except ChangedError:
+            return cls(folder, own, version, stale_s)
+        folder.delete(FILE)
+        raise StoreError(f"{folder}: the store ignores conditional writes, which keep a second launch out; use another")
 
     def check(self) -> None:
         """Raise StoreError if the lease is lost: another driver has taken over while this one stood still."""
@@ -114,7 +125,7 @@ class Lease(contextlib.AbstractContextManager["Lease"]):
         """Give the lease back."""
         self._ended.set()
         self._thread.join()
-        with self._lock, contextlib.suppress(OSError, StoreError), self._folder.lock():
+        with self._lock, contextlib.suppress(StoreError), self._folder.lock(FILE):
             now = holder(self._folder)
             if now is not None and now.token == self._own.token:
                 self._folder.delete(FILE)
@@ -124,23 +135,24 @@ class Lease(contextlib.AbstractContextManager["Lease"]):
 
     def _renew_until_released(self) -> None:
         while not self._ended.wait(self._stale_s / _BEATS):
-            with self._lock:
+            with self._lock, contextlib.suppress(StoreError):  # the next check tries again, and raises
                 self._renew()
 
     def _renew(self) -> None:
+        """Write a new heartbeat. Raises StoreError if that cannot be done now."""
+        own = replace(self._own, heartbeat=time.time())
         try:
-            with self._folder.lock():
-                now = holder(self._folder)
-                if now is not None and now.token != self._own.token:
-                    self._lost = f"{self._folder}: another launch has taken over: {now}"
-                    self._ended.set()
-                    return
-                self._own = replace(self._own, heartbeat=time.time())
-                self._folder.write(FILE, _as_bytes(self._own))
-            self._renewed = time.monotonic()
-        except (OSError, StoreError) as error:
-            if time.monotonic() - self._renewed > self._stale_s:
-                self._lost = f"{self._folder}: the lease could not be renewed for {self._stale_s:.0f} s: {error}"
+            self._version = self._folder.write_if(FILE, _as_bytes(own), self._version)
+        except ChangedError:
+            found = self._folder.read_version(FILE)
+            now = found and _parsed(found[0])
+            if now is not None and now.token != self._own.token:
+                self._lost = f"{self._folder}: another launch has taken over: {now}"
+                self._ended.set()
+                return
+            # Deleted or damaged: still ours, unless another process is quicker.
+            self._version = self._folder.write_if(FILE, _as_bytes(own), found and found[1])
+        self._own, self._renewed = own, time.monotonic()
 
 
 def _held(folder: Folder, by: Holder | None) -> StoreError:
@@ -149,6 +161,15 @@ def _held(folder: Folder, by: Holder | None) -> StoreError:
 
 def _as_bytes(own: Holder) -> bytes:
     return json.dumps(asdict(own), indent=1).encode()
+
+
+def _parsed(content: bytes) -> Holder | None:
+    try:
+        found = _HOLDER.validate_json(content)
+        str(found)  # a time that is none
+    except (ValidationError, ValueError, OverflowError, OSError):
+        return None
+    return found
 
 
 def _machine() -> str:

@@ -1,5 +1,6 @@
 """``status.json`` of a sweep's folder: how it stands, as its driver last said."""
 
+import math
 import time
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -79,8 +80,8 @@ _STATUS = TypeAdapter(Status)
 
 
 def format_duration(seconds: float | None) -> str:
-    """``2 h 5 min``, ``3 min 20 s``, ``7 s``; nothing for None."""
-    if seconds is None:
+    """``2 h 5 min``, ``3 min 20 s``, ``7 s``; nothing for None, and for a number that is no time."""
+    if seconds is None or not math.isfinite(seconds):
         return ""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

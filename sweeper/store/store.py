@@ -6,6 +6,7 @@ files are merged into one: blocks of 32, then of 256. So 10,000 configurations a
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +40,19 @@ class Store:
         """
         check_name(sweep)
         self.sweep = sweep
-        self.folder = Folder.at(results).child(sweep)
         self.lease: Lease | None = None
-        self._runs = self.folder.child("runs")
+        self._folder = Folder.at(results).child(sweep)
         self._damage = Damage(report)
         self._trials: set[int] | None = None
         self._born: str | None = None
         old = outdated(self.folder)
         if old:
             raise StoreError(f"{self.folder}: {old}")
+
+    @property
+    def folder(self) -> Folder:
+        """The sweep's folder, in which nothing is changed once a ``lease`` that was set is lost."""
+        return replace(self._folder, check=None if self.lease is None else self.lease.check)
 
     def finish_trial(
         self,
@@ -74,7 +79,7 @@ class Store:
             place = table.column_names.index("packing_saved_s")
             saved = pa.array(packing_saved_s, table.field(place).type)
             table = table.set_column(place, table.field(place), saved)
-        self._write(self._runs, Range(trial, trial).file, encode(table, fast=True))
+        self.folder.child("runs").write(Range(trial, trial).file, encode(table, fast=True))
         self.trials().add(trial)
         self._merge_complete_blocks({trial})
 
@@ -86,12 +91,10 @@ class Store:
             number = len(taken)
             while f"{number:06d}.parquet" in taken:
                 number += 1
-            self._write(folder, f"{number:06d}.parquet", encode(to_arrow([row], schema.tables()["promotions"])))
+            folder.write(f"{number:06d}.parquet", encode(to_arrow([row], schema.tables()["promotions"])))
 
     def suggest(self, params: Mapping[int, Mapping[str, Any]]) -> None:
         """Note the trials that have been suggested and have not ended, with their parameters, before they start."""
-        if self.lease is not None:
-            self.lease.check()
         write_suggested(self.folder, params)
 
     def reopen_failed(self) -> int:
@@ -111,15 +114,23 @@ class Store:
                 continue  # its details are damaged: what is left of it stays where it is
             for kept in _consecutive(stored - failed.keys()):
                 within = pc.is_in(table["trial"], pa.array(range(kept.first, kept.last + 1)))
-                self._write(self._runs, kept.file, encode(table.filter(within)))
-            self._runs.delete(where.file)  # until now it has stood for what lies in its range
+                self.folder.child("runs").write(kept.file, encode(table.filter(within)))
+            self.folder.child("runs").delete(where.file)  # until now it has stood for what lies in its range
         self._trials = None
         self.folder.child("failed").remove()
         return len(failed.keys() - self.trials())
 
     def tidy(self) -> None:
         """Delete what killed writers left and merge what they did not come to. Only for the holder of the lease."""
-        for folder in (self.folder, self._runs):
+        checkpoints = self.folder.child("checkpoints")
+        packs = checkpoints.folders()
+        ended = set(self.read(["pack"])["pack"].to_pylist()) if packs else set()
+        for pack in packs:
+            if pack in ended:  # also what a worker wrote that outlived its driver
+                checkpoints.child(pack).remove()
+            else:
+                checkpoints.child(pack).delete_unfinished()
+        for folder in (self.folder, *map(self.folder.child, ("runs", "failed", "base"))):
             folder.delete_unfinished()
         with self.folder.lock():  # a promotion holds a lease of its own
             self.folder.child("promotions").delete_unfinished()
@@ -137,11 +148,6 @@ class Store:
         self.tidy()
         for found in _consecutive(self.trials()):
             self._merge(found)
-
-    def _write(self, folder: Folder, name: str, content: bytes) -> None:
-        if self.lease is not None:
-            self.lease.check()
-        folder.write(name, content)
 
     def _born_as(self) -> str:
         """The sweep that rows name: the folder's name when it was new, which is how readers know foreign files."""
@@ -166,7 +172,7 @@ class Store:
         merged = pa.concat_tables(segments.tables(_every_column(inner), only=[block], as_stored=True))
         if set(merged["trial"].to_pylist()) != set(range(block.first, block.last + 1)):
             return  # a file's details are damaged: what is left of it stays where it is
-        self._write(self._runs, block.file, encode(merged.combine_chunks()))
+        self.folder.child("runs").write(block.file, encode(merged.combine_chunks()))
         self._delete_within(segments, [block])
 
     def _delete_within(self, segments: Segments, whole: Iterable[Range]) -> None:
@@ -174,7 +180,7 @@ class Store:
         for wider in whole:
             for own in segments.ranges:
                 if own in wider and own != wider:
-                    self._runs.delete(own.file)
+                    self.folder.child("runs").delete(own.file)
 
     def trials(self) -> set[int]:
         """The numbers of the configurations that are stored."""

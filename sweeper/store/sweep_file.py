@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from sweeper.search.space import SearchSpace, Space, flat
 from sweeper.store.folder import Folder
 from sweeper.store.sealed import seal, unseal
-from sweeper.store.store import no_sweep
+from sweeper.store.store import is_sweep, no_sweep
 from trainer.config.files import parse_run
 from trainer.config.run_config import RunConfig
 from trainer.data.location import expand
@@ -34,7 +34,7 @@ def read_space(folder: Folder) -> Space:
         spec = SearchSpace.model_validate({**content, **launch, "base": FILE, "name": name})
         return Space(where, spec, parse_run(base, file=where))
     except FileNotFoundError:
-        raise no_sweep(folder.parent, name) from None
+        raise (_damaged(folder) if is_sweep(folder) else no_sweep(folder.parent, name)) from None
     except (AttributeError, KeyError, TypeError, ValidationError):
         raise _damaged(folder) from None
 
@@ -85,7 +85,7 @@ def _content(folder: Folder) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _damaged(folder: Folder) -> StoreError:
-    return StoreError(f"{folder}/{FILE}: cannot be read; restore it from a backup, or launch under a new --name")
+    return StoreError(f"{folder}/{FILE}: missing or damaged; restore it from a backup, or launch under a new --name")
 
 
 def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:

@@ -21,7 +21,7 @@ from sweeper.store.store import Store, sweeps
 from trainer.errors import StoreError
 
 
-@pytest.fixture(params=["local", "uri", "mock", "subtree"])
+@pytest.fixture(params=["local", "uri", "mock", "subtree", "s3"])
 def results(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
     match request.param:
         case "local":
@@ -30,6 +30,8 @@ def results(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
             return Folder.at(f"file://{tmp_path}/results")
         case "mock":
             return Folder(fs._MockFileSystem(), "bucket/results", "mock://bucket/results")
+        case "s3":
+            return Folder.at(request.getfixturevalue("s3"))
         case _:
             return Folder(fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem()), "results", "sub://results")
 
@@ -56,7 +58,6 @@ def test_files_appear_whole_and_are_listed(results: Folder) -> None:
     assert results.names() == ["a"]
     assert results.folders() == ["x"]
     assert results.read_bytes("a") == b"22"
-    results.check_writable()
     results.delete("a")
     results.delete("a")
     assert results.names() == []
@@ -277,8 +278,10 @@ def test_rows_of_their_own_stay_in_order_and_keep_every_value(results: Folder) -
 def test_one_driver_a_sweep(results: Folder) -> None:
     store = Store(results, "s")
     with Lease.acquire(store.folder, stale_s=5):
+        names, lease = store.folder.names(), holder(store.folder)
         with pytest.raises(StoreError, match=r"host .*, pid \d+, since .* heartbeat \d+ s"):
             Lease.acquire(store.folder, stale_s=5)
+        assert (store.folder.names(), holder(store.folder)) == (names, lease), "the loser touches nothing"
         assert holder(store.folder) is not None
     assert holder(store.folder) is None
     Lease.acquire(store.folder, stale_s=5).release()

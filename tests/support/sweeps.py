@@ -55,12 +55,12 @@ def launch(*arguments: str | Path, code: int = 0, root: Path = ROOT) -> str:
     return ended(*arguments, code=code, root=root)
 
 
-def query(results: Path, sql: str) -> list[dict[str, Any]]:
+def query(results: str | Path, sql: str) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = open_results(results).sql(sql).arrow().to_pylist()
     return rows
 
 
-def accuracies(results: Path) -> dict[tuple[int, int], tuple[str, float]]:
+def accuracies(results: str | Path) -> dict[tuple[int, int], tuple[str, float]]:
     rows = query(results, "SELECT trial, seed, params_json, acc_task_mean_pct AS acc FROM runs ORDER BY ALL")
     assert len({(r["trial"], r["seed"]) for r in rows}) == len(rows), "a run is stored twice"
     return {(r["trial"], r["seed"]): (r["params_json"], r["acc"]) for r in rows}

@@ -32,7 +32,7 @@ def test_a_damaged_file_is_one_line_and_is_not_overwritten(tmp_path: Path, damag
     file.write_bytes(damage(file.read_bytes()))
     damaged = file.read_bytes()
     for reader in (lambda: check_unchanged(space, folder, None, ""), lambda: read_space(folder)):
-        with pytest.raises(StoreError, match=r"space\.yaml: cannot be read; restore it from a backup") as raised:
+        with pytest.raises(StoreError, match=r"space\.yaml: missing or damaged; restore it from a backup") as raised:
             reader()
         assert "\n" not in str(raised.value)
     assert file.read_bytes() == damaged
