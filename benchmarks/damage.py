@@ -207,8 +207,10 @@ def damage(results: Path, draw: Draw) -> tuple[str, list[str]]:
     """Damage one of the files, small ones as often as large ones. Returns the kind and the paths of what is damaged."""
     files = sorted(path for path in results.rglob("*") if path.is_file())
     kind = draw.choice(DAMAGES)
-    suffix = draw.choice(sorted({file.suffix for file in files}))
-    touched = kind(draw.choice([file for file in files if file.suffix == suffix]), files, draw)
+    # A record of a promotion that is gone leaves no trace: docs/guarantees.md does not promise one.
+    victims = [file for file in files if kind not in (delete, folder_instead) or file.parent.name != "promotions"]
+    suffix = draw.choice(sorted({file.suffix for file in victims}))
+    touched = kind(draw.choice([file for file in victims if file.suffix == suffix]), files, draw)
     return kind.__name__, [str(path.relative_to(results)) for path in touched]
 
 
