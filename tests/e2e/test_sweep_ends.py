@@ -47,7 +47,7 @@ def test_packs_prune_by_configuration(tmp_path: Path) -> None:
 
 def test_packs_are_measured_once_and_what_they_save_is_in_the_ledger(tmp_path: Path) -> None:
     results = tmp_path / "results"
-    file = space_file(tmp_path, concurrency=1, trials=8)
+    file = space_file(tmp_path, trials=8)
     measured = " per pack: "
     assert measured in launch(file, "--results", results)
     chosen = (results / "s" / "packing.json").read_text()

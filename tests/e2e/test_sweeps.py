@@ -22,7 +22,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, session_cluster: dict[str, s
     with pytest.MonkeyPatch.context() as patch:
         for name, value in session_cluster.items():
             patch.setenv(name, value)
-        output = launch(space_file(folder), "--results", folder / "results")
+        output = launch(space_file(folder, concurrency=2), "--results", folder / "results")
     assert "[6/6]" in output
     return folder / "results"
 

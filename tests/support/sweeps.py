@@ -17,7 +17,7 @@ OWN = {"RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
 
 
 def space_file(folder: Path, **changes: Any) -> Path:
-    """A search of seconds on digits."""
+    """A search of seconds on digits, one Ray trial at a time: a process of its own costs more than its training."""
     content: dict[str, Any] = {
         "base": str(ROOT / "runs" / "digits_lfs5.yaml"),
         "set": {"optim.epochs": 4, "optim.milestones": [3], "data.imbalance.max_per_class": 40},
@@ -28,6 +28,7 @@ def space_file(folder: Path, **changes: Any) -> Path:
         "seeds": [0, 1],
         "search": {"sampler": "RandomSampler", "seed": 1},
         "trials": 6,
+        "concurrency": 1,
         "name": "s",
     }
     content = {k: v for k, v in (content | changes).items() if v is not None}
