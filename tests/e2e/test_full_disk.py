@@ -9,6 +9,7 @@ import pytest
 
 from support.sweeps import accuracies, launch, space_file, start, until
 from sweeper.store.folder import Folder
+from sweeper.store.segments import Damage
 from sweeper.store.status_file import Status
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small disk, which only root may")
@@ -66,7 +67,7 @@ def test_a_disk_that_fails_in_a_sweep_is_one_line_and_the_same_command_resumes(
     assert said in refused
     assert "Traceback" not in refused
     mend()
-    assert Status.read(Folder.at(results / "s")) is not None
+    assert Status.read(Folder.at(results / "s"), Damage(pytest.fail)) is not None
     launch(file, "--results", results)
     assert len(accuracies(results)) == 6
 
