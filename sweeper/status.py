@@ -19,9 +19,9 @@ from sweeper.store.store import find_sweep, sweeps
 from trainer.errors import exit_code
 
 
-def _read(folder: Folder) -> tuple[Status | None, str]:
+def _read(folder: Folder, damage: Damage) -> tuple[Status | None, str]:
     """What the driver said last, and the state: as reported, or ``interrupted`` if the driver was killed."""
-    status, driver = Status.read(folder, Damage()), holder(folder)
+    status, driver = Status.read(folder, damage), holder(folder)
     if driver is not None and driver.alive():
         return status, "running"
     if status is None:
@@ -30,7 +30,7 @@ def _read(folder: Folder) -> tuple[Status | None, str]:
 
 
 def _summary(name: str, folder: Folder) -> list[str]:
-    status, state = _read(folder)
+    status, state = _read(folder, Damage())
     if status is None:
         return [name, state, "", "", "", "", "", ""]
     return [
@@ -48,7 +48,7 @@ def _summary(name: str, folder: Folder) -> list[str]:
 def _details(name: str, folder: Folder) -> None:
     """Print one sweep in detail."""
     ledger = Ledger.of(open_results(folder.parent, name), name)  # refuses another schema before a line is printed
-    status, state = _read(folder)
+    status, state = _read(folder, Damage(lambda line: None))  # named with the results
     print(f"{name}: {state}")
     driver = holder(folder)
     if driver is not None:

@@ -19,6 +19,7 @@ from sweeper.store.lease import Lease
 from sweeper.store.names import check_name
 from sweeper.store.schema import PromotionRow
 from sweeper.store.segments import Damage, Range, Rows, Segments
+from sweeper.store.suggested_file import FILE as SUGGESTED
 from sweeper.store.suggested_file import read_suggested, write_suggested
 from trainer.errors import StoreError, nearest
 from trainer.results.columns import DETAILS, VERSION
@@ -138,6 +139,8 @@ class Store:
         every = [column.name for column in schema.file_columns()]
         segments = Segments(self.folder, self._damage)
         self._delete_within(segments, segments.live(every))
+        if SUGGESTED in self.folder.names():  # whole again, where it was damaged
+            self.suggest(self.suggested())
 
     def compact(self) -> None:
         """Merge all files whose trials follow one another, within blocks of the largest size.

@@ -97,7 +97,7 @@ def test_a_sweep_without_its_search_space_is_named(results: Path, capsys: pytest
     assert exit_code(lambda: query.main(["FROM best", "--results", str(results)])) == 0
     assert f"{results}/s/space.yaml: skipped: it is missing" in capsys.readouterr().err
     assert exit_code(lambda: report.main(["s", "--results", str(results)])) == 2
-    assert f"{results}/s/space.yaml: it is missing" in capsys.readouterr().err
+    assert f"{results}/s/space.yaml: missing or damaged" in capsys.readouterr().err
 
 
 def test_a_file_of_runs_among_the_decisions_is_named(results: Path) -> None:
