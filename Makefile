@@ -13,8 +13,8 @@ export RAY_USAGE_STATS_ENABLED = 0
 help:
 	@echo "make setup      the environment in .venv (PYTHON=... chooses the interpreter, 3.11 or newer)"
 	@echo "make demo       a sweep on digits, its leaderboard, promotion and verification (minutes, CPU)"
-	@echo "make test       all tests (about 10 minutes on two cores)"
-	@echo "make test-fast  the tests without a Ray cluster or long computation (about two minutes on two cores)"
+	@echo "make test       all tests (about a quarter of an hour on two cores)"
+	@echo "make test-fast  the tests without a Ray cluster or long computation (a few minutes on two cores)"
 	@echo "make fuzz       the tests of files, parsers and formulas on new random examples"
 	@echo "make chaos      sweeps killed at random, and ten thousand damages to results (hours)"
 	@echo "make docs       the generated pages and JSON Schemas"
