@@ -128,9 +128,9 @@ class ResultsFile:
             raise DamagedFile("checksum mismatch in its footer (truncated or corrupted)")
         if int(found[1]) != VERSION:
             raise StoreError(f"schema version {int(found[1])}, and this version of the code reads {VERSION}")
-        file = pq.ParquetFile(pa.BufferReader(content))
-        self._buffer, self._metadata = content, file.metadata
-        self.schema: pa.Schema = file.schema_arrow
+        reader = pq.ParquetFile(pa.BufferReader(content))
+        self._buffer, self._metadata, self._idle = content, reader.metadata, [reader]
+        self.schema: pa.Schema = reader.schema_arrow
         """the columns that the file has"""
         self._whole: set[int] = set()
 
@@ -158,9 +158,13 @@ class ResultsFile:
             known.append("task")  # for the lengths of the lists
         paths = [f"{detail}.list.element.{name}" if name in inner else name for name in known]
         self.check(path.partition(".")[0] for path in paths)
-        # A reader of its own: DuckDB reads tables at the same time, and one reader is not for several threads.
-        file = pq.ParquetFile(pa.BufferReader(self._buffer), metadata=self._metadata)
-        table = file.read(columns=paths or [self.schema.names[0]], use_threads=False)
+        # DuckDB reads tables at the same time, and one reader is not for several threads: each takes an idle one.
+        try:
+            reader = self._idle.pop()
+        except IndexError:
+            reader = pq.ParquetFile(pa.BufferReader(self._buffer), metadata=self._metadata)
+        table = reader.read(columns=paths or [self.schema.names[0]], use_threads=False)
+        self._idle.append(reader)
         found = dict(zip(table.column_names, table.columns, strict=True))
         rows = len(table)
         if detail:
