@@ -12,7 +12,7 @@ from sweeper.execution.cluster import find_address
 from sweeper.reporting.arguments import add_address, command_parser
 from sweeper.store.checkup import check_results, check_sweep
 from sweeper.store.folder import Folder
-from sweeper.store.store import no_sweep, sweeps
+from sweeper.store.store import find_sweep, sweeps
 from sweeper.store.sweep_file import read_space
 from trainer.errors import UserError, exit_code
 
@@ -23,13 +23,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_address(parser)
     arguments = parser.parse_args(argv)
     results, address = Folder.at(arguments.results), find_address(arguments.address)
-    names, data = sweeps(results), None
-    if arguments.sweep is not None:
-        if arguments.sweep not in names:
-            raise no_sweep(results, arguments.sweep)
-        names, data = [arguments.sweep], _data(results.child(arguments.sweep))
+    data = None if arguments.sweep is None else _data(find_sweep(results, arguments.sweep))
     found = [*check_results(results)]
-    for name in names:
+    for name in sweeps(results) if arguments.sweep is None else [arguments.sweep]:
         found += check_sweep(results, name)
     found += check_cluster(address, results.local, data) if address else check_machine(data)
     print("\n".join(map(str, found)))

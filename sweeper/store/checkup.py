@@ -4,7 +4,6 @@ import contextlib
 import fcntl
 import io
 import os
-import re
 import shutil
 import time
 import uuid
@@ -27,8 +26,7 @@ CLOCKS_S = 5.0
 _ROOM = 1 << 30
 _IN_MEMORY = ("tmpfs", "ramfs")
 _FILES = {"space.yaml", "status.json", "suggested.json", "packing.json", "lease.json"}
-_FOLDERS = {"runs", "promotions", "checkpoints", "base", "failed", "ray"}
-_LEFT_BEHIND = re.compile(r"\..+\.\w{8}|\.probe-\w+")
+_FOLDERS = {"runs", "promotions", "checkpoints", "base", "failed"}
 
 
 class Finding(NamedTuple):
@@ -153,18 +151,13 @@ def _driver(folder: Folder, about: str) -> Iterator[Finding]:
         return
     else:
         yield Finding(about, f"its driver is gone: {driver}", "launch again to resume")
-    left = [name for inner in (folder, *map(folder.child, ("runs", "promotions"))) for name in _hidden(inner)]
+    inside = (folder, *map(folder.child, ("runs", "promotions")))
+    left = [f"{inner}/{name}" for inner in inside for name in inner.unfinished()]
     status = Status.read(folder, Damage(lambda line: None))
-    if "ray" in folder.folders():
-        left.append(f"{folder}/ray")
     if status is not None and status.state == "finished":
         left += [f"{folder}/checkpoints/{name}" for name in folder.child("checkpoints").folders()]
     for name in left:
         yield Finding(about, f"{name} was left by a killed driver", "the next launch deletes it")
-
-
-def _hidden(folder: Folder) -> list[str]:
-    return [f"{folder}/{path.name}" for path in _files(folder, "*") if _LEFT_BEHIND.fullmatch(path.name)]
 
 
 def _files(folder: Folder, pattern: str) -> list[Path]:

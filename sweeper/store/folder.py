@@ -200,13 +200,17 @@ class Folder:
             except OSError:  # another process put a file there meanwhile
                 time.sleep(0.1)
 
+    def unfinished(self, of: str | None = None) -> list[str]:
+        """Names of what killed writers left here, ``of`` one file or of all."""
+        if isinstance(self.filesystem, Bucket):  # there a file is whole or not at all
+            return []
+        found = [_UNFINISHED.fullmatch(name) for name in self._listed(fs.FileType.File, hidden=True)]
+        return [match[0] for match in found if match and of in (None, match[1])]
+
     def delete_unfinished(self, of: str | None = None) -> None:
-        """Delete what killed writers left, ``of`` one file or of all. Only where no other process writes."""
-        if not isinstance(self.filesystem, Bucket):  # there a file is whole or not at all
-            for name in self._listed(fs.FileType.File, hidden=True):
-                found = _UNFINISHED.fullmatch(name)
-                if found and of in (None, found[1]):
-                    self.delete(name)
+        """Delete what ``unfinished`` names. Only where no other process writes."""
+        for name in self.unfinished(of):
+            self.delete(name)
 
     @contextlib.contextmanager
     def lock(self, of: str = "") -> Iterator[None]:

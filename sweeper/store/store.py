@@ -251,9 +251,7 @@ def find_sweep(results: str | Path | Folder, name: str) -> Folder:
 
 
 def no_sweep(root: Folder, name: str) -> StoreError:
-    """The error for a name that no sweep in this results folder has, or whose search space is lost."""
-    if name in sweeps(root):
-        return StoreError(f"{root}/{name}/space.yaml: it is missing; launch the sweep's file to write it again")
+    """The error for a name that no sweep in this results folder has."""
     near = nearest(name, sweeps(root))
     return StoreError(f"{root}: no sweep {name!r}" + (f"; did you mean {near!r}?" if near else ""))
 
