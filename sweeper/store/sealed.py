@@ -3,7 +3,15 @@
 import json
 import zlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter
+
+from sweeper.store.folder import Folder
+from sweeper.store.segments import Damage
+from trainer.errors import StoreError
+
+T = TypeVar("T")
 
 _NAME = "crc32"
 
@@ -32,6 +40,17 @@ def unsealed_json(content: bytes) -> dict[str, Any]:
         return unseal(json.loads(content))
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def read_sealed(folder: Folder, name: str, kind: TypeAdapter[T], damage: Damage, instead: str) -> T | None:
+    """What a sealed JSON file holds; None if it is not there, or is damaged: then it is named, with what is done."""
+    try:
+        return kind.validate_python(unsealed_json(folder.read_bytes(name)))
+    except FileNotFoundError:
+        return None
+    except (StoreError, ValueError):
+        damage.skipped(f"{folder}/{name}", f"it is damaged; {instead}")
+        return None
 
 
 def _checksum(values: Mapping[str, Any]) -> str:

@@ -8,9 +8,8 @@ from typing import Any, Literal
 from pydantic import TypeAdapter
 
 from sweeper.store.folder import Folder
-from sweeper.store.sealed import sealed_json, unsealed_json
+from sweeper.store.sealed import read_sealed, sealed_json
 from sweeper.store.segments import Damage
-from trainer.errors import StoreError
 
 FILE = "status.json"
 
@@ -67,13 +66,7 @@ class Status:
     @staticmethod
     def read(folder: Folder, damage: Damage) -> "Status | None":
         """What the sweep's folder says; None where it says nothing, or where the file is damaged, which is named."""
-        try:
-            return _STATUS.validate_python(unsealed_json(folder.read_bytes(FILE)))
-        except FileNotFoundError:
-            return None
-        except (StoreError, ValueError):
-            damage.skipped(f"{folder}/{FILE}", "it is damaged; the next launch writes it again")
-            return None
+        return read_sealed(folder, FILE, _STATUS, damage, "the next launch writes it again")
 
 
 _STATUS = TypeAdapter(Status)

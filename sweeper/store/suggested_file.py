@@ -6,9 +6,8 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from sweeper.store.folder import Folder
-from sweeper.store.sealed import sealed_json, unsealed_json
+from sweeper.store.sealed import read_sealed, sealed_json
 from sweeper.store.segments import Damage
-from trainer.errors import StoreError
 
 FILE = "suggested.json"
 _PARAMS = TypeAdapter(dict[int, dict[str, Any]])
@@ -19,13 +18,7 @@ def read_suggested(sweep: Folder, damage: Damage) -> dict[int, dict[str, Any]] |
 
     A damaged file is named.
     """
-    try:
-        return _PARAMS.validate_python(unsealed_json(sweep.read_bytes(FILE)))
-    except FileNotFoundError:
-        return None
-    except (StoreError, ValueError):
-        damage.skipped(f"{sweep}/{FILE}", "it is damaged; unfinished trials are suggested anew")
-        return None
+    return read_sealed(sweep, FILE, _PARAMS, damage, "unfinished trials are suggested anew")
 
 
 def write_suggested(sweep: Folder, params: Mapping[int, Mapping[str, Any]]) -> None:
