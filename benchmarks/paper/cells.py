@@ -14,7 +14,7 @@ from benchmarks.paper.systems import Row
 from benchmarks.paper.tables import Column, Table
 from trainer.config.files import load_run, parse_run, parse_set, set_field
 from trainer.config.run_config import RunConfig
-from trainer.errors import ConfigError, nearest
+from trainer.errors import ConfigError
 
 RUNS = Path(__file__).resolve().parents[2] / "runs"
 SEEDS = 3
@@ -142,12 +142,7 @@ def protocols(data: str) -> list[str]:
         if match:
             found.setdefault(match[1], []).append(match[2])
     if data not in found:
-        raise ConfigError(
-            f"no run files of a data set {data!r}",
-            field="--data",
-            allowed=", ".join(found),
-            nearest=nearest(data, found),
-        )
+        raise ConfigError.unknown(f"no run files of a data set {data!r}", data, found, field="--data")
     return found[data]
 
 
@@ -181,7 +176,5 @@ def _scaled(key: str, value: Any, factor: float) -> Any:
 def _chosen(every: Sequence[Any], asked: Sequence[str], field: str, labels: Sequence[str]) -> list[Any]:
     for label in asked:
         if label not in labels:
-            raise ConfigError(
-                f"no such label: {label!r}", field=field, allowed=", ".join(labels), nearest=nearest(label, labels)
-            )
+            raise ConfigError.unknown(f"no such label: {label!r}", label, labels, field=field)
     return [one for one, label in zip(every, labels, strict=True) if not asked or label in asked]

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 from sweeper.search import samplers
 from sweeper.search.dimensions import AnyDimension, Value, as_tuple
 from sweeper.search.samplers import PrunerConfig, SamplerConfig
-from sweeper.search.values import LARGEST, check_conditions, check_grid, check_points, check_steps, unknown
+from sweeper.search.values import LARGEST, check_conditions, check_grid, check_points, check_steps
 from sweeper.store.names import check_name
 from trainer.config.explain import explain
 from trainer.config.files import load_run, load_yaml, parse_run, parse_set, set_field
@@ -171,7 +171,7 @@ def load_space(path: str | Path, sets: tuple[str, ...] = ()) -> Space:
     check_name(space.name, file)
     if spec.objective.metric not in metrics():
         problem = f"unknown metric {spec.objective.metric!r}"
-        raise unknown(problem, spec.objective.metric, metrics(), file, "objective.metric")
+        raise ConfigError.unknown(problem, spec.objective.metric, metrics(), file=file, field="objective.metric")
     _check_dimensions(space)
     check_conditions(spec.vary, file)
     check_points(spec.vary, spec.first, file)
@@ -232,7 +232,7 @@ def _check_field(space: Space, name: str, field: str) -> None:
     siblings = [other.rpartition(".")[2] for other in known if other.rpartition(".")[0] == section]
     problem = f"no such field of {space.base.method.name if section == 'method' else section or 'a run file'}"
     if siblings:
-        raise unknown(problem, last, siblings, space.file, field)
+        raise ConfigError.unknown(problem, last, siblings, file=space.file, field=field)
     raise ConfigError(problem, file=space.file, field=field, nearest=nearest(name, known))
 
 

@@ -1,7 +1,7 @@
 """The values that a search-space file names in ``when``, ``first`` and a grid: its dimensions can have them."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sweeper.search.dimensions import AnyDimension, FloatDimension, Range, Value
@@ -29,7 +29,10 @@ def check_conditions(vary: Dimensions, file: str) -> None:
         field, own = f"vary.{name}.when", dict[str, set[Value]]()
         for parent, values in dimension.conditions():
             if parent not in needed:
-                raise unknown(f"{parent!r} is not a dimension defined earlier", parent, needed, file, field)
+                problem = f"{parent!r} is not a dimension defined earlier"
+                if not needed:
+                    raise ConfigError(problem, file=file, field=field, allowed="none")
+                raise ConfigError.unknown(problem, parent, needed, file=file, field=field)
             for value in values:
                 _check_condition(vary[parent], value, file, f"{field}.{parent}")
             for ancestor, wanted in {**needed[parent], parent: set(values)}.items():
@@ -86,13 +89,7 @@ def check_grid(vary: Dimensions, grid: Any, trials: int, file: str) -> None:
 
 def _check_value(vary: Dimensions, name: str, value: Value, file: str, field: str) -> None:
     if name not in vary:
-        raise unknown(f"{shown(name)} is not a dimension", name, vary, file, field)
+        raise ConfigError.unknown(f"{shown(name)} is not a dimension", name, vary, file=file, field=field)
     if not vary[name].contains(value):
         problem, allowed = f"{shown(value)} lies outside the dimension", str(vary[name])
         raise ConfigError(problem, file=file, field=f"{field}.{name}", allowed=allowed)
-
-
-def unknown(problem: str, name: str, known: Collection[str], file: str, field: str) -> ConfigError:
-    """The error for a name that is not one of those ``known``."""
-    allowed = ", ".join(known) or "none"
-    return ConfigError(problem, file=file, field=field, allowed=allowed, nearest=nearest(name, known))
