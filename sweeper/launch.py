@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not launch.ended:  # no cluster is needed to say that it has
             stop = StopSignal()
             try:
-                with connected(arguments.address):
+                with connected(arguments.address, _say):
                     launch.run(own_cluster=not find_address(arguments.address), check_stop=stop.check)
             except Stopped:
                 done = f"{len(store.trials())} of {space.spec.trials} configurations finished"

@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _written(decision, file)
         stop = StopSignal()
         try:
-            with connected(arguments.address):
+            with connected(arguments.address, _say):
                 why = must_wait(space.spec.resources)
                 if why:
                     _say(f"waiting: {why}")

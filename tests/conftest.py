@@ -74,15 +74,10 @@ def tiny() -> Tiny:
 @pytest.fixture(scope="session")
 def session_cluster() -> Iterator[dict[str, str]]:
     """The environment in which commands reach a cluster of this session: two CPUs, a token, no dashboard."""
-    from ray.cluster_utils import Cluster  # noqa: PLC0415  (a second that most tests need not spend)
+    from support.clusters import running_cluster  # noqa: PLC0415  (a second that most tests need not spend)
 
-    from sweeper.execution.cluster import use_fresh_token  # noqa: PLC0415
-
-    use_fresh_token()
-    token = os.environ["RAY_AUTH_TOKEN"]
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
-    yield {"RAY_ADDRESS": cluster.address, "RAY_AUTH_TOKEN": token}
-    cluster.shutdown()
+    with running_cluster(num_cpus=2) as cluster:
+        yield {"RAY_ADDRESS": cluster.address, "RAY_AUTH_TOKEN": os.environ["RAY_AUTH_TOKEN"]}
 
 
 @pytest.fixture

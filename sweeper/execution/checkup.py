@@ -14,7 +14,6 @@ import torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from sweeper.execution.cluster import connected
-from sweeper.execution.dashboard import unauthenticated_warning
 from sweeper.store.checkup import CLOCKS_S, Finding
 from trainer.errors import UserError
 from trainer.results.provenance import source_digest, versions
@@ -65,10 +64,10 @@ def check_machine(data: str | None) -> Iterator[Finding]:
 def check_cluster(address: str, results: Path | None, data: str | None) -> Iterator[Finding]:
     """Every node of the cluster; ``results``: their folder, where it is a path, which all must reach."""
     try:
-        with connected(address) as gcs:
+        warnings: list[str] = []
+        with connected(address, warnings.append) as gcs:
             yield Finding("Ray", f"reached at {gcs}")
-            exposed = unauthenticated_warning(ray.init(ignore_reinit_error=True).dashboard_url)
-            if exposed:
+            for exposed in warnings:
                 yield Finding("Ray", exposed.removeprefix("warning: "), "start the cluster with a token")
             yield from _nodes(results, data)
     except UserError as error:

@@ -7,7 +7,7 @@ import os
 import secrets
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -41,10 +41,11 @@ def find_address(given: str | None) -> str | None:
 
 
 @contextlib.contextmanager
-def connected(address: str | None) -> Iterator[str]:
+def connected(address: str | None, say: Callable[[str], None] = print) -> Iterator[str]:
     """Connect to the cluster at ``address``, otherwise at ``$RAY_ADDRESS``, otherwise to one started for this block.
 
-    Gives the address of the cluster. Raises ClusterError.
+    Gives the address of the cluster. ``say`` takes a line: that one is started, a warning that all may enter it.
+    Raises ClusterError.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # Tune's own boxes and tables
@@ -59,15 +60,16 @@ def connected(address: str | None) -> Iterator[str]:
         undo.callback(ray.shutdown)
         with kept_handlers():
             if address is None:
+                say("starting Ray on this machine")
                 _start_own(options)
             else:
-                _connect(address, options)
+                _connect(address, options, say)
         # It prints a traceback for every trial that is retried; the driver says so in a line.
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         yield ray.get_runtime_context().gcs_address
 
 
-def _connect(address: str, options: dict[str, Any]) -> None:
+def _connect(address: str, options: dict[str, Any], say: Callable[[str], None]) -> None:
     """Connect to a cluster that runs. Raises ClusterError."""
     if "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ:  # a job's code is on the nodes already
         options["runtime_env"] = {"working_dir": ".", "excludes": _EXCLUDES}
@@ -83,7 +85,7 @@ def _connect(address: str, options: dict[str, Any]) -> None:
         raise ClusterError(f"no Ray cluster at {address}: {first}{hint}") from None
     warning = unauthenticated_warning(context.dashboard_url)
     if warning:
-        print(warning, flush=True)
+        say(warning)
 
 
 def use_fresh_token() -> None:
@@ -104,7 +106,6 @@ def _start_own(options: dict[str, Any]) -> None:
     Ray gives its processes half a minute, which is too short on a machine under load: it gets a second try.
     """
     use_fresh_token()
-    print("starting Ray on this machine", flush=True)
     try:
         ray.init(address="local", include_dashboard=False, **options)
     except Exception:  # Ray raises no narrower one

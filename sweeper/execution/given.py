@@ -39,10 +39,12 @@ def train_given(
         wanted = [absolute_path(config) for config in configs if config.run_id not in held]
         if wanted and wanted not in missing.values():
             missing[label] = wanted
-    given = GivenConfigurations(missing, first=max(store.trials(), default=-1) + 1)
+    stored = store.trials()
+    given = GivenConfigurations(missing, first=max(stored, default=-1) + 1)
     protocols = [config.protocol for own in missing.values() for config in own]
     tasks = max((protocol.tasks + (protocol.kind == "lfh") for protocol in protocols), default=0)
-    progress = Progress(store.folder, len(missing), tasks, metric, say)
+    progress = Progress(store.folder, len(stored) + len(missing), tasks, metric, say)
+    progress.status.done = len(stored)
     job = Job(store.folder.reachable, resources, metric)
     if missing:
         run_trials(

@@ -232,6 +232,11 @@ class Sweep:
 
     def end(self) -> None:
         """Store what is not stored yet, once nothing more is handed out."""
+        self._store_failed()
+        self.store.suggest(self._open)
+
+    def _store_failed(self) -> None:
+        """Store the configurations that failed: another one did not, or failed for another reason."""
         for suggestion, why in self._failures:
             results = [failed_result(config, why) for config in suggestion.configs]
             self._finish(suggestion, "failed", None, results)
@@ -274,7 +279,7 @@ class Sweep:
         self.progress.say(f"trial {suggestion.number}: {why}; {how if folder.local else f'its run file: {file}'}")
         self._failures.append((suggestion, why))
         if self._fail_fast is None or len({re.sub(r"[\d.]+", "", reason) for _, reason in self._failures}) > 1:
-            self.end()
+            self._store_failed()
         elif len(self._failures) >= self._fail_fast:
             self.refusal = BrokenSweepError(
                 f"the first {len(self._failures)} configurations failed for the same reason: {why}. None is stored: "
@@ -293,7 +298,7 @@ class Sweep:
                 suggestion = pack.open.pop(ended.number, None)
                 if suggestion is not None:  # a resumed pack reports again what has ended
                     self._note_progress(pack)
-                    self.end()
+                    self._store_failed()
                     self._finish(suggestion, message.attempt, message.pack, ended.results)
             if not pack.open:
                 del self._packs[trial_id]

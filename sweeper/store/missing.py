@@ -3,7 +3,7 @@
 import itertools
 
 from sweeper.store.folder import Folder
-from sweeper.store.segments import Damage, Range, Segments
+from sweeper.store.segments import Damage, Segments, consecutive
 from sweeper.store.status_file import Status
 from sweeper.store.suggested_file import read_suggested
 
@@ -14,9 +14,8 @@ def report_missing(segments: Segments, damage: Damage) -> None:
     missing = _missing(segments, sweep, damage)
     if missing:  # unless they ended after the segments were listed
         missing &= _missing(Segments(sweep, damage), sweep, damage)
-    for trial in sorted(missing):
-        name = Range(trial, trial).file
-        damage.skipped(f"{segments.folder}/{name}", "it is missing; the next launch trains its trial again")
+    for lost in consecutive(missing):
+        damage.skipped(f"{segments.folder}/{lost.file}", "it is missing; the next launch trains its trials again")
 
 
 def _missing(segments: Segments, sweep: Folder, damage: Damage) -> set[int]:

@@ -18,6 +18,8 @@ from sweeper.store.folder import Folder
 from trainer.errors import StoreError
 from trainer.results.parquet import DamagedFile, ResultsFile
 
+LARGEST = 256
+"""trials of the largest merged file"""
 _LISTINGS = 50
 _SWEEP = pa.schema([("sweep", pa.string())])
 _NAME = re.compile(r"(\d{6,})(?:-(\d{6,}))?\.parquet")
@@ -50,6 +52,17 @@ class Range(NamedTuple):
     def overlaps(self, other: "Range") -> bool:
         """Whether a trial may be in both ranges."""
         return self.first <= other.last and other.first <= self.last
+
+
+def consecutive(trials: Iterable[int]) -> list[Range]:
+    """Trials that follow one another, as the widest files that may hold them: within blocks of ``LARGEST``."""
+    found: list[Range] = []
+    for trial in sorted(trials):
+        if found and found[-1].last + 1 == trial and trial % LARGEST:
+            found[-1] = found[-1]._replace(last=trial)
+        else:
+            found.append(Range(trial, trial))
+    return found
 
 
 class Damage:

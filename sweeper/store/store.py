@@ -18,7 +18,7 @@ from sweeper.store.folder import Folder
 from sweeper.store.lease import Lease
 from sweeper.store.names import check_name
 from sweeper.store.schema import PromotionRow
-from sweeper.store.segments import Damage, Range, Rows, Segments
+from sweeper.store.segments import LARGEST, Damage, Range, Rows, Segments, consecutive
 from sweeper.store.suggested_file import FILE as SUGGESTED
 from sweeper.store.suggested_file import read_suggested, write_suggested
 from trainer.errors import StoreError, nearest
@@ -26,7 +26,7 @@ from trainer.results.columns import DETAILS, VERSION
 from trainer.results.parquet import ResultsFile, arrow_schema, encode, to_arrow
 from trainer.results.rows import RunResult
 
-_BLOCKS = (32, 256)
+_BLOCKS = (32, LARGEST)
 """trials of a merged file: at most 31 single files and 7 of 32 lie beside those of 256. A merge holds its rows in
 memory: 256 trials of the real protocol are a few hundred MB"""
 
@@ -113,7 +113,7 @@ class Store:
             table = pa.concat_tables(segments.tables(_every_column([file]), only=[where], as_stored=True))
             if set(table["trial"].to_pylist()) != stored:
                 continue  # its details are damaged: what is left of it stays where it is
-            for kept in _consecutive(stored - failed.keys()):
+            for kept in consecutive(stored - failed.keys()):
                 within = pc.is_in(table["trial"], pa.array(range(kept.first, kept.last + 1)))
                 self.folder.child("runs").write(kept.file, encode(table.filter(within)))
             self.folder.child("runs").delete(where.file)  # until now it has stood for what lies in its range
@@ -149,7 +149,7 @@ class Store:
         writes.
         """
         self.tidy()
-        for found in _consecutive(self.trials()):
+        for found in consecutive(self.trials()):
             self._merge(found)
 
     def _born_as(self) -> str:
@@ -213,17 +213,6 @@ def _every_column(files: Iterable[ResultsFile]) -> pa.Schema:
     for file in files:
         plain += [field for field in file.schema if field.name not in {f.name for f in plain} | set(DETAILS)]
     return pa.schema([*plain, *(columns.field(name) for name in DETAILS)])
-
-
-def _consecutive(numbers: Iterable[int]) -> list[Range]:
-    """Trials that follow one another, within blocks of the largest size."""
-    found: list[Range] = []
-    for number in sorted(numbers):
-        if found and found[-1].last + 1 == number and number % _BLOCKS[-1]:
-            found[-1] = found[-1]._replace(last=number)
-        else:
-            found.append(Range(number, number))
-    return found
 
 
 def sweeps(results: str | Path | Folder) -> list[str]:

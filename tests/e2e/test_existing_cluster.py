@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from ray.cluster_utils import Cluster
 
+from support.clusters import running_cluster
 from support.sweeps import launch, query, space_file, start, until
-from sweeper.execution.cluster import use_fresh_token
 
 pytestmark = pytest.mark.slow
 
@@ -17,11 +16,8 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     """Of a cluster of one CPU that says it has a GPU."""
-    use_fresh_token()
-    node = {"num_cpus": 1, "num_gpus": 1, "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args=node)
-    yield cluster.address
-    cluster.shutdown()
+    with running_cluster(num_cpus=1, num_gpus=1) as cluster:
+        yield cluster.address
 
 
 def test_a_sweep_runs_there(address: str, tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from benchmarks.kills import trial_processes
+from support.clusters import running_cluster
 from support.sweeps import files, query, space_file, start, until
-from sweeper.execution.cluster import use_fresh_token
 
 pytestmark = pytest.mark.slow
 
@@ -28,13 +28,10 @@ PROMPT = {
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
     """A head that trains nothing, and two nodes of one CPU."""
-    use_fresh_token()
-    head = {"num_cpus": 0, "include_dashboard": False, "_system_config": PROMPT}
-    made = Cluster(initialize_head=True, head_node_args=head)
-    for _ in range(2):
-        made.add_node(**NODE)
-    yield made
-    made.shutdown()
+    with running_cluster(num_cpus=0, _system_config=PROMPT) as made:
+        for _ in range(2):
+            made.add_node(**NODE)
+        yield made
 
 
 def test_every_configuration_ends_finished_once_whatever_is_lost(cluster: Cluster, tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
-from ray.cluster_utils import Cluster
 
+from support.clusters import running_cluster
 from support.results import store_trials
 from support.sweeps import ended, space_file
 from sweeper import doctor
@@ -140,12 +140,10 @@ def test_every_node_of_a_cluster_is_checked(results: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("shared_cluster")  # for its token
-def test_gpus_that_are_only_a_number_have_a_line(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    has = {"num_cpus": 1, "num_gpus": 64, "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args=has)
-    try:
-        monkeypatch.setenv("RAY_ADDRESS", cluster.address)
-        assert "Ray has 64 GPUs, PyTorch sees" in ended("--results", results, command="sweeper.doctor", code=1)
-    finally:
-        cluster.shutdown()
+def test_each_node_that_needs_a_hand_has_a_line(results: Path) -> None:
+    with running_cluster(num_cpus=1) as cluster:
+        cluster.add_node(num_cpus=0, num_gpus=64)
+        doctor_says = ended("--results", results, "--address", cluster.address, command="sweeper.doctor", code=1)
+    assert "Ray has 0 GPUs, PyTorch sees" in doctor_says
+    (line,) = [line for line in doctor_says.splitlines() if line.startswith("!!") and "in memory" not in line]
+    assert "Ray has 64 GPUs, PyTorch sees" in line

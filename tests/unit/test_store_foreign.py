@@ -63,6 +63,14 @@ def test_a_deleted_file_is_named(results: Path, trial: int) -> None:
     assert [line.partition(":")[0] for line in named] == [f"s/runs/{trial:06d}.parquet"]
 
 
+def test_a_deleted_merged_file_is_named(results: Path) -> None:
+    Store(results, "s").compact()
+    (results / "s" / "runs" / "000000-000003.parquet").unlink()
+    found, named = read(results)
+    assert {trial for sweep, trial in found if sweep == "s"} == {5}
+    assert [line.partition(":")[0] for line in named] == ["s/runs/000000-000003.parquet"]
+
+
 def promotion_file(results: Path) -> None:
     shutil.copy(results / "s-promotion" / "runs" / "000001.parquet", results / "s" / "runs" / "000001.parquet")
 
