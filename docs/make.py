@@ -4,6 +4,7 @@ Editors check and complete a YAML file against the schema that its first line na
 ``# yaml-language-server: $schema=schema.json``.
 """
 
+import argparse
 import inspect
 import json
 import sys
@@ -213,6 +214,7 @@ def run_file_schema() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description="Write the generated pages and JSON Schemas, where they changed.").parse_args()
     for path, content in contents().items():
         if not path.exists() or path.read_text() != content:
             atomic_write(path, content.encode())

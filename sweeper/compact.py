@@ -6,6 +6,7 @@ A running sweep merges blocks of its own accord; this merges all that is stored,
 import sys
 
 from sweeper.reporting.arguments import command_parser
+from sweeper.search.space import format_count
 from sweeper.store.lease import Lease
 from sweeper.store.store import Store, find_sweep
 from trainer.errors import exit_code
@@ -20,7 +21,12 @@ def main(argv: list[str] | None = None) -> int:
         store.lease = lease
         before = len(runs.names())
         store.compact()
-    print(f"{runs}: {before} files merged into {len(runs.names())}")
+        after = len(runs.names())
+    stored = format_count(len(store.trials()), "configuration")
+    if before == after:
+        print(f"{runs}: nothing to merge: {stored} in {format_count(after, 'file')}")
+    else:
+        print(f"{runs}: {format_count(before, 'file')} merged into {after}, which hold {stored}")
     return 0
 
 

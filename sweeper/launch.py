@@ -57,8 +57,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 with connected(arguments.address, _say):
                     launch.run(own_cluster=not find_address(arguments.address), check_stop=stop.check)
             except Stopped:
-                done = f"{len(store.trials())} of {space.spec.trials} configurations finished"
-                _say(f"stopped: {done}; run the same command to resume")
+                status = launch.progress.status
+                total = format_count(status.total, "configuration")
+                _say(f"stopped: {status.done} of {total} ended; run the same command to resume")
                 return stop.exit_code
             except BrokenSweepError as error:
                 _say(f"stopped: {error}")
@@ -70,6 +71,9 @@ def _conclude(launch: Launch) -> int:
     """Print the results of the sweep. Returns the exit code: 1 if every configuration failed."""
     status, space, store = launch.progress.status, launch.space, launch.store
     launch.progress.end("finished" if launch.ended else "stopped")
+    if status.done > space.spec.trials:
+        stored = format_count(status.done, "configuration")
+        _say(f"{stored} stored already, more than the {space.spec.trials} asked for: nothing is trained")
     if launch.ended:
         store.folder.child("checkpoints").remove()  # what a worker wrote that outlived its driver
     else:  # nothing else keeps a launch from training all
@@ -79,8 +83,8 @@ def _conclude(launch: Launch) -> int:
     results = open_results(store.folder.parent, store.sweep)
     print_top(results, space.spec.objective)
     _say(
-        f"{status.done} of {status.total} configurations: {status.pruned} pruned, {status.diverged} diverged, "
-        f"{status.failed} failed; {Ledger.of(results, store.sweep)}"
+        f"{status.done} of {format_count(status.total, 'configuration')}: {status.pruned} pruned, "
+        f"{status.diverged} diverged, {status.failed} failed; {Ledger.of(results, store.sweep)}"
     )
     if status.failed:
         _say("once the reason is mended, --retry-failed trains the failed ones again")

@@ -24,13 +24,13 @@ def main(argv: list[str] | None = None) -> int:
         for name, columns in {**schema.tables(), **schema.views()}.items():
             print(f"{name}: {', '.join(column.name for column in columns)}")
         return 0
+    if arguments.format == "parquet" and arguments.out is None and sys.stdout.isatty():
+        raise QueryError("Parquet cannot be shown on a terminal; pass --out FILE")
     found = open_results(arguments.results, arguments.sweep).sql(arguments.query).arrow()
     if arguments.out is not None:
         Folder.at(arguments.out.parent).write(arguments.out.name, tables.as_bytes(found, arguments.format))
     elif arguments.format == "table":
         tables.print_table(found.column_names, tables.cells(found))
-    elif arguments.format == "parquet" and sys.stdout.isatty():
-        raise QueryError("Parquet cannot be shown on a terminal; pass --out FILE")
     else:
         sys.stdout.buffer.write(tables.as_bytes(found, arguments.format))
         sys.stdout.buffer.flush()

@@ -9,7 +9,7 @@ import time
 from sweeper.reporting import tables
 from sweeper.reporting.arguments import command_parser
 from sweeper.reporting.leaderboard import Ledger
-from sweeper.search.space import format_params
+from sweeper.search.space import format_count, format_params
 from sweeper.store.folder import Folder
 from sweeper.store.lease import holder
 from sweeper.store.results import open_results
@@ -57,7 +57,8 @@ def _details(name: str, folder: Folder) -> None:
         return
     ends = ((status.pruned, "pruned"), (status.diverged, "diverged"), (status.failed, "failed"))
     of_them = ", ".join(f"{count} {end}" for count, end in ends if count)
-    print(f"done: {status.done} of {status.total} configurations" + (f" ({of_them})" if of_them else ""))
+    count = format_count(status.total, "configuration")
+    print(f"done: {status.done} of {count}" + (f" ({of_them})" if of_them else ""))
     if status.best is not None:
         print(f"best: {status.best.value:.6g}, trial {status.best.trial}, {format_params(status.best.params)}")
     if state == "running":

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Self
 
 from trainer.signals import interruptible
+from trainer.streams import replace_what_they_lack
 
 
 class Error(Exception):
@@ -106,6 +107,7 @@ def exit_code(main: Callable[[], int | None]) -> int:
 
     Ctrl-C and SIGTERM become one line and exit codes 130 and 143.
     """
+    replace_what_they_lack()
     with interruptible() as signals:
         try:
             return main() or 0

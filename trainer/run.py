@@ -27,6 +27,9 @@ from trainer.training.observer import Observer, TaskReport
 from trainer.training.options import PRECISIONS, DeviceOptions
 from trainer.training.session import train
 
+_WIDE = 80
+"""characters of a terminal from which on tables are framed"""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
@@ -66,7 +69,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def show(results: Sequence[RunResult], terminal: Console) -> None:
     """The table of tasks, mean over seeds, and the last lines that people quote."""
     headers = ("task", "classes", "images", "memory", "acc %", "ACC %", "forget %", "time s")
-    table = Table(*(Column(header, justify="right") for header in headers), header_style="bold")
+    table = Table(*(Column(header, justify="right", no_wrap=True) for header in headers), header_style="bold")
+    if terminal.width < _WIDE:
+        table.box, table.pad_edge = None, False
     for number, found in enumerate(itertools.zip_longest(*(r.tasks for r in results)), start=1):
         rows = [row for row in found if row is not None]
         table.add_row(
@@ -82,7 +87,7 @@ def show(results: Sequence[RunResult], terminal: Console) -> None:
     terminal.print(table)
     for r in results:
         if r.status != "finished":
-            print(f"seed {r.seed}: {r.status} after {len(r.tasks)} tasks: {r.error}")
+            print(f"seed {r.seed}: {r.status} after {len(r.tasks)} task{'' if len(r.tasks) == 1 else 's'}: {r.error}")
     finished = [r for r in results if r.status == "finished"]
     if finished:
         mean = partial(_mean, finished, spread=True)

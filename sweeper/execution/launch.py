@@ -31,8 +31,9 @@ class Launch:
         self._shares_first_task = space.shares_first_task() and len(task_stream.tasks) > 1
         metric = space.spec.objective.metric
         self.study = Study(space)
-        self.progress = Progress(store.folder, space.spec.trials, len(task_stream.tasks), metric, say)
         stored = stored_trials(store, metric, first_task=int(self._shares_first_task))
+        total = max(space.spec.trials, len(stored))  # fewer than are stored may be asked for
+        self.progress = Progress(store.folder, total, len(task_stream.tasks), metric, say)
         for trial in stored.values():
             self.progress.count(trial.outcome, trial.runs)
         self.study.restore(stored, store.suggested())
@@ -55,7 +56,8 @@ class Launch:
             raise ClusterError(f"{why_waiting(resources)}; this command started its own cluster, on this machine")
         concurrency = spec.concurrency or max(1, room)
         self.progress.say(
-            f"sweep {self.space.name}: {spec.trials} configurations x {format_count(len(spec.seeds), 'seed')}, "
+            f"sweep {self.space.name}: {format_count(spec.trials, 'configuration')} x "
+            f"{format_count(len(spec.seeds), 'seed')}, "
             f"{self.progress.status.done} stored already, {concurrency} at a time; results in {self.store.folder}"
         )
         decisions: Any = ray.remote(PruneDecisions).options(num_cpus=0).remote() if spec.pruning else None

@@ -67,7 +67,7 @@ class Packing:
 
     def __str__(self) -> str:
         each = f"{format_count(self.pack, 'configuration')} per pack"
-        if self.gain is None or self.members is None:
+        if self.gain is None or self.members is None or self.members == 1:
             return each
         memory = "" if self.peak_bytes is None else f", {self.peak_bytes / 2**30:.2g} GiB"
         runs = format_count(self.members, "run")

@@ -47,17 +47,19 @@ def describe(space: Space, store: Store, task_stream: TaskStream) -> list[str]:
     seeds, runs = len(spec.seeds), spec.trials * len(spec.seeds)
     classes, tasks, images = len(task_stream.class_ids_C), len(task_stream.tasks), int(task_stream.counts_C.sum())
     if space.shares_first_task():
-        first_task = f"shared: trained {seeds} times instead of {runs}"
+        first_task = f"shared: trained for {format_count(seeds, 'seed')} instead of {format_count(runs, 'run')}"
     else:
         first_task = "not shared: a dimension acts in it"
     lines = [
-        f"sweep {space.name}: {spec.trials} configurations x {seeds} seeds = {runs} runs",
+        f"sweep {space.name}: {format_count(spec.trials, 'configuration')} x {format_count(seeds, 'seed')} = "
+        f"{format_count(runs, 'run')}",
         f"  results: {store.folder}",
-        f"  each run: {classes} classes in {tasks} tasks, {images} training images, {spec.objective.split} split",
+        f"  each run: {classes} classes in {format_count(tasks, 'task')}, {images} training images, "
+        f"{spec.objective.split} split",
         f"  the first task is {first_task}",
     ]
     if done:
-        lines += [f"  already stored: {done} configurations", "  configurations, from the start:"]
+        lines += [f"  already stored: {format_count(done, 'configuration')}", "  configurations, from the start:"]
     else:
         lines.append("  first configurations:")
     for suggestion in islice(iter(Study(space).ask, None), 5):
@@ -72,7 +74,7 @@ def _cost(space: Space, store: Store, task_stream: TaskStream) -> tuple[float, s
     rows = store.read(["status", "device_s"]).to_pylist()
     spent = [row["device_s"] for row in rows if row["status"] == "finished" and row["device_s"]]
     if spent:
-        return sum(spent) / len(spent), f"mean of {len(spent)} finished runs"
+        return sum(spent) / len(spent), f"mean of {format_count(len(spent), 'finished run')}"
     configs = space.configs(space.spec.first[0] if space.spec.first else {})
     cost, optim = profile_steps(configs, task_stream, DeviceOptions()), configs[0].optim
     kept = task_stream.counts_C.clamp_max(configs[0].memory.per_class)

@@ -69,7 +69,7 @@ def train_pack(job: Job, pack: Mapping[int, Sequence[RunConfig]], report: Callab
     except torch.OutOfMemoryError:
         left = list(reporter.left)
         if len(left) < 2:
-            raise TrialError(f"out of memory: a configuration with {len(pack[left[0]])} seeds is too large") from None
+            raise TrialError(f"out of memory: a configuration is too large, seeds: {len(pack[left[0]])}") from None
     report(PackSplit(pack=reporter.pack))
     gc.collect()  # what the failed run held
     if torch.cuda.is_available():

@@ -82,7 +82,7 @@ def draw(space: Space, results: Results) -> Figure:
         axis.spines[["top", "right"]].set_visible(False)
         axis.tick_params(labelsize=8)
     seeds = format_count(len(space.spec.seeds), "seed")
-    drawn.suptitle(f"{space.name}: {len(tried)} configurations x {seeds}", fontsize=11)
+    drawn.suptitle(f"{space.name}: {format_count(len(tried), 'configuration')} x {seeds}", fontsize=11)
     return drawn
 
 

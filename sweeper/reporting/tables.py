@@ -4,7 +4,9 @@ import csv
 import io
 import json
 import math
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from datetime import date
 from typing import Any
@@ -13,37 +15,67 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 _SHOWN_ROWS = 1000
+NULL = "-"
+"""how a table for people shows a value that is not there"""
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a drawn table on a terminal, plain aligned columns elsewhere."""
+    """Print what fits a terminal: a drawn table, aligned columns, or records. Elsewhere always aligned columns."""
     shown, hidden = rows[:_SHOWN_ROWS], len(rows) - _SHOWN_ROWS
-    if sys.stdout.isatty():
+    width = shutil.get_terminal_size().columns
+    if not sys.stdout.isatty():
+        print(plain_text(headers, shown), end="")
+    elif sum(_widths(headers, shown)) + 3 * len(headers) + 1 <= width:
         from rich.console import Console  # noqa: PLC0415  (slow to import)
         from rich.table import Table  # noqa: PLC0415
         from rich.text import Text  # noqa: PLC0415
 
         drawn = Table()
         for header in headers:
-            drawn.add_column(Text(header), overflow="fold")
+            drawn.add_column(Text(header))
         for row in shown:
-            drawn.add_row(*(Text(cell) for cell in row))
+            drawn.add_row(*map(Text, row))
         Console().print(drawn)
-    else:
+    elif sum(_widths(headers, shown)) + 2 * (len(headers) - 1) <= width:
         print(plain_text(headers, shown), end="")
+    else:
+        print(records_text(headers, shown, width), end="")
     if hidden > 0:
         print(f"... and {hidden} more rows; --format csv shows all")
 
 
 def plain_text(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Aligned columns: a header and one line per row."""
-    lines = [tuple(headers), *map(tuple, rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(headers))]
+    lines, widths = [tuple(headers), *map(tuple, rows)], _widths(headers, rows)
     return "".join("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() + "\n" for line in lines)
 
 
+def records_text(headers: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> str:
+    """A line per field, for rows that are wider than ``width`` characters; fields without a value are left out.
+
+    Values are wrapped between words where that is possible.
+    """
+    lines, empty = list[str](), 0
+    for number, row in enumerate(rows, start=1):
+        fields = [(name, cell) for name, cell in zip(headers, row, strict=True) if cell not in ("", NULL)]
+        empty += len(row) - len(fields)
+        margin = 4 + max((len(name) for name, _ in fields), default=0)
+        lines.append(f"row {number} of {len(rows)}")
+        for name, cell in fields:
+            start = f"  {name.ljust(margin - 4)}  "
+            wrapped = textwrap.wrap(cell, max(width - margin, 16), break_on_hyphens=False) or [cell]
+            lines += [f"{start}{wrapped[0]}", *(" " * margin + more for more in wrapped[1:])]
+    if empty:
+        lines.append("(fields without a value are left out)")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _widths(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
+    return [max(len(line[i]) for line in (headers, *rows)) for i in range(len(headers))]
+
+
 def cells(table: pa.Table) -> list[list[str]]:
-    """The rows for people: floats to six digits, null as ``-``."""
+    """The rows for people: floats to six digits, null as a dash."""
     return [[_cell(value) for value in row.values()] for row in _records(table)]
 
 
@@ -87,7 +119,7 @@ def _plain_value(value: Any) -> Any:
 
 
 def _cell(value: Any) -> str:
-    return "-" if value is None else f"{value:.6g}" if isinstance(value, float) else _exact(value)
+    return NULL if value is None else f"{value:.6g}" if isinstance(value, float) else _exact(value)
 
 
 def _exact(value: Any) -> str:

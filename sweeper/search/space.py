@@ -146,7 +146,7 @@ def short_names(fields: Iterable[str]) -> dict[str, str]:
 
 def format_count(number: int, noun: str) -> str:
     """``1 seed``, ``2 seeds``."""
-    return f"{number} {noun}{'s' if number > 1 else ''}"
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def format_value(value: Any) -> str:

@@ -73,7 +73,7 @@ def check_sweep(results: Folder, sweep: str) -> Iterator[Finding]:
     except StoreError as error:
         yield Finding(about, str(error), "read it with the version of the code that wrote it")
         return
-    yield Finding(about, f"{len(store.trials())} configurations stored, in the schema of this version")
+    yield Finding(about, f"configurations stored, in the schema of this version: {len(store.trials())}")
     yield from (Finding(about, line, "restore it from a backup, or launch the sweep again") for line in lines)
     foreign = [f"{folder}/{name}" for name in folder.names() if name not in _FILES]
     foreign += [f"{folder}/{name}" for name in folder.folders() if name not in _FOLDERS]

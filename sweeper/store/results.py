@@ -92,7 +92,7 @@ class Results:
             connection.register(name, Rows(segments, columns, name if name in DETAILS else None))
         connection.register("sweeps", to_arrow(objectives, schema.views()["sweeps"]))
         seeds = ", ".join(f'{sql} AS "{column.name}"' for column, sql in schema.seeds().items())
-        connection.execute(f"CREATE VIEW seeds AS SELECT {seeds} FROM runs GROUP BY ALL")
+        connection.execute(f"CREATE VIEW seeds AS SELECT {seeds} FROM runs GROUP BY ALL ORDER BY sweep, trial")
         connection.execute(f"CREATE VIEW best AS {_best_sql(objectives)}")
         connection.execute(f"CREATE VIEW ledger AS {_LEDGER_SQL}")
         connection.execute("SET TimeZone = 'UTC'")
@@ -178,7 +178,8 @@ def _best_sql(objectives: list[schema.SweepRow]) -> str:
         HAVING bool_and(status = 'finished' AND value IS NOT NULL AND isfinite(value))
         QUALIFY row_number() OVER (
             PARTITION BY sweep ORDER BY CASE any_value(direction) WHEN 'minimize' THEN mean ELSE -mean END, trial
-        ) = 1"""
+        ) = 1
+        ORDER BY sweep"""
 
 
 _LEDGER_SQL = """
@@ -197,4 +198,5 @@ _LEDGER_SQL = """
         coalesce(any_value(pruned_s), 0) AS pruning_s,
         coalesce(sum(packing_saved_s), 0) AS packing_s,
         coalesce(sum(saved_s) FILTER (WHERE attempt = 'from-store'), 0) AS store_s
-    FROM sweeps LEFT JOIN runs USING (sweep) LEFT JOIN missing USING (sweep) GROUP BY sweeps.sweep"""
+    FROM sweeps LEFT JOIN runs USING (sweep) LEFT JOIN missing USING (sweep) GROUP BY sweeps.sweep
+    ORDER BY sweeps.sweep"""

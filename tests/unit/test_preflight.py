@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 import yaml
 
+from support.results import store_trials
 from sweeper import launch
 from sweeper.execution.plan import load_benchmark
 from sweeper.search.space import load_space
+from sweeper.store.store import Store
 from trainer.errors import exit_code
 
 ROOT = Path(__file__).parent.parent.parent
@@ -86,6 +88,15 @@ def test_an_objective_that_these_images_lack_is_refused(
 def test_a_dimension_that_fits_gives_the_benchmark_of_the_base(tmp_path: Path) -> None:
     vary = {"protocol.tasks": {"type": "int", "low": 2, "high": 10}}
     assert len(load_benchmark(load_space(space_file(tmp_path, vary))).tasks) == 5
+
+
+def test_fewer_trials_than_are_stored_train_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = space_file(tmp_path, LAMBDA, name="s")
+    store_trials(Store(tmp_path / "results", "s"), range(3))
+    assert launch.main([str(file), "--results", str(tmp_path / "results"), "--trials", "1"]) == 0
+    said = capsys.readouterr().out
+    assert "3 configurations stored already, more than the 1 asked for: nothing is trained\n" in said
+    assert "\n3 of 3 configurations: 0 pruned" in said
 
 
 def test_zero_trials_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
