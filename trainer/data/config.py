@@ -60,6 +60,12 @@ class DataConfig(Section):
     on_bad_image: Literal["error", "skip"] = Field(
         "error", description="how to treat a corrupt or missing image: fail or skip it"
     )
+    background: Literal["white", "grey", "black"] = Field("white", description="what transparent pixels show")
+    value_range: tuple[float, float] | None = Field(
+        None,
+        description="pixels of more than 8 bits in one channel: the values that become black and white; null: 0 to "
+        "65535 for integers, 0 to 1 for fractions, refused where the images do not fit that",
+    )
     resize: int | None = Field(
         None,
         ge=4,
@@ -86,6 +92,18 @@ class DataConfig(Section):
         description="fraction of each class left out and unused after the tail is cut, as the released code does (0.1)",
     )
     evaluation: Evaluation = Evaluation()
+
+    @field_validator("value_range", mode="before")
+    @classmethod
+    def _list_to_pair(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("value_range")
+    @classmethod
+    def _rising(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value is not None and value[0] >= value[1]:
+            raise ValueError("black must be below white")
+        return value
 
 
 class ClassOrder(Section):

@@ -1,5 +1,6 @@
 """Image files to one uint8 array, once: decoded by all cores, kept in the cache, memory-mapped ever after."""
 
+import functools
 import hashlib
 import io
 import itertools
@@ -7,30 +8,53 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import PIL
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from trainer.data import cache
 from trainer.data.config import DataConfig
 from trainer.data.images import ImageSet, Labels
+from trainer.data.pixels import Depth, check_depth, eight_bit
 from trainer.errors import ConfigError, DataError
 
-FORMAT = 1
+FORMAT = 2
 """version of the cache entries; raise it when decoding changes"""
 _CHUNK = 256
-_SHOWN = 5
+_SHOWN = 10
+
+_Bad = tuple[str, str]
+"""name of an image, and why it has no pixels"""
 
 Item = tuple[str, bytes | Path | None]
 """name for messages, and where the encoded image is; None where it is missing"""
-_Decoded = tuple[str, NDArray[np.uint8] | str]
-"""name, and ``[H, W, C]`` or why there is none"""
+
+
+class _Decoded(NamedTuple):
+    name: str
+    found: NDArray[np.uint8] | str
+    """``[H, W, C]``, or why there is none"""
+    depth: Depth | None = None
+
+
+class BadImages(DataError):
+    """Images that cannot be read: the first ten are named, and the others counted."""
+
+    def __init__(self, bad: Sequence[tuple[str, str]], images: int) -> None:
+        super().__init__(bad, images)
+        self.bad, self.images = bad, images
+
+    def __str__(self) -> str:
+        count = "" if len(self.bad) == 1 else f"{len(self.bad)} of {self.images} images cannot be read: "
+        skip = "" if len(self.bad) == self.images else "; data.on_bad_image: skip leaves such images out"
+        return f"{count}{_named(self.bad)}{skip}"
 
 
 @dataclass(frozen=True)
@@ -45,27 +69,44 @@ class Listing:
     """hash of names, labels and encoded bytes"""
 
 
+def decoded_splits(listings: Sequence[Listing], config: DataConfig, resize: int | None) -> list[ImageSet]:
+    """``decoded`` for each split; images of any that cannot be read are named together."""
+    found: list[ImageSet] = []
+    bad: list[BadImages] = []
+    for listing in listings:
+        try:
+            found.append(decoded(listing, config, resize))
+        except BadImages as error:
+            bad.append(error)
+    if bad:
+        images = sum(len(listing.labels_N) for listing in listings)
+        raise BadImages([one for error in bad for one in error.bad], images)
+    return found
+
+
 def decoded(listing: Listing, config: DataConfig, resize: int | None) -> ImageSet:
     """The split's images, from the cache if they were decoded before.
 
     ``resize``: short side in pixels; the centre square of that side is kept. None: as they are, all of one size.
-    Raises DataError for bad images (unless they are to be skipped, then stderr names them) and ConfigError
-    for images of several sizes.
+    Raises BadImages (unless they are to be skipped, then stderr names them), and ConfigError for images of several
+    sizes or for values that do not fit ``data.value_range``.
     """
     if not len(listing.labels_N):
         raise DataError(f"{listing.name}: no images")
-    options = json.dumps([FORMAT, PIL.__version__, listing.content, resize])
+    options = json.dumps([FORMAT, PIL.__version__, listing.content, resize, config.background, config.value_range])
     key = hashlib.sha256(options.encode()).hexdigest()[:32]
-    strict = config.on_bad_image == "error"
-    folder = cache.entry(key, lambda folder: _write(folder, listing, resize, strict))
+    folder = cache.entry(key, lambda folder: _write(folder, listing, resize, config))
     try:
         meta = json.loads((folder / "meta.json").read_text())
         pixels_NHWC = np.memmap(folder / "pixels.u8", dtype=np.uint8, mode="r", shape=tuple(meta["shape"]))
         images, bad = ImageSet(pixels_NHWC, np.load(folder / "labels.npy"), meta["digest"]), meta["bad"]
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"the image cache entry {folder} is damaged ({error}); delete that folder") from error
+    if bad and config.on_bad_image == "error":
+        raise BadImages(bad, len(listing.labels_N))
     if bad:
-        _complain(listing, bad, strict)
+        count = f"{len(bad)} of {len(listing.labels_N)} images"
+        print(f"warning: {listing.name}: {count} skipped: {_named(bad)}", file=sys.stderr)
     return images
 
 
@@ -77,9 +118,14 @@ def resized(pixels_NHWC: NDArray[np.uint8], resize: int | None) -> NDArray[np.ui
     return np.stack([_stored(Image.fromarray(image), resize) for image in images])
 
 
+def _named(bad: Sequence[_Bad]) -> str:
+    shown = "; ".join(f"{name}: {reason}" for name, reason in bad[:_SHOWN])
+    return shown + (f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else "")
+
+
 def cores() -> int:
-    """That this process may use."""
-    return len(os.sched_getaffinity(0))
+    """That this process may use: macOS and Windows do not say, and their machine's are taken."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _stored(image: Image.Image, side: int | None) -> NDArray[np.uint8]:
@@ -95,25 +141,27 @@ def _stored(image: Image.Image, side: int | None) -> NDArray[np.uint8]:
     return np.atleast_3d(np.asarray(image))
 
 
-def _write(folder: Path, listing: Listing, resize: int | None, strict: bool) -> None:
+def _write(folder: Path, listing: Listing, resize: int | None, config: DataConfig) -> None:
     """Fill a cache entry: with one channel if no image has colour, else with three."""
+    decode = functools.partial(_decode, resize=resize, config=config)
     with ThreadPoolExecutor(cores()) as pool:
-        if not _fill(folder, listing, _decode_all(pool, listing, resize), strict, channels=1):
-            _fill(folder, listing, _decode_all(pool, listing, resize), strict, channels=3)
+        if not _fill(folder, listing, _decode_all(pool, listing, decode), config, channels=1):
+            _fill(folder, listing, _decode_all(pool, listing, decode), config, channels=3)
 
 
-def _fill(folder: Path, listing: Listing, images: Iterator[_Decoded], strict: bool, channels: int) -> bool:
+def _fill(folder: Path, listing: Listing, images: Iterator[_Decoded], config: DataConfig, channels: int) -> bool:
     """One pass over a split, kept in ``channels`` or those of its first image. False if a later one has more."""
     kept: list[int] = []
-    bad: list[tuple[str, str]] = []
+    bad: list[_Bad] = []
+    depths: dict[str, Depth] = {}
     shape, first = (0, 0, 0), ""
     with (folder / "pixels.u8").open("wb") as file:
-        for position, (name, found) in enumerate(images):
+        for position, (name, found, depth) in enumerate(images):
             if isinstance(found, str):
                 bad.append((name, found))
-                if strict:
-                    _complain(listing, bad, strict)
                 continue
+            if depth is not None:
+                depths[depth.mode] = depth.over(depths.get(depth.mode))
             height, width, own = found.shape
             if not kept:
                 shape, first = (height, width, max(own, channels)), name
@@ -129,9 +177,12 @@ def _fill(folder: Path, listing: Listing, images: Iterator[_Decoded], strict: bo
             kept.append(position)
         file.flush()
         os.fsync(file.fileno())
+    if bad and config.on_bad_image == "error":
+        raise BadImages(bad, len(listing.labels_N))
     if not kept:
-        name, reason = bad[0]
-        raise DataError(f"{listing.name}: no image can be read, the first is {name}: {reason}")
+        raise DataError(f"{listing.name}: no image can be read: {_named(bad)}")
+    for depth in depths.values():
+        check_depth(depth, config)
     labels_N = listing.labels_N[kept]
     np.save(folder / "labels.npy", labels_N)
     pixels_NHWC = np.memmap(folder / "pixels.u8", dtype=np.uint8, mode="r", shape=(len(kept), *shape))
@@ -140,38 +191,28 @@ def _fill(folder: Path, listing: Listing, images: Iterator[_Decoded], strict: bo
     return True
 
 
-def _decode_all(pool: ThreadPoolExecutor, listing: Listing, resize: int | None) -> Iterator[_Decoded]:
+def _decode_all(
+    pool: ThreadPoolExecutor, listing: Listing, decode: Callable[[str, bytes | Path | None], _Decoded]
+) -> Iterator[_Decoded]:
     items = listing.items()
     while chunk := list(itertools.islice(items, _CHUNK)):  # so that few encoded images are in memory at once
-        yield from pool.map(lambda item: (item[0], _decode(item[1], resize)), chunk)
+        yield from pool.map(lambda item: decode(*item), chunk)
 
 
-def _decode(encoded: bytes | Path | None, resize: int | None) -> NDArray[np.uint8] | str:
+def _decode(name: str, encoded: bytes | Path | None, resize: int | None, config: DataConfig) -> _Decoded:
     """``[H, W, 1]`` for a grey image, else ``[H, W, 3]``; or why it has no pixels."""
     if encoded is None:
-        return "missing"
+        return _Decoded(name, "missing")
     try:
         opened = io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded
         with warnings.catch_warnings(), Image.open(opened) as file:
             warnings.simplefilter("ignore")  # Pillow on odd but readable metadata
-            image: Image.Image = file
-            if file.mode.startswith("I;16"):
-                image = Image.fromarray((np.asarray(file) >> 8).astype(np.uint8))
-            image = image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
-        return _stored(image, resize)
+            image, depth = eight_bit(file, name, config)
+        return _Decoded(name, _stored(image, resize), depth)
     except FileNotFoundError:
-        return "missing"
+        return _Decoded(name, "missing")
+    except UnidentifiedImageError:
+        return _Decoded(name, "cannot be decoded (not an image that Pillow reads)")
     except Exception as error:  # Pillow's readers raise many kinds on corrupt files
-        return f"cannot be decoded ({type(error).__name__}: {(str(error).splitlines() or [''])[0]})"
-
-
-def _complain(listing: Listing, bad: list[tuple[str, str]], strict: bool) -> None:
-    """Bad images are an error, or are named on stderr: never passed over in silence."""
-    if strict:
-        name, reason = bad[0]
-        raise DataError(f"{name}: {reason}; data.on_bad_image: skip leaves such images out")
-    shown = "; ".join(f"{name}: {reason}" for name, reason in bad[:_SHOWN])
-    more = f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
-    print(
-        f"warning: {listing.name}: {len(bad)} of {len(listing.labels_N)} images skipped: {shown}{more}", file=sys.stderr
-    )
+        reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        return _Decoded(name, f"cannot be decoded ({reason})")

@@ -10,7 +10,7 @@ import numpy as np
 
 from trainer.data import location
 from trainer.data.config import DataConfig
-from trainer.data.decode import Listing, cores, decoded
+from trainer.data.decode import Listing, cores, decoded_splits
 from trainer.data.images import Source, known_labels
 from trainer.errors import DataError
 
@@ -38,10 +38,8 @@ def source(
     folder: Path, train: Files, test: Files, names: Sequence[str], config: DataConfig, resize: int | None
 ) -> Source:
     """Decode both splits. Files are named by their path relative to ``folder``."""
-    train_set, test_set = (
-        decoded(_listing(f"{folder} ({split})", folder, files), config, resize)
-        for split, files in (("train", train), ("test", test))
-    )
+    listings = [_listing(f"{folder} ({split})", folder, files) for split, files in (("train", train), ("test", test))]
+    train_set, test_set = decoded_splits(listings, config, resize)
     return Source(train_set, test_set, tuple(names))
 
 

@@ -1,7 +1,7 @@
 """Decoded images: one uint8 array a split, its labels, and what identifies them."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -30,6 +30,14 @@ class ImageSet:
         digest.update(np.ascontiguousarray(pixels_NHWC).data)
         digest.update(np.ascontiguousarray(labels_N, dtype="<i8").data)
         return cls(pixels_NHWC, labels_N, digest.hexdigest())
+
+    def coloured(self) -> Self:
+        """With three channels: grey images become colour images beside those that have colour."""
+        shape = (*self.pixels_NHWC.shape[:3], 3)
+        if self.pixels_NHWC.shape == shape:
+            return self
+        digest = hashlib.sha256(f"{self.digest} in colour".encode()).hexdigest()
+        return replace(self, pixels_NHWC=np.broadcast_to(self.pixels_NHWC, shape), digest=digest)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Where images come from: one file a source, each with ``read(config) -> Source``; the file's name is the source's."""
 
 import importlib
+from dataclasses import replace
 
 import numpy as np
 
@@ -23,6 +24,8 @@ def load(config: DataConfig) -> Source:
         if len(empty):
             more = f" (nor have {len(empty) - 1} others)" if len(empty) > 1 else ""
             raise DataError(f"{split}: class {source.class_names[empty[0]]} has no images{more}")
+    if {images.pixels_NHWC.shape[3] for images in (source.train, source.test)} == {1, 3}:
+        source = replace(source, train=source.train.coloured(), test=source.test.coloured())
     train, test = ("x".join(map(str, images.pixels_NHWC.shape[1:])) for images in (source.train, source.test))
     if train != test:
         raise DataError(f"training images are {train} (height, width, channels), test images {test}; see data.resize")

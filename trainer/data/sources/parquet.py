@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from trainer.data import location
 from trainer.data.config import DataConfig
-from trainer.data.decode import Item, Listing, decoded
+from trainer.data.decode import Item, Listing, decoded_splits
 from trainer.data.images import Labels, Source, known_labels
 from trainer.errors import ConfigError, DataError, nearest
 
@@ -30,10 +30,11 @@ def read(config: DataConfig) -> Source:
     train, test = _shards(folder, ("train",)), _shards(folder, ("test", "validation", "val"))
     train_N, test_N = _labels(train, config), _labels(test, config)
     values_C = known_labels(train_N, test_N, str(test[0]))
-    train_set, test_set = (
-        decoded(_listing(name, files, np.searchsorted(values_C, labels_N), config), config, config.resize)
+    listings = [
+        _listing(name, files, np.searchsorted(values_C, labels_N), config)
         for name, files, labels_N in (("train", train, train_N), ("test", test, test_N))
-    )
+    ]
+    train_set, test_set = decoded_splits(listings, config, config.resize)
     return Source(train_set, test_set, class_names=_names(train[0], values_C, config.label_column))
 
 

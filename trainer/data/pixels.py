@@ -1,0 +1,107 @@
+"""An opened image file as 8 bits a channel: upright, grey or RGB, no alpha, deeper values scaled by a stated range."""
+
+import contextlib
+import re
+from typing import NamedTuple, Self
+
+import numpy as np
+from PIL import Image, ImageOps
+from PIL.ImageFile import ImageFile
+
+from trainer.data.config import DataConfig
+from trainer.errors import ConfigError
+
+BACKGROUNDS = {"white": 255, "grey": 128, "black": 0}
+"""grey levels, so that grey images stay grey"""
+_GREY = {"1", "L", "LA", "La"}
+_SIXTEEN = re.compile(r";16[BLN]")
+"""Pillow's name for channels of 16 bits in a file, of which it keeps the upper 8 where there are several"""
+_DEFAULT_RANGE = {"I": (0.0, 65535.0), "F": (0.0, 1.0)}
+
+
+class Depth(NamedTuple):
+    """The values of images with more than 8 bits a channel."""
+
+    name: str
+    """the image that has the largest value"""
+    mode: str
+    """I: integers of one channel; F: fractions of one channel; RGB: the upper bytes of 16-bit colours"""
+    low: float
+    high: float
+
+    def over(self, other: Self | None) -> Self:
+        """Those of both together."""
+        if other is None:
+            return self
+        larger = self if self.high > other.high else other
+        return larger._replace(low=min(self.low, other.low))
+
+
+def eight_bit(image: ImageFile, name: str, config: DataConfig) -> tuple[Image.Image, Depth | None]:
+    """Mode L or RGB; and the values that there were, if they were of more than 8 bits.
+
+    EXIF's orientation is applied, transparent pixels show ``data.background``, and of several frames the first is used.
+    One channel of more than 8 bits is scaled from ``data.value_range``, or from 0..65535 (integers) and 0..1
+    (fractions). Raises OSError and others of Pillow for a damaged file.
+    """
+    sixteen = _SIXTEEN.search(str([tile.args for tile in image.tile])) is not None
+    image.load()
+    with contextlib.suppress(Exception):  # damaged EXIF does not make the pixels unreadable
+        ImageOps.exif_transpose(image, in_place=True)
+    if image.mode[0] in "IF":
+        return _scaled(image, name, config)
+    opaque = _composited(image, BACKGROUNDS[config.background]) if image.has_transparency_data else image
+    found = opaque.convert("L" if opaque.mode in _GREY else "RGB")
+    return found, _upper_bytes(found, name) if sixteen else None
+
+
+def check_depth(depth: Depth, config: DataConfig) -> None:
+    """Raises ConfigError where the values of all images together do not fit the range that they were scaled from.
+
+    12 bits in files of 16 would come out nearly black, and fractions up to 255 white, in silence.
+    """
+    if config.value_range is not None and depth.mode != "RGB":
+        return
+    low, high = (0.0, 255.0) if depth.mode == "RGB" else _DEFAULT_RANGE[depth.mode]
+    if depth.low >= low and high / 2 <= depth.high <= high:
+        return
+    if depth.mode == "RGB":
+        raise ConfigError(
+            f"{depth.name}: colours of 16 bits a channel of which less than 15 are used, too dark when read as 8 bits: "
+            "save the images with 8 bits a channel"
+        )
+    kind = "fractions" if depth.mode == "F" else "integers of more than 8 bits"
+    raise ConfigError(
+        f"{depth.name}: pixels are {kind} from {depth.low:g} to {depth.high:g} over all images, not {low:g} to "
+        f"{high:g}: give the values that become black and white, such as [0, {_likely_white(depth.high):g}]",
+        field="data.value_range",
+    )
+
+
+def _likely_white(high: float) -> float:
+    """The end of the usual range that a largest value belongs to: 1, 255, 1023, 4095, ..."""
+    return 1 if high <= 1 else 2 ** max(8, int(np.ceil(np.log2(high + 1)))) - 1
+
+
+def _scaled(image: Image.Image, name: str, config: DataConfig) -> tuple[Image.Image, Depth]:
+    values_HW = np.asarray(image).astype(np.float64)
+    if not np.isfinite(values_HW).all():
+        raise ValueError("pixels that are not finite numbers")
+    mode = image.mode[0]
+    low, high = config.value_range or _DEFAULT_RANGE[mode]
+    grey_HW = np.rint((values_HW.clip(low, high) - low) * (255 / (high - low)))
+    depth = Depth(name, mode, float(values_HW.min()), float(values_HW.max()))
+    return Image.fromarray(grey_HW.astype(np.uint8)), depth
+
+
+def _upper_bytes(image: Image.Image, name: str) -> Depth:
+    return Depth(name, "RGB", 0.0, float(np.asarray(image).max()))
+
+
+def _composited(image: Image.Image, level: int) -> Image.Image:
+    """Over a background of that grey level, in the mode without alpha."""
+    grey = image.mode in _GREY
+    image = image.convert("LA" if grey else "RGBA")
+    background = Image.new("L" if grey else "RGB", image.size, level if grey else (level, level, level))
+    background.paste(image.convert(background.mode), mask=image.getchannel("A"))
+    return background
