@@ -32,6 +32,7 @@ Tiny = Callable[..., RunConfig]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write the golden numbers anew instead of comparing")
+    parser.addoption("--long", action="store_true", help="the long forms of tests: more instants, more damages")
     parser.addoption("--methods", type=Path, metavar="DIR", help="test the method files of this folder too")
 
 
@@ -69,6 +70,12 @@ def _processor_s() -> float:
 def tiny() -> Tiny:
     """A complete run on digits in three tasks: ``tiny("finetune", seed=1, memory={"per_class": 0})``."""
     return tiny_run
+
+
+@pytest.fixture(scope="session")
+def long(request: pytest.FixtureRequest) -> bool:
+    """Whether the long form of the test is wanted, which ``make chaos`` runs."""
+    return bool(request.config.getoption("--long"))
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -82,12 +83,12 @@ def ends_in_a_line(process: subprocess.Popen[str], number: signal.Signals) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("name", [*COMMANDS, "run"])
-def test_while_a_command_is_imported(tmp_path: Path, name: str, number: signal.Signals) -> None:
+def test_while_a_command_is_imported(tmp_path: Path, name: str, long: bool) -> None:
     arguments = ["runs/digits_lfs5.yaml"] if name == "run" else ["s"]
     module = "trainer.run" if name == "run" else f"sweeper.{name}"
-    for delay_s in (0.0, 0.2, 0.5):
+    numbers = cycle((signal.SIGINT, signal.SIGTERM))
+    for delay_s, number in zip((0.0, 0.1, 0.2, 0.3, 0.5, 0.8) if long else (0.0, 0.3), numbers, strict=False):
         with started(module, *arguments, tmp=tmp_path) as (process, _):
             time.sleep(delay_s)
             if process.poll() is None:
@@ -95,7 +96,7 @@ def test_while_a_command_is_imported(tmp_path: Path, name: str, number: signal.S
 
 
 @pytest.mark.slow
-def test_while_images_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_while_images_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, long: bool) -> None:
     monkeypatch.setenv("CIL_CACHE", str(tmp_path / "cache"))
     encoded = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)).save(encoded, "PNG")
@@ -105,7 +106,7 @@ def test_while_images_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     file = tmp_path / "run.yaml"
     data = {"source": "parquet", "path": str(tmp_path), "crop": 32, "resize": 32}
     file.write_text(yaml.safe_dump({"method": {"name": "finetune"}, "data": data, "protocol": {"tasks": 2}}))
-    for delay_s in (0.0, 0.3, 0.6, 1.0):
+    for delay_s in (0.0, 0.3, 0.6, 1.0) if long else (0.3,):
         for number in (signal.SIGINT, signal.SIGTERM):
             with started("trainer.run", file, tmp=tmp_path) as (process, _):
                 deadline = time.monotonic() + 60
@@ -119,7 +120,7 @@ def test_while_images_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["launch", "promote"])
-def test_while_ray_starts(tmp_path: Path, short: Path, name: str) -> None:
+def test_while_ray_starts(tmp_path: Path, short: Path, name: str, long: bool) -> None:
     file, results = space_file(tmp_path), tmp_path / "results"
     arguments: list[str | Path] = [file, "--results", results]
     if name == "promote":
@@ -127,8 +128,9 @@ def test_while_ray_starts(tmp_path: Path, short: Path, name: str) -> None:
         store_trials(Store(results, "s"), [0])
         check_unchanged(space, Store(results, "s").folder, None, "images")
         arguments[0] = "s"
-    for index, delay_s in enumerate((0.0, 0.3, 1.0, 2.0, 3.0, 3.5, 4.0, 4.5, 5.5)):
-        number = (signal.SIGINT, signal.SIGTERM)[index % 2]
+    some = {"launch": (0.3, 4.0), "promote": (2.0,)}
+    delays_s = (0.0, 0.3, 1.0, 2.0, 3.0, 3.5, 4.0, 4.5, 5.5) if long else some[name]
+    for delay_s, number in zip(delays_s, cycle((signal.SIGINT, signal.SIGTERM)), strict=False):
         with started(f"sweeper.{name}", *arguments, tmp=short) as (process, mark):
             assert process.stdout is not None
             assert process.stdout.readline() == "starting Ray on this machine\n"
