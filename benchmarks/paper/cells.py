@@ -12,7 +12,7 @@ import yaml
 
 from benchmarks.paper.systems import Row
 from benchmarks.paper.tables import Column, Table
-from trainer.config.files import load_run, parse_run, parse_set, set_field
+from trainer.config.files import load_run, override, parse_run, parse_set, set_field
 from trainer.config.run_config import RunConfig
 from trainer.errors import ConfigError
 
@@ -98,7 +98,7 @@ def configure(data: str, column: Column, row: Row, choice: Choice) -> RunConfig:
         _set(content, row.large)
     _set(content, column.changes)
     content = scaled(parse_run(content, file=where).as_dict(), choice.epochs_scale)
-    _set(content, dict(parse_set(item) for item in choice.sets))
+    override(content, map(parse_set, choice.sets))
     return parse_run(content, file=where)
 
 

@@ -1,6 +1,6 @@
 """Run files: YAML that holds a complete RunConfig, and in promoted ones where its numbers come from."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from trainer.config.explain import explain
 from trainer.config.run_config import RunConfig
 from trainer.errors import ConfigError, nearest, shown
+from trainer.methods.base import METHODS
 
 _NOT_YAML = (yaml.YAMLError, RecursionError, ValueError, OverflowError, TypeError)
 """what PyYAML raises: its own errors, and Python's on impossible dates, endless numbers and deep nesting"""
@@ -78,8 +79,7 @@ def load_run(path: str | Path, sets: Sequence[str] = ()) -> RunFile:
     provenance = content.pop("provenance", None)
     if provenance is not None and not isinstance(provenance, dict):
         raise ConfigError("must be a mapping", file=str(path), field="provenance")
-    for item in sets:
-        set_field(content, *parse_set(item))
+    override(content, map(parse_set, sets))
     return RunFile(parse_run(content, file=str(path)), provenance)
 
 
@@ -103,6 +103,40 @@ def parse_set(item: str) -> tuple[str, Any]:
         return dotted.strip(), yaml.load(text, Loader=_StrictLoader)
     except (*_NOT_YAML, ConfigError):
         raise ConfigError(f"{shown(text)} is not a YAML value", field=f"--set {dotted}") from None
+
+
+def override(content: dict[str, Any], values: Iterable[tuple[str, Any]]) -> None:
+    """Set fields of a run file by their dotted names, those first that decide what others are.
+
+    Another ``method.name`` takes the fields of the method away, and a field like ``method.preset`` those that it sets:
+    what is not given besides has the default of that method or preset. Raises ConfigError.
+    """
+    values = list(values)
+    names = [item for item in values if item[0] in ("method", "method.name")]
+    for dotted, value in names:
+        if dotted == "method" or _method(content).get("name") != value:
+            content["method"] = value if dotted == "method" else {"name": value}
+    others = [item for item in values if item not in names]
+    for dotted, value in sorted(others, key=lambda item: not _set_by(content, item[0])):
+        for field in _set_by(content, dotted):
+            _method(content).pop(field, None)
+        set_field(content, dotted, value)
+
+
+def _method(content: dict[str, Any]) -> dict[str, Any]:
+    found = content.get("method")
+    return found if isinstance(found, dict) else {}
+
+
+def _set_by(content: dict[str, Any], dotted: str) -> frozenset[str]:
+    """The fields of the method that this one sets."""
+    section, _, field = dotted.partition(".")
+    if section != "method":
+        return frozenset()
+    try:
+        return METHODS.find(_method(content).get("name")).fields_set_by(field)
+    except ConfigError:  # an unknown method, which ``parse_run`` refuses
+        return frozenset()
 
 
 def set_field(content: dict[str, Any], dotted: str, value: Any) -> None:

@@ -92,6 +92,11 @@ class Method(BaseModel):
         return frozenset(name for name, declared in cls._declared().items() if declared.get("first_task", 0) >= task)
 
     @classmethod
+    def fields_set_by(cls, field: str) -> frozenset[str]:
+        """Names, as in files, of the fields that take their values from ``field`` where a file leaves them out."""
+        return frozenset()
+
+    @classmethod
     def _declared(cls) -> dict[str, Any]:
         return {info.alias or name: info.json_schema_extra or {} for name, info in cls.model_fields.items()}
 

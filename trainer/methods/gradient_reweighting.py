@@ -96,6 +96,10 @@ class GradientReweighting(Method):
         preset = given.get("preset")
         return {**PRESETS.get(preset, {}), **given} if isinstance(preset, str) else given
 
+    @classmethod
+    def fields_set_by(cls, field: str) -> frozenset[str]:
+        return frozenset().union(*PRESETS.values()) if field == "preset" else frozenset()
+
     def plan(self, task: TaskContext) -> tuple[Stage, ...]:
         constants = self.constants(task)
         phi_MK = task.zeros_MK() if self.phi_reset else task.continued_MK("phi_MK")
