@@ -48,7 +48,8 @@ class Job:
     resources: Resources
     metric: str
     """column of a task that is reported after it"""
-    shares_first_task: bool = False
+    reuses_first_tasks: bool = False
+    """whether a first task is kept for configurations that agree on it, and not reported"""
     decisions: Any = None
     """handle of an actor ``PruneDecisions``; None without pruning"""
 

@@ -28,10 +28,10 @@ class Launch:
     def __init__(self, space: Space, store: Store, task_stream: TaskStream, say: Callable[[str], None]) -> None:
         self.space, self.store = space, store
         self._fingerprint = task_stream.fingerprint
-        self._shares_first_task = space.shares_first_task() and len(task_stream.tasks) > 1
+        self._reuses_first_tasks = space.reuses_first_tasks() and len(task_stream.tasks) > 1
         metric = space.spec.objective.metric
         self.study = Study(space)
-        stored = stored_trials(store, metric, first_task=int(self._shares_first_task))
+        stored = stored_trials(store, metric, first_task=int(self._reuses_first_tasks))
         total = max(space.spec.trials, len(stored))  # fewer than are stored may be asked for
         self.progress = Progress(store.folder, total, len(task_stream.tasks), metric, say)
         for trial in stored.values():
@@ -67,7 +67,7 @@ class Launch:
                 ray.get(decisions.publish.remote(pack, task, numbers))
 
         known = noted(self.store.folder, resources)
-        job = Job(self.store.folder.reachable, resources, spec.objective.metric, self._shares_first_task, decisions)
+        job = Job(self.store.folder.reachable, resources, spec.objective.metric, self._reuses_first_tasks, decisions)
         cache = RunCache(self.store.folder.parent, self._fingerprint, own=self.store.sweep, look_every_s=10)
         sweep = Sweep(
             self.study,
@@ -90,7 +90,8 @@ class Launch:
         first = self.study.peek()
         if first is None:
             return None
-        shared = first.configs if job.shares_first_task else ()
+        # Where choices act in the first task, each one's is trained by the first pack that needs it.
+        shared = first.configs if job.reuses_first_tasks and self.space.shares_first_task() else ()
         slots = [job.first_task_checkpoint(config.first_task_id) for config in shared]
         # All are looked at, as each damaged one is to be named; and all are trained again if one is missing.
         missing = [slot for slot in slots if checkpoint.load(slot, self._warn) is None]

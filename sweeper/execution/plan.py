@@ -48,8 +48,10 @@ def describe(space: Space, store: Store, task_stream: TaskStream) -> list[str]:
     classes, tasks, images = len(task_stream.class_ids_C), len(task_stream.tasks), int(task_stream.counts_C.sum())
     if space.shares_first_task():
         first_task = f"shared: trained for {format_count(seeds, 'seed')} instead of {format_count(runs, 'run')}"
+    elif space.reuses_first_tasks():
+        first_task = f"shared by configurations that agree on {', '.join(space.acting_first())}"
     else:
-        first_task = "not shared: a dimension acts in it"
+        first_task = f"not shared: it depends on {', '.join(space.acting_first())}"
     lines = [
         f"sweep {space.name}: {format_count(spec.trials, 'configuration')} x {format_count(seeds, 'seed')} = "
         f"{format_count(runs, 'run')}",

@@ -155,7 +155,7 @@ class Sweep:
             held = self._lookup([config.run_id for config in suggestion.configs])
             if held is not None:
                 runs = [(result.status, [getattr(row, self.job.metric) for row in result.tasks]) for result in held]
-                for task, value in objective_by_task(runs, int(self.job.shares_first_task)).items():
+                for task, value in objective_by_task(runs, int(self.job.reuses_first_tasks)).items():
                     self._source.report(suggestion.number, task, value)
                 self._finish(suggestion, "from-store", None, held)
             elif pack and not suggestion.configs[0].trains_together_with(next(iter(pack.values())).configs[0]):

@@ -62,7 +62,7 @@ def train_pack(job: Job, pack: Mapping[int, Sequence[RunConfig]], report: Callab
             [config for own in pack.values() for config in own],
             job.options,
             checkpoint=slot,
-            first_task_checkpoint=job.first_task_checkpoint if job.shares_first_task else None,
+            first_task_checkpoint=job.first_task_checkpoint if job.reuses_first_tasks else None,
             observer=reporter,
         )
         return
@@ -105,7 +105,7 @@ class _Reporter(Warner):
         self._results: dict[int, RunResult] = {}
 
     def on_resume(self, reports: Sequence[TaskReport]) -> None:
-        for report in reports[int(self._job.shares_first_task) :]:
+        for report in reports[int(self._job.reuses_first_tasks) :]:
             self._tell(report)
 
     def on_task(self, report: TaskReport) -> Collection[int]:

@@ -129,6 +129,16 @@ class CategoricalDimension(Dimension):
 AnyDimension = Annotated[FloatDimension | IntDimension | CategoricalDimension, Field(discriminator="type")]
 
 
+def _choices(given: Any) -> Any:
+    return {"type": "categorical", "choices": given} if isinstance(given, list | tuple) else given
+
+
+DimensionOrChoices = Annotated[
+    AnyDimension, BeforeValidator(_choices, json_schema_input_type=AnyDimension | tuple[Value, ...])
+]
+"""a dimension as a file states it: a list is short for a categorical one"""
+
+
 def _same(value: Value, wanted: Value) -> bool:
     """Whether two values are equal but for the rounding of steps."""
     if isinstance(value, float) and isinstance(wanted, (int, float)):

@@ -1,5 +1,6 @@
 """Search-space files: a base run file, what varies and how to search it. Checked before anything starts."""
 
+import itertools
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -9,16 +10,20 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from sweeper.search import samplers
-from sweeper.search.dimensions import AnyDimension, Value, as_tuple
+from sweeper.search.dimensions import CategoricalDimension, DimensionOrChoices, Value, as_tuple
 from sweeper.search.samplers import PrunerConfig, SamplerConfig
-from sweeper.search.values import LARGEST, check_conditions, check_grid, check_points, check_steps
+from sweeper.search.values import LARGEST, check_conditions, check_grid, check_points, check_steps, needed
 from sweeper.store.names import check_name
 from trainer.config.explain import explain
-from trainer.config.files import load_run, load_yaml, parse_run, parse_set, set_field
+from trainer.config.files import load_run, load_yaml, override, parse_run, parse_set, set_field
 from trainer.config.run_config import RunConfig
 from trainer.errors import ConfigError, nearest, shown
+from trainer.methods.base import METHODS, Method
 from trainer.results.columns import metrics
 from trainer.section import Section
+
+METHOD = "method.name"
+"""the dimension of a search that compares methods"""
 
 Params = dict[str, Any]
 """values of the dimensions that are active, by dotted field name"""
@@ -59,7 +64,9 @@ class SearchSpace(Section):
 
     base: str = Field(description="run file, relative to this file or to the working directory")
     set: dict[str, Any] = Field({}, description="overrides applied to the base run file")
-    vary: dict[str, AnyDimension] = Field(min_length=1, description="dimensions to search, by field of the run file")
+    vary: dict[str, DimensionOrChoices] = Field(
+        min_length=1, description="dimensions to search, by field of the run file"
+    )
     first: Annotated[tuple[dict[str, Value], ...], as_tuple] = Field((), description="points to try first")
     seeds: Annotated[tuple[int, ...], as_tuple] = Field((0,), min_length=1, description="seeds of every configuration")
     objective: Objective = Objective()
@@ -104,14 +111,14 @@ class Space:
     ) -> list[RunConfig]:
         """The base with these parameters, one configuration for each of the seeds (default: the search's).
 
-        ``split``: images that it is measured on. Raises ConfigError.
+        A method that is not the base's has its own defaults. ``split``: images that it is measured on.
+        Raises ConfigError.
         """
         content = self.base.as_dict()
         content["data"]["evaluation"]["split"] = split
         if split == self.spec.objective.split:
             content["data"]["evaluation"]["per_class"] = self.spec.objective.per_class
-        for name, value in params.items():
-            set_field(content, name, value)
+        override(content, params.items())
         seeds = self.spec.seeds if seeds is None else seeds
         return [parse_run({**content, "seed": seed}, file=self.file) for seed in seeds]
 
@@ -120,10 +127,47 @@ class Space:
         (config,) = self.configs({}, [0], "test")
         return config
 
+    def methods(self, dimension: str | None = None) -> tuple[str, ...]:
+        """Names of the methods that it tries; with a dimension, of those that this one may be searched with."""
+        vary, own = self.spec.vary, self.base.method.name
+        if METHOD not in vary:
+            return (own,)
+        tried = tuple(map(str, vary[METHOD].corners()))
+        wanted = {} if dimension is None else needed(vary, dimension)
+        if METHOD in wanted:
+            return tuple(method for method in tried if method in wanted[METHOD])
+        return tried if own in tried or not vary[METHOD].when else (*tried, own)
+
     def shares_first_task(self) -> bool:
         """Whether every configuration trains the same first task."""
-        later = {f"method.{field}" for field in self.base.method.fields_from_task(1)}
-        return set(self.spec.vary) <= later
+        return not self.acting_first()
+
+    def reuses_first_tasks(self) -> bool:
+        """Whether configurations share a first task where they agree on the choices that act in it.
+
+        Not where members of one pack could disagree on them: the first task of a pack is trained in one piece.
+        """
+        acting = self.acting_first()
+        choices = all(isinstance(self.spec.vary[name], CategoricalDimension) for name in acting)
+        return choices and len(acting) < len(self.spec.vary) and not any(map(self._differs_in_a_pack, acting))
+
+    def acting_first(self) -> list[str]:
+        """The dimensions that act in the first task."""
+        return [name for name in self.spec.vary if self._acts_first(name)]
+
+    def _acts_first(self, dimension: str) -> bool:
+        field, methods = self._field(dimension)
+        return not methods or any(field not in method.fields_from_task(1) for method in methods)
+
+    def _differs_in_a_pack(self, dimension: str) -> bool:
+        field, methods = self._field(dimension)
+        return any(field in method.per_member_fields() for method in methods)
+
+    def _field(self, dimension: str) -> tuple[str, list[type[Method]]]:
+        """The field of the methods that a dimension is, and those methods; none if it is another section's."""
+        section, _, field = dimension.partition(".")
+        own = section == "method" and dimension != METHOD
+        return field, [METHODS.find(name) for name in self.methods(dimension)] if own else []
 
     def identity(self) -> dict[str, Any]:
         """All that decides the trials and their results: a sweep is resumed only if this is unchanged."""
@@ -139,8 +183,10 @@ def format_params(params: Params) -> str:
 
 
 def short_names(fields: Iterable[str]) -> dict[str, str]:
-    """The last part of each dotted field; the whole where two have the same (``optim.lr``, ``stage2.lr``)."""
-    last = {field: field.rpartition(".")[2] for field in fields}
+    """The last part of each dotted field, of a name the one before; the whole where two have the same (``optim.lr``,
+    ``stage2.lr``).
+    """
+    last = {field: field.removesuffix(".name").rpartition(".")[2] for field in fields}
     return {field: field if list(last.values()).count(name) > 1 else name for field, name in last.items()}
 
 
@@ -162,7 +208,7 @@ def load_space(path: str | Path, sets: tuple[str, ...] = ()) -> Space:
         command = shlex.join(["python", "-m", "trainer.run", file])
         raise ConfigError(f"is a run file, not a search space: {command} trains it", file=file)
     for item in sets:
-        set_field(content, *parse_set(item))
+        _override(content, *parse_set(item))
     try:
         spec = SearchSpace.model_validate(content)
     except ValidationError as error:
@@ -172,14 +218,30 @@ def load_space(path: str | Path, sets: tuple[str, ...] = ()) -> Space:
     if spec.objective.metric not in metrics():
         problem = f"unknown metric {spec.objective.metric!r}"
         raise ConfigError.unknown(problem, spec.objective.metric, metrics(), file=file, field="objective.metric")
-    _check_dimensions(space)
     check_conditions(spec.vary, file)
+    _check_dimensions(space)
     check_points(spec.vary, spec.first, file)
     for point in spec.first:
         space.configs(point)
     check_grid(spec.vary, spec.search.options.get("search_space"), spec.trials, file)
     samplers.check(spec.search, spec.pruning, file)
     return space
+
+
+def _override(content: dict[str, Any], dotted: str, value: Any) -> None:
+    """Set a field of a search-space file: one of a dimension, whose name has dots, or of the run file, by ``set``."""
+    section, _, field = dotted.partition(".")
+    if section in RunConfig.model_fields:
+        section, field = "set", dotted
+    named = content.setdefault(section, {}) if field and section in ("set", "vary") else None
+    if not isinstance(named, dict):
+        set_field(content, dotted, value)
+        return
+    dimension = max((name for name in named if field.startswith(f"{name}.")), key=len, default=None)
+    if section == "vary" and dimension is not None and isinstance(named[dimension], dict):
+        set_field(named[dimension], field.removeprefix(f"{dimension}."), value)
+    else:
+        named[field] = value
 
 
 def _base(spec: SearchSpace, file: str) -> RunConfig:
@@ -196,30 +258,38 @@ def _base(spec: SearchSpace, file: str) -> RunConfig:
 
 
 def _check_dimensions(space: Space) -> None:
-    """Every dimension is a field of the run file that takes both bounds of a range, or every choice."""
-    for name, dimension in space.spec.vary.items():
-        field = f"vary.{name}"
+    """Every dimension is a field of the run file that takes both bounds of a range, or every choice, with each method
+    that it may be searched with.
+    """
+    for name in sorted(space.spec.vary, key=lambda name: name != METHOD):  # the others are fields of its methods
+        dimension, field = space.spec.vary[name], f"vary.{name}"
         _check_field(space, name, field)
         check_steps(dimension, space.file, field)
-        for value in dimension.corners():
+        methods = space.methods(name) if name.startswith("method.") and name != METHOD else space.methods()[:1]
+        for value, method in itertools.product(dimension.corners(), methods):
             try:
-                space.configs({name: value})
+                space.configs({METHOD: method, name: value})
             except ConfigError as error:
                 problem = error.problem if shown(value) in error.problem else f"{shown(value)}: {error.problem}"
                 raise ConfigError(
-                    problem, file=space.file, field=field, allowed=error.allowed, nearest=error.nearest
+                    f"with {method}: {problem}" if len(methods) > 1 else problem,
+                    file=space.file,
+                    field=field,
+                    allowed=error.allowed,
+                    nearest=error.nearest,
                 ) from None
 
 
 def _check_field(space: Space, name: str, field: str) -> None:
-    instead = {
-        "seed": "use `seeds`",
-        "method.preset": "it sets what a file leaves out, and the base leaves nothing out: search what it would set",
-    }.get(name)
+    instead = {"seed": "use `seeds`"}.get(name)
     if name.startswith("data.evaluation"):
         instead = "use `objective`"
     if instead:
         raise ConfigError(f"cannot be searched; {instead}", file=space.file, field=field)
+    section, _, last = name.rpartition(".")
+    if section == "method" and name != METHOD:
+        _check_method_field(space, name, field)
+        return
     known = flat(space.base.as_dict())
     if name in flat(space.base.identity()):
         return
@@ -228,12 +298,36 @@ def _check_field(space: Space, name: str, field: str) -> None:
             f"cannot be searched, as it does not name a run: launch a sweep for each value, with set: {{{name}: ...}}"
         )
         raise ConfigError(problem, file=space.file, field=field)
-    section, _, last = name.rpartition(".")
     siblings = [other.rpartition(".")[2] for other in known if other.rpartition(".")[0] == section]
-    problem = f"no such field of {space.base.method.name if section == 'method' else section or 'a run file'}"
+    problem = f"no such field of {section or 'a run file'}"
     if siblings:
         raise ConfigError.unknown(problem, last, siblings, file=space.file, field=field)
     raise ConfigError(problem, file=space.file, field=field, nearest=nearest(name, known))
+
+
+def _check_method_field(space: Space, name: str, field: str) -> None:
+    """The dimension is a field of each method that it may be searched with."""
+    last, dimension = name.rpartition(".")[2], space.spec.vary[name]
+    names = {method: METHODS.find(method).field_names() for method in space.methods()}
+    tried, having = space.methods(name), [method for method, known in names.items() if last in known]
+    lacking = [method for method in tried if method not in having]
+    if not lacking:
+        return
+    if not having:
+        known = dict.fromkeys(itertools.chain.from_iterable(names[method] for method in tried))
+        problem = f"no such field of {_listed(tried, 'or')}"
+        raise ConfigError.unknown(problem, last, known, file=space.file, field=field)
+    wanted = [method for method in having if method in tried] or having
+    when = {**dimension.model_dump(mode="json")["when"], METHOD: wanted if len(wanted) > 1 else wanted[0]}
+    write = yaml.safe_dump(when, default_flow_style=True, sort_keys=False, width=10_000).strip()
+    problem = f"is a field of {_listed(having, 'and')}, not of {_listed(lacking, 'or')}; write `when: {write}`"
+    raise ConfigError(problem, file=space.file, field=field)
+
+
+def _listed(names: Sequence[str], word: str) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    *first, last = names
+    return f"{', '.join(first)} {word} {last}" if first else last
 
 
 def flat(content: Any, prefix: str = "") -> dict[str, Any]:

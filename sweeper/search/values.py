@@ -22,25 +22,34 @@ def check_steps(dimension: AnyDimension, file: str, field: str) -> None:
         raise ConfigError(problem, file=file, field=field, allowed=f"high {last:.12g} or {last + step:.12g}")
 
 
+def needed(vary: Dimensions, name: str) -> dict[str, set[Value]]:
+    """The values of other dimensions with which one is searched, by their names: what its ``when`` and theirs state."""
+    found: dict[str, set[Value]] = {}
+    for parent, values in vary[name].conditions():
+        for ancestor, wanted in {**needed(vary, parent), parent: set(values)}.items():
+            found[ancestor] = found.get(ancestor, wanted) & wanted
+    return found
+
+
 def check_conditions(vary: Dimensions, file: str) -> None:
     """Raises ConfigError for a ``when`` that is never met: by no value of a parent, or not by all parents together."""
-    needed: dict[str, dict[str, set[Value]]] = {}
+    earlier: list[str] = []
     for name, dimension in vary.items():
-        field, own = f"vary.{name}.when", dict[str, set[Value]]()
+        field = f"vary.{name}.when"
         for parent, values in dimension.conditions():
-            if parent not in needed:
+            if parent in vary and parent not in earlier and parent != name:
+                raise ConfigError(f"{parent!r} is defined after it; write {parent} first", file=file, field=field)
+            if parent not in earlier:
                 problem = f"{parent!r} is not a dimension defined earlier"
-                if not needed:
+                if not earlier:
                     raise ConfigError(problem, file=file, field=field, allowed="none")
-                raise ConfigError.unknown(problem, parent, needed, file=file, field=field)
+                raise ConfigError.unknown(problem, parent, earlier, file=file, field=field)
             for value in values:
                 _check_condition(vary[parent], value, file, f"{field}.{parent}")
-            for ancestor, wanted in {**needed[parent], parent: set(values)}.items():
-                own[ancestor] = own.get(ancestor, wanted) & wanted
-        for ancestor, wanted in own.items():
+        for ancestor, wanted in needed(vary, name).items():
             if not wanted:
                 raise ConfigError(f"is never met, because of {ancestor}", file=file, field=field)
-        needed[name] = own
+        earlier.append(name)
 
 
 def _check_condition(parent: AnyDimension, value: Value, file: str, field: str) -> None:

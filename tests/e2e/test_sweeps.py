@@ -44,8 +44,8 @@ def test_the_first_task_is_trained_once_and_changes_nothing(whole: Path, tmp_pat
     paid = query(whole, "SELECT trial, sum(saved_s) AS saved FROM tasks WHERE task = 0 GROUP BY trial ORDER BY trial")
     assert paid[0]["saved"] == 0
     assert all(row["saved"] > 0 for row in paid[1:])
-    # A dimension that acts in the first task, with one choice, switches sharing off and changes nothing else.
-    unshared = {"optim.lr": {"type": "categorical", "choices": [0.05]}}
+    # A range that acts in the first task switches sharing off, and at the base's value changes nothing else.
+    unshared = {"optim.lr": {"type": "float", "low": 0.05, "high": 0.06}}
     vary = yaml.safe_load(space_file(tmp_path).read_text())["vary"]
     first = [json.loads(p) for _, (p, _) in sorted(accuracies(whole).items()) if p][::2][:2]
     points = [point | {"optim.lr": 0.05} for point in first]

@@ -63,7 +63,7 @@ def driver(
     *,
     packing: Packing,
     set_up: bool = False,
-    shares_first_task: bool = False,
+    reuses_first_tasks: bool = False,
     lookup: Lookup = lambda run_ids: None,
     retries: int = 2,
     fail_fast: int | None = None,
@@ -77,7 +77,7 @@ def driver(
     store, study, said, published = Store(folder, space.name), ListenedStudy(space), list[str](), list[list[int]]()
     metric = space.spec.objective.metric
     progress = Progress(store.folder, space.spec.trials, 5, metric, said.append)
-    job = Job(str(folder / space.name), space.spec.resources, metric, shares_first_task)
+    job = Job(str(folder / space.name), space.spec.resources, metric, reuses_first_tasks)
     clock = Clock()
     sweep = Sweep(
         study,

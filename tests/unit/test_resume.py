@@ -81,7 +81,7 @@ def results(values_ST: list[list[float]], status: str) -> tuple[RunResult, ...]:
 @pytest.mark.parametrize("status", ["finished", "pruned", "diverged"])
 def test_a_restored_study_is_told_what_the_first_one_was(tmp_path: Path, status: str, shares: bool) -> None:
     values_ST = [[90.0, 80.0, 70.0], [91.0, 82.0, 73.0]] if status == "finished" else [[90.0, 80.0], [91.0, 82.0]]
-    own = driver(tmp_path, packing=Packing(1), shares_first_task=shares)
+    own = driver(tmp_path, packing=Packing(1), reuses_first_tasks=shares)
     own.pack("a")
     tasks = len(values_ST[0])
     for task in range(int(shares), tasks):

@@ -123,10 +123,6 @@ def test_shipped_spaces_load(file: Path) -> None:
         (when(memory__per_class=[1, 2]), "when.memory.per_class: 2 is never its value"),
         (when(method__alpha=1.0), "when.method.alpha: 1.0 is never exactly its value"),
         (when(method__beta="one", method__kd="none"), "vary.method.lambda.when: is never met, because of method.kd"),
-        (
-            dimension("method.preset", type="categorical", choices=["official", "paper"]),
-            "vary.method.preset: cannot be searched; it sets what a file leaves out",
-        ),
         ({"vary": {}}, "vary"),
         ({"base": "runs/nowhere.yaml"}, "base: no such run file: runs/nowhere.yaml"),
         ({"set": {"method.alhpa": 1.0}}, "alhpa"),
@@ -210,7 +206,7 @@ def test_conditions_and_sharing(tmp_path: Path) -> None:
         load_space(write(tmp_path, content(vary=steps))).spec.vary["method.lambda"].active({"method.alpha": 0.1 + 0.2})
     )
     earlier = {"optim.lr": {"type": "float", "low": 0.01, "high": 0.1}}
-    assert not load_space(write(tmp_path, content(vary=earlier))).shares_first_task()
+    assert not load_space(write(tmp_path, content(vary=earlier))).reuses_first_tasks()
 
 
 def test_every_value_makes_its_own_configuration(tmp_path: Path) -> None:

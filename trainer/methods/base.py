@@ -82,6 +82,11 @@ class Method(BaseModel):
         return type(self).__module__.rpartition(".")[2]
 
     @classmethod
+    def field_names(cls) -> tuple[str, ...]:
+        """Names, as in files, of all its fields."""
+        return tuple(cls._declared())
+
+    @classmethod
     def per_member_fields(cls) -> frozenset[str]:
         """Names, as in files, of the fields that members of one pass may differ in."""
         return frozenset(name for name, declared in cls._declared().items() if declared.get("per_member"))
