@@ -128,6 +128,7 @@ def test_folders_that_lack_something(folder: Path) -> None:
     assert line_of(DataError, config(folder)).endswith("train: no class folders")
     class_folders(folder, ["ant", "bee"])
     (folder / "train" / "cat").mkdir()
+    (folder / "classes.txt").write_text("cat\nant\n")
     assert line_of(DataError, config(folder)).endswith("class cat has no images")
     (folder / "train.txt").write_text("\n")
     assert "has train.txt but no test.txt" in line_of(DataError, config(folder))

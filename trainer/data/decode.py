@@ -21,6 +21,7 @@ from PIL import Image, UnidentifiedImageError
 
 from trainer.data import cache
 from trainer.data.config import DataConfig
+from trainer.data.file_types import open_heic
 from trainer.data.images import ImageSet, Labels
 from trainer.data.pixels import Depth, check_depth, eight_bit
 from trainer.errors import ConfigError, DataError
@@ -143,6 +144,7 @@ def _stored(image: Image.Image, side: int | None) -> NDArray[np.uint8]:
 
 def _write(folder: Path, listing: Listing, resize: int | None, config: DataConfig) -> None:
     """Fill a cache entry: with one channel if no image has colour, else with three."""
+    open_heic()
     decode = functools.partial(_decode, resize=resize, config=config)
     with ThreadPoolExecutor(cores()) as pool:
         if not _fill(folder, listing, _decode_all(pool, listing, decode), config, channels=1):

@@ -47,6 +47,8 @@ class Source:
     train: ImageSet
     test: ImageSet
     class_names: tuple[str, ...]
+    said: tuple[str, ...] = ()
+    """a line about each kind of file that is there and is not read"""
 
     @property
     def fingerprint(self) -> str:

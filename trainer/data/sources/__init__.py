@@ -1,6 +1,7 @@
 """Where images come from: one file a source, each with ``read(config) -> Source``; the file's name is the source's."""
 
 import importlib
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +17,8 @@ def load(config: DataConfig) -> Source:
     Raises DataError or ConfigError, one line each, for what is missing, empty, corrupt or contradictory.
     """
     source: Source = importlib.import_module(f"trainer.data.sources.{config.source}").read(config)
+    for line in source.said:
+        print(f"note: {line}", file=sys.stderr)
     classes = len(source.class_names)
     for split, images in (("train", source.train), ("test", source.test)):
         if not len(images.labels_N):

@@ -9,6 +9,7 @@ from pathlib import Path
 from trainer.data import files
 from trainer.data.config import DataConfig
 from trainer.data.images import Source
+from trainer.data.layout import Layout
 from trainer.data.torchvision_datasets import datasets, fetched, folder
 from trainer.errors import DataError
 
@@ -22,11 +23,15 @@ def read(config: DataConfig) -> Source:
         fetched(lambda: kind(where, download=True), "food101", where, kind._URL)
     train, test = (_meta(home / "meta" / f"{split}.json") for split in ("train", "test"))
     names = sorted(train)
-    train_files, test_files = (
-        [(home / "images" / f"{path}.jpg", label) for label, name in enumerate(names) for path in listed.get(name, ())]
-        for listed in (train, test)
-    )
-    return files.source(home, train_files, test_files, names, config, config.resize or 256)
+    splits = {
+        split: [
+            (home / "images" / f"{path}.jpg", label)
+            for label, name in enumerate(names)
+            for path in listed.get(name, ())
+        ]
+        for split, listed in (("train", train), ("test", test))
+    }
+    return files.source(home, Layout(splits, names), config, config.resize or 256)
 
 
 def _meta(file: Path) -> dict[str, list[str]]:

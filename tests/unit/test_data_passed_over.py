@@ -1,0 +1,143 @@
+"""What lies in a folder of images and is not read is counted in a line; what contradicts itself is refused."""
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, features
+
+from trainer.data.config import DataConfig
+from trainer.data.images import Source
+from trainer.data.sources import load
+from trainer.errors import DataError
+
+HEIC = importlib.util.find_spec("pillow_heif") is not None
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CIL_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return a_set(tmp_path / "set")
+
+
+def a_set(folder: Path, train: str = "train", test: str = "test") -> Path:
+    """Two images of two classes in each split."""
+    for split in (train, test):
+        for shade, name in enumerate(("ant", "bee")):
+            for image in ("a.png", "b.png"):
+                save(folder / split / name / image, shade)
+    return folder
+
+
+def save(file: Path, shade: int = 0, **options: Any) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (16, 16), (shade, 0, 0)).save(file, **options)
+
+
+def read(folder: Path) -> Source:
+    return load(DataConfig(source="image_folder", path=str(folder), crop=16))
+
+
+def refused(folder: Path) -> str:
+    with pytest.raises(DataError) as caught:
+        read(folder)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_clean_folder_says_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert read(folder).said == ()
+    assert capsys.readouterr() == ("", "")
+
+
+def test_files_that_are_not_read_are_counted_with_reasons(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in (".DS_Store", "ant/.DS_Store", "ant/._a.png", "bee/Thumbs.db", "__MACOSX/ant/a.png"):
+        (folder / "train" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "train" / name).write_bytes(b"")
+    save(folder / "train" / "ant" / ".ipynb_checkpoints" / "a-checkpoint.png")
+    save(folder / "train" / "stray.png")
+    for name in ("ant/notes.txt", "bee/clip.MP4", "bee/clip2.mp4"):
+        (folder / "train" / name).write_bytes(b"")
+    source = read(folder)
+    assert len(source.train.labels_N) == 4
+    (line,) = source.said
+    assert "10 files are passed over: 6 hidden or of the operating system, 2 .mp4 " in line
+    assert "1 .png in train/ itself, in no class folder" in line
+    assert "1 .txt " in line
+    assert line in capsys.readouterr().err
+
+
+def test_classes_without_images_are_said(folder: Path) -> None:
+    for split in ("train", "test"):
+        (folder / split / "cat").mkdir()
+    (folder / "train" / "dog").mkdir()
+    source = read(folder)
+    assert source.class_names == ("ant", "bee")
+    assert source.said == (f"{folder}: class folders without images are passed over: cat, dog",)
+
+
+def test_a_class_of_the_test_images_alone_is_refused(folder: Path) -> None:
+    save(folder / "test" / "Ant2" / "a.png")
+    line = refused(folder)
+    assert f"{folder}/test: classes without training images in {folder}/train: Ant2; " in line
+    (folder / "train" / "Ant2").mkdir()  # an empty folder does not help
+    assert "classes without training images" in refused(folder)
+    (folder / "classes.txt").write_text("bee\nant\n")
+    assert read(folder).class_names == ("bee", "ant")
+
+
+def test_all_classes_without_test_images_are_named(folder: Path) -> None:
+    for name in ("cat", "dog"):
+        save(folder / "train" / name / "a.png")
+    assert refused(folder) == f"{folder}/test: classes without images: cat, dog"
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [("Train", "Test"), ("TRAIN", "valid"), ("training", "Val"), ("train", "testing"), ("train", "dev")],
+)
+def test_splits_by_any_of_their_names(tmp_path: Path, train: str, test: str) -> None:
+    source = read(a_set(tmp_path / "set", train, test))
+    assert source.train.labels_N.tolist() == source.test.labels_N.tolist() == [0, 0, 1, 1]
+
+
+def test_a_split_that_is_there_twice_is_refused(folder: Path) -> None:
+    a_set(folder, "Training")
+    assert refused(folder) == f"{folder}: both Training and train hold the train split: keep one"
+
+
+def test_a_folder_around_the_splits_is_named(folder: Path) -> None:
+    assert f"did you mean {str(folder)!r}?" in refused(folder.parent)
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow reads no AVIF")
+def test_avif(folder: Path) -> None:
+    for split in ("train", "test"):
+        save(folder / split / "ant" / "c.AVIF", 200, quality=100)
+    source = read(folder)
+    assert source.train.labels_N.tolist() == [0, 0, 0, 1, 1]
+    assert np.abs(source.train.pixels_NHWC[2, 8, 8].astype(int) - [200, 0, 0]).max() < 6
+
+
+@pytest.mark.skipif(HEIC, reason="pillow-heif is installed")
+def test_heic_without_its_reader_is_counted_with_what_to_install(folder: Path) -> None:
+    (folder / "train" / "ant" / "IMG_1.HEIC").write_bytes(b"")
+    (line,) = read(folder).said
+    assert "1 .heic (needs pillow-heif: pip install 'imbalanced-cil-sweeper[heic]')" in line
+
+
+@pytest.mark.skipif(not HEIC, reason="pillow-heif is not installed")
+def test_heic(folder: Path) -> None:
+    importlib.import_module("pillow_heif").register_heif_opener()
+    for split in ("train", "test"):
+        save(folder / split / "ant" / "c.heic", 200, quality=100)
+    source = read(folder)
+    assert source.said == ()
+    assert source.train.labels_N.tolist() == [0, 0, 0, 1, 1]
+    assert np.abs(source.train.pixels_NHWC[2, 8, 8].astype(int) - [200, 0, 0]).max() < 12

@@ -1,0 +1,124 @@
+"""Images in class folders: ``train/CLASS/*`` and ``test/CLASS/*``."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from trainer.data.file_types import readable
+from trainer.data.layout import Layout, PassedOver, by_split, is_system
+from trainer.errors import DataError, nearest
+
+Choice = Callable[[list[str], Path], list[str]]
+"""from the names of all class folders, sorted, and where they lie, those to use in the order of their labels"""
+_Classes = dict[str, list[Path]]
+"""the image files of each class folder of a split, in the order of their paths"""
+_SHOWN = 10
+
+
+def find(folder: Path, choose: Choice) -> Layout:
+    """The class folders of each split; ``classes.txt`` chooses and orders them.
+
+    A class folder that is empty in all splits is passed over. Raises DataError for what contradicts itself.
+    """
+    homes = _homes(folder)
+    if "train" not in homes or len(homes) < 2:
+        inner = [entry for entry in sorted(folder.iterdir()) if entry.is_dir() and "train" in _homes(entry)]
+        hint = f"; did you mean {str(inner[0])!r}?" if "train" not in homes and len(inner) == 1 else ""
+        raise DataError(f"data.path: {folder} has neither train.txt nor the folders train/ and test/{hint}")
+    passed = PassedOver()
+    found = {split: _classes(home, passed) for split, home in homes.items()}
+    if not found["train"]:
+        raise DataError(f"{homes['train']}: no class folders")
+    names = _names(folder / "classes.txt", homes["train"], found["train"], choose)
+    _check(homes, found, names)
+    splits = {
+        split: [(path, label) for label, name in enumerate(names) for path in classes.get(name, ())]
+        for split, classes in found.items()
+    }
+    empty = sorted({name for classes in found.values() for name, paths in classes.items() if not paths} - set(names))
+    said = passed.said(folder)
+    if empty:
+        said = (*said, f"{folder}: class folders without images are passed over: {listed(empty)}")
+    return Layout(splits, names, said)
+
+
+def listed(names: Iterable[str]) -> str:
+    """The first ten names, and how many more there are."""
+    names = list(names)
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+
+
+def lines_of(file: Path) -> list[tuple[str, int]]:
+    """Lines that are not blank, with their numbers. Raises DataError."""
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{file}: cannot be read ({error})") from error
+    lines = enumerate(text.replace("\t", " ").splitlines(), 1)
+    return [(line.strip(), number) for number, line in lines if line.strip()]
+
+
+def _homes(folder: Path) -> dict[str, Path]:
+    return by_split([(entry.name, entry) for entry in folder.iterdir() if entry.is_dir()])
+
+
+def _names(chosen: Path, home: Path, train: _Classes, choose: Choice) -> list[str]:
+    if not chosen.is_file():
+        return choose([name for name, paths in train.items() if paths], home)
+    names = [line for line, _ in lines_of(chosen)]
+    missing = [name for name in names if name not in train]
+    if missing:
+        raise DataError(f"{chosen}: {home} has no folder {listed(missing)}")
+    return names
+
+
+def _check(homes: dict[str, Path], found: dict[str, _Classes], names: list[str]) -> None:
+    """Raises DataError where a class lacks training images, or a chosen class images of any kind."""
+    train = found["train"]
+    for split, classes in found.items():
+        strangers = [name for name, paths in classes.items() if paths and not train.get(name)]
+        if strangers and not (homes["train"].parent / "classes.txt").is_file():
+            hint = nearest(strangers[0], train)
+            raise DataError(
+                f"{homes[split]}: classes without training images in {homes['train']}: {listed(strangers)}; remove "
+                "them, or name the classes to use in classes.txt" + (f"; did you mean {hint!r}?" if hint else "")
+            )
+        empty = [name for name in names if not classes.get(name)]
+        if empty and split != "validation":
+            kind = f"class {empty[0]} has no images" if len(empty) == 1 else f"classes without images: {listed(empty)}"
+            raise DataError(f"{homes[split] / empty[0] if len(empty) == 1 else homes[split]}: {kind}")
+
+
+def _classes(home: Path, passed: PassedOver) -> _Classes:
+    """The folders in ``home``, sorted, with their images and those of the folders in them."""
+    kinds = readable()
+    found: _Classes = {}
+    for entry in sorted(home.iterdir()):
+        if entry.is_dir() and not is_system(entry.name):
+            paths = sorted(_files(entry, passed))
+            found[entry.name] = [path for path in paths if path.suffix.lower() in kinds]
+            for path in paths:
+                if path.suffix.lower() not in kinds:
+                    passed.file(path)
+        elif entry.is_dir():
+            for _ in _files(entry, passed):
+                passed.file(entry)
+        elif entry.suffix.lower() in kinds and not is_system(entry.name):
+            passed.reasons[f"{entry.suffix.lower()} in {home.name}/ itself, in no class folder"] += 1
+        else:
+            passed.file(entry)
+    return found
+
+
+def _files(folder: Path, passed: PassedOver) -> Iterator[Path]:
+    """Files below a folder, but for hidden ones and those of the operating system, which are counted."""
+    for where, folders, files in os.walk(folder, followlinks=True):
+        for name in [name for name in folders if is_system(name)]:
+            folders.remove(name)
+            for _, _, hidden in os.walk(Path(where, name)):
+                passed.reasons["hidden or of the operating system"] += len(hidden)
+        for name in files:
+            if is_system(name):
+                passed.file(Path(name))
+            else:
+                yield Path(where, name)

@@ -1,0 +1,75 @@
+"""What a data set of image files holds: its splits, the names of its classes, and what was passed over."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from trainer.data.file_types import why_not
+from trainer.errors import DataError
+
+SPLITS = {
+    "train": ("train", "training"),
+    "test": ("test", "testing"),
+    "validation": ("validation", "valid", "val", "dev"),
+}
+"""the names that folders, files and columns have for each split, in small letters; capitals are as good"""
+
+Files = list[tuple[Path, int]]
+"""image files and their labels"""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The image files of each split, and the names of the classes."""
+
+    splits: dict[str, Files]
+    class_names: Sequence[str]
+    said: tuple[str, ...] = ()
+    """a line about what is there and is not read"""
+
+
+def split_of(name: str) -> str | None:
+    """The split that a name stands for."""
+    return next((split for split, names in SPLITS.items() if name.strip().lower() in names), None)
+
+
+def by_split(named: Sequence[tuple[str, Path]]) -> dict[str, Path]:
+    """The paths whose names stand for a split. Raises DataError where two stand for one."""
+    found: dict[str, Path] = {}
+    for name, path in sorted(named):
+        split = split_of(name)
+        if split is None:
+            continue
+        if split in found:
+            raise DataError(f"{path.parent}: both {found[split].name} and {path.name} hold the {split} split: keep one")
+        found[split] = path
+    return found
+
+
+@dataclass
+class PassedOver:
+    """Counts what is not read, by reason."""
+
+    reasons: Counter[str] = field(default_factory=Counter)
+
+    def file(self, path: Path) -> None:
+        """A file of a type that is not read, or of the operating system."""
+        suffix = path.suffix.lower()
+        if is_system(path.name):
+            self.reasons["hidden or of the operating system"] += 1
+        else:
+            self.reasons[f"{suffix or 'without suffix'} ({why_not(suffix)})"] += 1
+
+    def said(self, where: object) -> tuple[str, ...]:
+        """One line with the counts, or none."""
+        if not self.reasons:
+            return ()
+        counts = ", ".join(f"{count} {reason}" for reason, count in self.reasons.most_common())
+        total = self.reasons.total()
+        return (f"{where}: {total} {'file is' if total == 1 else 'files are'} passed over: {counts}",)
+
+
+def is_system(name: str) -> bool:
+    """Whether a file or folder is no part of a data set: hidden, or left by macOS or Windows."""
+    return name.startswith(".") or name in {"__MACOSX", "Thumbs.db", "desktop.ini"}
