@@ -16,7 +16,7 @@ from sweeper.execution.launch import Launch
 from sweeper.execution.signals import Stopped, StopSignal
 from sweeper.execution.sweep import BrokenSweepError
 from sweeper.reporting.arguments import add_address, next_command
-from sweeper.reporting.leaderboard import Ledger, print_top
+from sweeper.reporting.leaderboard import Ledger, print_methods, print_top
 from sweeper.search.rehearsal import rehearse
 from sweeper.search.space import Space, format_count, load_space
 from sweeper.store.folder import Folder
@@ -82,6 +82,7 @@ def _conclude(launch: Launch) -> int:
         _say(f"budget exhausted ({budget}); raise it and run the same command to continue")
     results = open_results(store.folder.parent, store.sweep)
     print_top(results, space.spec.objective)
+    print_methods(results, store.sweep)
     _say(
         f"{status.done} of {format_count(status.total, 'configuration')}: {status.pruned} pruned, "
         f"{status.diverged} diverged, {status.failed} failed; {Ledger.of(results, store.sweep)}"

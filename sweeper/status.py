@@ -8,7 +8,7 @@ import time
 
 from sweeper.reporting import tables
 from sweeper.reporting.arguments import command_parser
-from sweeper.reporting.leaderboard import Ledger
+from sweeper.reporting.leaderboard import Ledger, print_methods
 from sweeper.search.space import format_count, format_params
 from sweeper.store.folder import Folder
 from sweeper.store.lease import holder
@@ -47,7 +47,8 @@ def _summary(name: str, folder: Folder) -> list[str]:
 
 def _details(name: str, folder: Folder) -> None:
     """Print one sweep in detail."""
-    ledger = Ledger.of(open_results(folder.parent, name), name)  # refuses another schema before a line is printed
+    results = open_results(folder.parent, name)
+    ledger = Ledger.of(results, name)  # refuses another schema before a line is printed
     status, state = _read(folder, Damage(lambda line: None))  # named with the results
     print(f"{name}: {state}")
     driver = holder(folder)
@@ -73,6 +74,7 @@ def _details(name: str, folder: Folder) -> None:
             for r in status.running
         ]
         tables.print_table(("trial", "task", "value", "params"), rows)
+    print_methods(results, name)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,7 +1,8 @@
 """A sweep as one figure.
 
 The panels show the objective along each dimension, the best value so far, and the accuracy after each task: for the
-best and the first configuration in the search and, after a promotion, on the test images.
+best and the first configuration in the search and, after a promotion, on the test images. In a search that compares
+methods, each has its colour, and the accuracy after each task is that of its best configuration.
 """
 
 import json
@@ -11,6 +12,7 @@ from itertools import accumulate
 from statistics import fmean, stdev
 from typing import Any
 
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -23,6 +25,8 @@ from trainer.errors import StoreError
 
 FIRST, BEST, OTHER = "#d95f02", "#1b6ca8", "#8c8c8c"
 _COLUMNS = 4
+_LABELS = 24
+"""letters of choices that fit below a panel side by side"""
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,27 @@ class Tried:
     value: float
     std: float
     """0 with one seed"""
+    method: str
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a configuration is drawn."""
+
+    best: Tried
+    first: Tried
+    colors: Mapping[str, Any]
+    """by method; empty if there is one"""
+
+    def marker(self, tried: Tried) -> dict[str, Any]:
+        """Keyword arguments of ``Axes.plot``: the best is large, and the first too unless colours tell methods."""
+        best, first = tried is self.best, tried is self.first
+        if self.colors:
+            look = {"ms": 8, "markeredgecolor": "black", "zorder": 3} if best else {"ms": 4, "zorder": 1}
+            return {"color": self.colors[tried.method], **look}
+        if best or first:
+            return {"color": BEST if best else FIRST, "ms": 7, "zorder": 3 if best else 2}
+        return {"color": OTHER, "ms": 4, "zorder": 1}
 
 
 @dataclass(frozen=True)
@@ -51,29 +76,35 @@ def draw(space: Space, results: Results) -> Figure:
     tried = _tried(space, results)
     best = (max if space.maximize else min)(tried, key=lambda t: t.value)
     first = tried[0]
-    shown = [("best", best, BEST)] if first is best else [("first", first, FIRST), ("best", best, BEST)]
+    dimensions = {name: own for name, own in space.spec.vary.items() if any(name in t.params for t in tried)}
+    colors = _colors(space, tried)
+    style = Style(best, first, colors)
+    if colors:
+        shown = [(method, _best_of(space, tried, method), color) for method, color in colors.items()]
+    else:
+        shown = [("best", best, BEST)] if first is best else [("first", first, FIRST), ("best", best, BEST)]
     where = "sweep = $sweep AND trial = $trial"
     searched = [
         _curve(f"{which} (trial {t.trial})", color, results, space, where, trial=t.trial) for which, t, color in shown
     ]
     promoted = _promotion_curves(space, results)
-    panels = len(space.spec.vary) + 2 + bool(promoted)
+    panels = len(dimensions) + 2 + bool(promoted)
     rows = -(-panels // _COLUMNS)
     columns = -(-panels // rows)
     drawn = Figure(figsize=(3.4 * columns, 3.1 * rows), layout="constrained")
     axes = iter(drawn.subplots(rows, columns, squeeze=False).flat)
-    for name, dimension in space.spec.vary.items():
-        _dimension(next(axes), name, dimension, tried, best, first)
-    _best_so_far(next(axes), tried, best, first, maximize=space.maximize)
+    for name, dimension in dimensions.items():
+        _dimension(next(axes), name, dimension, tried, style)
+    _best_so_far(next(axes), tried, style, maximize=space.maximize)
     metric = space.spec.objective.metric
-    for axis in drawn.axes[: len(space.spec.vary) + 1]:
+    for axis in drawn.axes[: len(dimensions) + 1]:
         axis.set_ylabel("ACC, %" if metric == "acc_task_mean_pct" else f"{metric.removesuffix('_pct')}, %")
     _tasks(next(axes), "the search: validation images", searched)
     if promoted:
         _tasks(next(axes), "fresh seeds: test images", promoted)
     for unused in axes:
         unused.remove()
-    for axis in drawn.axes[len(space.spec.vary) :]:
+    for axis in drawn.axes[len(dimensions) :]:
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.legend(fontsize=8, frameon=False)
     for axis in drawn.axes:
@@ -89,13 +120,26 @@ def draw(space: Space, results: Results) -> Figure:
 def _tried(space: Space, results: Results) -> list[Tried]:
     metric = space.spec.objective.metric
     rows = results.sql(
-        f"SELECT trial, params_json, {metric} AS value, {std_name(metric)} AS std FROM seeds "
+        f"SELECT trial, params_json, method_name, {metric} AS value, {std_name(metric)} AS std FROM seeds "
         f"WHERE sweep = $sweep AND status = 'finished' AND {metric} IS NOT NULL ORDER BY trial",
         sweep=space.name,
     ).rows()
     if not rows:
         raise StoreError(f"{space.file}: nothing to draw: no configuration has finished")
-    return [Tried(r["trial"], json.loads(r["params_json"]), r["value"], r["std"] or 0.0) for r in rows]
+    return [
+        Tried(r["trial"], json.loads(r["params_json"]), r["value"], r["std"] or 0.0, r["method_name"]) for r in rows
+    ]
+
+
+def _colors(space: Space, tried: Sequence[Tried]) -> dict[str, Any]:
+    """A colour for each method that finished, where several are searched; the same whichever have finished so far."""
+    methods, done = space.methods(), {t.method for t in tried}
+    palette = colormaps["tab10" if len(methods) <= 10 else "tab20"]
+    return {m: palette(i % palette.N) for i, m in enumerate(methods) if m in done} if len(methods) > 1 else {}
+
+
+def _best_of(space: Space, tried: Sequence[Tried], method: str) -> Tried:
+    return (max if space.maximize else min)((t for t in tried if t.method == method), key=lambda t: t.value)
 
 
 def _promotion_curves(space: Space, results: Results) -> list[Curve]:
@@ -131,32 +175,32 @@ def _curve(label: str, color: str, results: Results, space: Space, where: str, *
     return Curve(label, color, [fmean(v) for v in values], [stdev(v) if len(v) > 1 else 0.0 for v in values])
 
 
-def _dimension(
-    axis: Axes, name: str, dimension: AnyDimension, tried: Sequence[Tried], best: Tried, first: Tried
-) -> None:
+def _dimension(axis: Axes, name: str, dimension: AnyDimension, tried: Sequence[Tried], style: Style) -> None:
     """Draw the objective over one dimension; configurations without that dimension are omitted."""
     shown = [t for t in tried if name in t.params]
     if isinstance(dimension, CategoricalDimension):
         choices = [str(choice) for choice in dimension.choices]
         place = {t.trial: choices.index(str(t.params[name])) for t in shown}
-        axis.set_xticks(range(len(choices)), choices)
+        long = len("".join(choices)) > _LABELS
+        axis.set_xticks(range(len(choices)), choices, rotation=30 if long else 0, ha="right" if long else "center")
         axis.set_xlim(-0.5, len(choices) - 0.5)
     else:
         place = {t.trial: t.params[name] for t in shown}
         axis.set_xscale("log" if dimension.log else "linear")
     for t in shown:
-        color, size, order = (BEST, 7, 3) if t is best else (FIRST, 7, 2) if t is first else (OTHER, 4, 1)
-        axis.errorbar(place[t.trial], t.value, t.std, fmt="o", color=color, ms=size, elinewidth=0.8, zorder=order)
+        axis.errorbar(place[t.trial], t.value, t.std, fmt="o", elinewidth=0.8, **style.marker(t))
     axis.set_xlabel(name)
 
 
-def _best_so_far(axis: Axes, tried: Sequence[Tried], best: Tried, first: Tried, *, maximize: bool) -> None:
+def _best_so_far(axis: Axes, tried: Sequence[Tried], style: Style, *, maximize: bool) -> None:
     numbers, values = [t.trial for t in tried], [t.value for t in tried]
     grown = list(accumulate(values, max if maximize else min))
-    axis.plot(numbers, values, "o", color=OTHER, ms=4, label="each")
-    axis.step(numbers, grown, where="post", color=BEST, label="best so far")
-    axis.plot([first.trial], [first.value], "o", color=FIRST, ms=7, label="first")
-    axis.plot([best.trial], [best.value], "o", color=BEST, ms=7)
+    axis.step(numbers, grown, where="post", color="black" if style.colors else BEST, label="best so far")
+    labels = {} if style.colors else {style.first.trial: "first"}
+    if not style.colors:
+        axis.plot([], [], "o", color=OTHER, ms=4, label="each")
+    for t in tried:
+        axis.plot([t.trial], [t.value], "o", label=labels.get(t.trial), **style.marker(t))
     axis.set_xlabel("trial")
 
 

@@ -50,7 +50,7 @@ def test_a_running_sweep(results: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "time left: 2 min 0 s" in lines
     assert "waiting: 2 configurations wait for a GPU" in lines
     assert "ledger: 0 device seconds spent; saved: none" in lines
-    assert lines[-1].split() == ["4", "2/5", "81.25", "alpha", "0.5,", "name", "small"]
+    assert lines[-1].split() == ["4", "2/5", "81.25", "alpha", "0.5,", "net", "small"]
 
 
 def test_a_sweep_whose_driver_went_away_is_interrupted(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
