@@ -51,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             count = store.reopen_failed()
             _say(f"training {format_count(count, 'failed configuration')} again" if count else "nothing has failed")
         launch = Launch(space, store, task_stream, _say)
+        for line in task_stream.said:
+            _say(line)
         if not launch.ended:  # no cluster is needed to say that it has
             stop = StopSignal()
             try:

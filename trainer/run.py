@@ -15,6 +15,7 @@ from rich.table import Column, Table
 
 from trainer.config.files import dump_run, load_run
 from trainer.config.run_config import LARGEST_SEED, RunConfig
+from trainer.data.tasks import build
 from trainer.errors import CheckpointError, ConfigError, UserError, exit_code
 from trainer.files import atomic_write
 from trainer.results.parquet import write_results
@@ -52,10 +53,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ConfigError("needs --out, the folder of the run to continue", field="--resume")
 
     print(_headline(file.config, seeds), flush=True)
+    task_stream = build(file.config.data, file.config.protocol)
+    for line in task_stream.said:
+        print(line, flush=True)
     terminal = Console()
     progress = _Progress(terminal, configs[0])
     with progress.bar:
-        results = train(configs, options, checkpoint=slot, observer=progress)
+        results = train(configs, options, checkpoint=slot, observer=progress, task_stream=task_stream)
     show(results, terminal)
     if arguments.out:
         write_results(Path(arguments.out), results)

@@ -227,7 +227,8 @@ def _by_other(name: str) -> Value:
     """Average accuracy of a classifier that comes with the method; in tasks that lack it, of the method's own."""
 
     def average(run: RunResult) -> float:
-        return fmean(task.phase_acc_others_pct.get(name, task.phase_acc_task_mean_pct) for task in run.tasks)
+        values = [task.phase_acc_others_pct.get(name, task.phase_acc_task_mean_pct) for task in run.tasks]
+        return fmean(value for value in values if value is not None)
 
     return average
 

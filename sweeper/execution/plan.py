@@ -58,6 +58,7 @@ def describe(space: Space, store: Store, task_stream: TaskStream) -> list[str]:
         f"  results: {store.folder}",
         f"  each run: {classes} classes in {format_count(tasks, 'task')}, {images} training images, "
         f"{spec.objective.split} split",
+        *(f"  {line}" for line in task_stream.said),
         f"  the first task is {first_task}",
     ]
     if done:

@@ -31,8 +31,17 @@ Params = dict[str, Any]
 
 class Objective(Section):
     metric: str = Field("acc_task_mean_pct", description="a percentage that every task has")
-    split: Literal["validation"] = Field("validation", description="a search never sees the test images")
-    per_class: int = Field(25, ge=1, description="validation images a class, taken before the tail is cut")
+    split: Literal["validation", "validation_from_train"] = Field(
+        "validation",
+        description="validation: the data set's own validation images, or images cut from the training images where "
+        "it has none; validation_from_train: cut in any case. A search never sees the test images",
+    )
+    per_class: int = Field(
+        25,
+        ge=1,
+        description="validation images of each class that are cut before the tail is, at most: of a class with less "
+        "than five times as many a fifth, one at least, none of one image",
+    )
     direction: Literal["maximize", "minimize"] = "maximize"
 
 
@@ -107,14 +116,15 @@ class Space:
         return self.spec.objective.direction == "maximize"
 
     def configs(
-        self, params: Mapping[str, Any], seeds: Sequence[int] | None = None, split: str = "validation"
+        self, params: Mapping[str, Any], seeds: Sequence[int] | None = None, split: str | None = None
     ) -> list[RunConfig]:
         """The base with these parameters, one configuration for each of the seeds (default: the search's).
 
-        A method that is not the base's has its own defaults. ``split``: images that it is measured on.
-        Raises ConfigError.
+        A method that is not the base's has its own defaults. ``split``: images that it is measured on (default: the
+        search's). Raises ConfigError.
         """
         content = self.base.as_dict()
+        split = split or self.spec.objective.split
         content["data"]["evaluation"]["split"] = split
         if split == self.spec.objective.split:
             content["data"]["evaluation"]["per_class"] = self.spec.objective.per_class

@@ -1,14 +1,12 @@
 """The protocol's published numbers, from counts alone, and what holds for any of them."""
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer.data import long_tail, splits
-from trainer.data.config import ClassOrder, Evaluation, Imbalance, Protocol
+from trainer.data.config import ClassOrder, Imbalance, Protocol
 from trainer.data.sources.imagenet_subset import drawn
 from trainer.data.tasks import class_order, task_sizes
 from trainer.errors import ConfigError
@@ -163,15 +161,8 @@ def test_counts_fit_or_one_line_says_why(
     assert [len(set(index.tolist())) for index in kept] == counts
 
 
-@given(sizes=st.lists(st.integers(2, 60), min_size=1, max_size=12), seed=st.integers(0, 2**40))
-def test_validation_is_balanced_and_apart(sizes: list[int], seed: int) -> None:
-    starts = np.cumsum([0, *sizes])
-    indices = [np.arange(a, b) for a, b in pairwise(starts)]
-    per_class = min(sizes) - 1
-    found = splits.validation(indices, Evaluation(per_class=per_class, seed=seed))
-    left = splits.without(indices, found)
-    for all_of, taken, rest in zip(indices, found, left, strict=True):
-        assert len(taken) == per_class
-        assert sorted([*taken, *rest]) == all_of.tolist()
-    with pytest.raises(ConfigError, match=r"data\.evaluation\.per_class"):
-        splits.validation(indices, Evaluation(per_class=min(sizes)))
+def test_a_tail_that_classes_have_by_themselves_stays_whole_where_none_is_cut() -> None:
+    natural = [3, 60, 1, 22]
+    assert long_tail.tail_counts(natural, range(4), Imbalance()) == natural
+    assert long_tail.tail_counts(natural, range(4), Imbalance(order="balanced")) == natural
+    assert long_tail.tail_counts(natural, range(4), Imbalance(max_per_class=20)) == [3, 20, 1, 20]

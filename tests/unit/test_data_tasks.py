@@ -166,7 +166,6 @@ def test_builds_are_repeatable() -> None:
     ("data", "line"),
     [
         (digits(crop=9), "data.crop: 9 pixels are more than the images have (8x8); allowed: up to 8"),
-        (digits(evaluation=Evaluation(split="validation", per_class=200)), "data.evaluation.per_class: 200 validation"),
         (digits(imbalance=Imbalance(ratio=1000)), "data.imbalance.ratio: 1000 leaves class"),
     ],
 )

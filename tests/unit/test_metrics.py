@@ -1,6 +1,8 @@
 """The field's metrics, against numbers worked out by hand."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from trainer.results import metrics
 
@@ -53,3 +55,41 @@ def test_shots_have_the_bounds_of_the_field(images: int, expected: str) -> None:
 def test_accuracy_by_shot_leaves_out_classes_without_images_and_groups_without_classes() -> None:
     found = metrics.mean_by_shot([90.0, 70.0, None, 10.0], [500, 200, 300, 5])
     assert found == {"many": 80.0, "medium": None, "few": 10.0}
+
+
+@given(
+    correct=st.lists(st.integers(0, 50), min_size=1, max_size=20),
+    images=st.integers(50, 1000),
+)
+def test_where_every_class_has_as_many_images_a_tasks_accuracy_is_that_on_all_of_them(
+    correct: list[int], images: int
+) -> None:
+    assert metrics.task_accuracy(correct, [images] * len(correct)) == 100 * sum(correct) / (images * len(correct))
+
+
+def test_a_rare_class_counts_as_much_as_a_frequent_one() -> None:
+    assert metrics.task_accuracy([90, 0], [100, 1]) == 45
+    assert metrics.task_accuracy([90, 0], [100, 0]) == 90
+
+
+# Task 1 has no image to measure on, and then task 0 neither.
+GAPS = [[80.0], [70.0, None], [60.0, None, 40.0]]
+FIRST_GAP = [[None], [None, 50.0], [None, 30.0, 10.0]]
+
+
+def test_tasks_that_no_image_measures_are_left_out_of_every_mean() -> None:
+    assert metrics.task_accuracy([0, 0], [0, 0]) is None
+    assert [metrics.phase_task_mean(row) for row in GAPS] == [80, 70, 50]
+    assert metrics.average_task_mean(GAPS) == pytest.approx(200 / 3)
+    assert metrics.phase_class_weighted(GAPS[2], [3, 0, 1]) == (3 * 60 + 40) / 4
+    assert metrics.forgetting(GAPS) == 20
+    assert metrics.average_task_mean(FIRST_GAP) == (50 + 20) / 2
+    assert metrics.average_class_weighted(FIRST_GAP, [0, 1, 1]) == (50 + 20) / 2
+    assert metrics.forgetting(FIRST_GAP) == 20
+
+
+def test_a_mean_over_nothing_is_none() -> None:
+    assert metrics.phase_task_mean([None]) is None
+    assert metrics.average_task_mean(FIRST_GAP[:1]) is None
+    assert metrics.average_class_weighted(FIRST_GAP[:1], [0]) is None
+    assert metrics.forgetting(FIRST_GAP[:2]) is None

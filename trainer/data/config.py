@@ -15,7 +15,7 @@ class Imbalance(Section):
     order: Literal["shuffled", "ordered", "balanced"] = Field(
         "shuffled",
         description="shuffled: sizes independent of the order of learning (LT); ordered: largest classes first (LTIO); "
-        "balanced: no tail (conventional)",
+        "balanced: no tail is cut, and none with ratio 1 (conventional)",
     )
     profile: Literal["label", "position"] = Field(
         "label",
@@ -39,10 +39,18 @@ class Imbalance(Section):
 class Evaluation(Section):
     """The images that accuracies are measured on."""
 
-    split: Literal["test", "validation"] = Field(
-        "test", description="test: the data set's test images; validation: images taken from the training images"
+    split: Literal["test", "validation", "validation_from_train"] = Field(
+        "test",
+        description="test: the data set's test images, or a fifth of each class by content where it has none; "
+        "validation: its own validation images, or images cut from the training images where it has none besides its "
+        "test images; validation_from_train: cut in any case",
     )
-    per_class: int = Field(25, ge=1, description="validation images of each class, taken before the tail is cut")
+    per_class: int = Field(
+        25,
+        ge=1,
+        description="validation images of each class that are cut before the tail is, at most: of a class with less "
+        "than five times as many a fifth, one at least, none of one image",
+    )
     seed: int = Field(0, ge=0, description="seed of the draw of validation images")
 
 

@@ -22,11 +22,11 @@ from PIL import Image, UnidentifiedImageError
 from trainer.data import cache
 from trainer.data.config import DataConfig
 from trainer.data.file_types import open_heic
-from trainer.data.images import ImageSet, Labels
+from trainer.data.images import ImageSet, Labels, content
 from trainer.data.pixels import Depth, check_depth, eight_bit
 from trainer.errors import ConfigError, DataError
 
-FORMAT = 2
+FORMAT = 3
 """version of the cache entries; raise it when decoding changes"""
 _CHUNK = 256
 _SHOWN = 10
@@ -43,6 +43,8 @@ class _Decoded(NamedTuple):
     found: NDArray[np.uint8] | str
     """``[H, W, C]``, or why there is none"""
     depth: Depth | None = None
+    content: int = 0
+    """hash of its pixels before they were resized"""
 
 
 class BadImages(DataError):
@@ -100,7 +102,8 @@ def decoded(listing: Listing, config: DataConfig, resize: int | None) -> ImageSe
     try:
         meta = json.loads((folder / "meta.json").read_text())
         pixels_NHWC = np.memmap(folder / "pixels.u8", dtype=np.uint8, mode="r", shape=tuple(meta["shape"]))
-        images, bad = ImageSet(pixels_NHWC, np.load(folder / "labels.npy"), meta["digest"]), meta["bad"]
+        labels_N, content_N = np.load(folder / "labels.npy"), np.load(folder / "content.npy")
+        images, bad = ImageSet(pixels_NHWC, labels_N, meta["digest"], content_N), meta["bad"]
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"the image cache entry {folder} is damaged ({error}); delete that folder") from error
     if bad and config.on_bad_image == "error":
@@ -154,11 +157,12 @@ def _write(folder: Path, listing: Listing, resize: int | None, config: DataConfi
 def _fill(folder: Path, listing: Listing, images: Iterator[_Decoded], config: DataConfig, channels: int) -> bool:
     """One pass over a split, kept in ``channels`` or those of its first image. False if a later one has more."""
     kept: list[int] = []
+    contents: list[int] = []
     bad: list[_Bad] = []
     depths: dict[str, Depth] = {}
     shape, first = (0, 0, 0), ""
     with (folder / "pixels.u8").open("wb") as file:
-        for position, (name, found, depth) in enumerate(images):
+        for position, (name, found, depth, hashed) in enumerate(images):
             if isinstance(found, str):
                 bad.append((name, found))
                 continue
@@ -177,6 +181,7 @@ def _fill(folder: Path, listing: Listing, images: Iterator[_Decoded], config: Da
                 return False
             file.write(np.broadcast_to(found, shape).tobytes())
             kept.append(position)
+            contents.append(hashed)
         file.flush()
         os.fsync(file.fileno())
     if bad and config.on_bad_image == "error":
@@ -185,10 +190,11 @@ def _fill(folder: Path, listing: Listing, images: Iterator[_Decoded], config: Da
         raise DataError(f"{listing.name}: no image can be read: {_named(bad)}")
     for depth in depths.values():
         check_depth(depth, config)
-    labels_N = listing.labels_N[kept]
+    labels_N, content_N = listing.labels_N[kept], np.array(contents, dtype=np.uint64)
     np.save(folder / "labels.npy", labels_N)
+    np.save(folder / "content.npy", content_N)
     pixels_NHWC = np.memmap(folder / "pixels.u8", dtype=np.uint8, mode="r", shape=(len(kept), *shape))
-    meta = {"shape": pixels_NHWC.shape, "digest": ImageSet.of(pixels_NHWC, labels_N).digest, "bad": bad}
+    meta = {"shape": pixels_NHWC.shape, "digest": ImageSet.of(pixels_NHWC, labels_N, content_N).digest, "bad": bad}
     (folder / "meta.json").write_text(json.dumps(meta))
     return True
 
@@ -210,7 +216,8 @@ def _decode(name: str, encoded: bytes | Path | None, resize: int | None, config:
         with warnings.catch_warnings(), Image.open(opened) as file:
             warnings.simplefilter("ignore")  # Pillow on odd but readable metadata
             image, depth = eight_bit(file, name, config)
-        return _Decoded(name, _stored(image, resize), depth)
+        hashed = content(np.atleast_3d(np.asarray(image)))
+        return _Decoded(name, _stored(image, resize), depth, hashed)
     except FileNotFoundError:
         return _Decoded(name, "missing")
     except UnidentifiedImageError:

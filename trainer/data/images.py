@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from trainer.errors import DataError
 
 Labels = NDArray[np.int64]
+Contents = NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
@@ -22,14 +23,18 @@ class ImageSet:
     """the data set's own labels 0..C-1"""
     digest: str
     """sha256 of shape, pixels and labels"""
+    content_N: Contents
+    """a hash of each image's pixels before it was resized: equal images have equal ones"""
 
     @classmethod
-    def of(cls, pixels_NHWC: NDArray[np.uint8], labels_N: Labels) -> Self:
-        """Images with their digest."""
+    def of(cls, pixels_NHWC: NDArray[np.uint8], labels_N: Labels, content_N: Contents | None = None) -> Self:
+        """Images with their digest. ``content_N``: None for images that are as they were."""
         digest = hashlib.sha256(repr(pixels_NHWC.shape[1:]).encode())
         digest.update(np.ascontiguousarray(pixels_NHWC).data)
         digest.update(np.ascontiguousarray(labels_N, dtype="<i8").data)
-        return cls(pixels_NHWC, labels_N, digest.hexdigest())
+        if content_N is None:
+            content_N = np.array([content(pixels_HWC) for pixels_HWC in pixels_NHWC], dtype=np.uint64)
+        return cls(pixels_NHWC, labels_N, digest.hexdigest(), content_N)
 
     def coloured(self) -> Self:
         """With three channels: grey images become colour images beside those that have colour."""
@@ -42,18 +47,41 @@ class ImageSet:
 
 @dataclass(frozen=True)
 class Source:
-    """What a source gives: both splits, decoded, and the names of the classes."""
+    """What a source gives: its splits, decoded, and the names of the classes."""
 
     train: ImageSet
-    test: ImageSet
+    test: ImageSet | None
+    """None where the data set has no test images: some of ``train`` are set apart then"""
     class_names: tuple[str, ...]
+    validation: ImageSet | None = None
+    """the data set's own, where it has any besides its test images"""
     said: tuple[str, ...] = ()
     """a line about each kind of file that is there and is not read"""
 
     @property
+    def splits(self) -> dict[str, ImageSet]:
+        """The splits that there are, by name."""
+        found = {"train": self.train, "test": self.test, "validation": self.validation}
+        return {name: images for name, images in found.items() if images is not None}
+
+    def coloured(self) -> Self:
+        """With three channels in every split."""
+        test, validation = (images and images.coloured() for images in (self.test, self.validation))
+        return replace(self, train=self.train.coloured(), test=test, validation=validation)
+
+    @property
     def fingerprint(self) -> str:
-        """16 hex digits over the decoded pixels and labels of both splits."""
-        return hashlib.sha256(f"{self.train.digest}/{self.test.digest}".encode()).hexdigest()[:16]
+        """16 hex digits over the decoded pixels and labels of all splits."""
+        digests = [self.train.digest, self.test.digest if self.test else ""]
+        digests += [self.validation.digest] if self.validation else []
+        return hashlib.sha256("/".join(digests).encode()).hexdigest()[:16]
+
+
+def content(pixels_HWC: NDArray[np.uint8]) -> int:
+    """64 bits of a hash of one image's shape and pixels."""
+    digest = hashlib.blake2b(repr(pixels_HWC.shape).encode(), digest_size=8)
+    digest.update(np.ascontiguousarray(pixels_HWC).data)
+    return int.from_bytes(digest.digest(), "little")
 
 
 def known_labels(train_N: ArrayLike, test_N: ArrayLike, where: str) -> NDArray[Any]:

@@ -28,7 +28,7 @@ def tail_counts(available_C: Sequence[int], order_C: Sequence[int], imbalance: I
     more than it has. Raises ConfigError where a class would keep none, or where 'shuffled' would not shuffle.
     """
     classes = len(available_C)
-    if imbalance.order == "balanced":
+    if imbalance.order == "balanced" or imbalance.ratio == 1:  # a tail that classes have by themselves stays whole
         return [min(imbalance.max_per_class or count, count) for count in available_C]
     by_label = imbalance.order == "shuffled" and imbalance.profile == "label"
     if by_label and imbalance.ratio > 1 and classes > 2 and list(order_C) == sorted(order_C):

@@ -49,6 +49,8 @@ class TaskStream:
     """the data set's label at each position"""
     class_names_C: tuple[str, ...]
     fingerprint: str
+    said: tuple[str, ...] = ()
+    """a line about each choice of images that the data set itself does not make"""
 
     def to(self, device: torch.device) -> Self:
         """With every tensor on the device."""
@@ -110,17 +112,14 @@ def build(data: DataConfig, protocol: Protocol) -> TaskStream:
             field="data.crop",
             allowed=f"up to {min(height, width)}, or a larger data.resize",
         )
-    train_C, test_C = (
-        [np.flatnonzero(images.labels_N == label) for label in range(classes)] for images in (source.train, source.test)
-    )
-    eval_set, eval_C = source.test, test_C
-    if data.evaluation.split == "validation":
-        eval_set, eval_C = source.train, splits.validation(train_C, data.evaluation)
-        train_C = splits.without(train_C, eval_C)
-    tail_C = long_tail.tail_counts([len(index_n) for index_n in train_C], order_C, data.imbalance)
-    train_C = long_tail.kept(train_C, tail_C, data.imbalance)
+    apart = splits.split(source, data.evaluation)
+    available = sum(map(len, apart.train_C))
+    tail_C = long_tail.tail_counts([len(index_n) for index_n in apart.train_C], order_C, data.imbalance)
+    train_C = long_tail.kept(apart.train_C, tail_C, data.imbalance)
     train_C = splits.without(train_C, splits.holdout(train_C, data.holdout_fraction, data.imbalance.seed))
-    counts_C, eval_counts_C = ([len(indices_C[label]) for label in order_C] for indices_C in (train_C, eval_C))
+    counts_C, eval_counts_C = (
+        [len(indices_C[label]) for label in order_C] for indices_C in (train_C, apart.measured_C)
+    )
     tasks = []
     for index, (first, stop) in enumerate(pairwise(accumulate(sizes, initial=0))):
         train_N, eval_N = (torch.arange(sum(n[:first]), sum(n[:stop])) for n in (counts_C, eval_counts_C))
@@ -128,7 +127,7 @@ def build(data: DataConfig, protocol: Protocol) -> TaskStream:
     return TaskStream(
         train_pixels_NCHW=_pixels(source.train, train_C, order_C),
         train_labels_N=torch.repeat_interleave(torch.tensor(counts_C)),
-        eval_pixels_NCHW=_pixels(eval_set, eval_C, order_C),
+        eval_pixels_NCHW=_pixels(apart.measured, apart.measured_C, order_C),
         eval_labels_N=torch.repeat_interleave(torch.tensor(eval_counts_C)),
         tasks=tuple(tasks),
         counts_C=torch.tensor(counts_C),
@@ -136,7 +135,14 @@ def build(data: DataConfig, protocol: Protocol) -> TaskStream:
         class_ids_C=order_C,
         class_names_C=tuple(source.class_names[label] for label in order_C),
         fingerprint=source.fingerprint,
+        said=(*apart.said, *_cut(available, sum(counts_C))),
     )
+
+
+def _cut(available: int, kept: int) -> tuple[str, ...]:
+    if kept == available:
+        return ()
+    return (f"training: {kept} of {available} images; data.imbalance and data.holdout_fraction leave out the rest",)
 
 
 def _pixels(images: ImageSet, indices_C: list[Indices], order_C: Sequence[int]) -> Tensor:

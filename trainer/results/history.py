@@ -20,8 +20,8 @@ class History(Row):
     status: str = "running"
     error: str | None = None
     started_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
-    accuracy_pct: list[list[float]] = Field([])
-    """``[t][u]``: accuracy on task u after task t"""
+    accuracy_pct: list[list[float | None]] = Field([])
+    """``[t][u]``: accuracy on task u after task t; None where no image measures it"""
     tasks: list[TaskRow] = Field([])
     epochs: list[EpochRow] = Field([])
     classes: list[ClassRow] = Field([])
@@ -48,8 +48,8 @@ class History(Row):
         images_C = task_stream.counts_C.tolist()
         spans = [slice(part.first, part.first + part.classes) for part in learnt]
 
-        def by_task(found_K: Sequence[int]) -> list[float]:
-            return [100 * sum(found_K[span]) / sum(totals_C[span]) for span in spans]
+        def by_task(found_K: Sequence[int]) -> list[float | None]:
+            return [metrics.task_accuracy(found_K[span], totals_C[span]) for span in spans]
 
         own_K, others_K = correct_K[""], {name: found_K for name, found_K in correct_K.items() if name}
         rows = [
@@ -60,6 +60,7 @@ class History(Row):
                 position=position,
                 first_task=part.index,
                 images=images_C[position],
+                eval_images=totals_C[position],
                 exemplars=min(images_C[position], per_class),
                 shot=metrics.shot(images_C[position]),
                 acc_pct=100 * own_K[position] / totals_C[position] if totals_C[position] else None,
@@ -71,29 +72,33 @@ class History(Row):
         ]
         self.classes += rows
         self.accuracy_pct.append(by_task(own_K))
-        matrix, sizes = self.accuracy_pct, [part.classes for part in learnt]
+        matrix, measured = self.accuracy_pct, [sum(map(bool, totals_C[span])) for span in spans]
         by_shot = metrics.mean_by_shot([row.acc_pct for row in rows], [row.images for row in rows])
         norms = [row.head_norm for row in rows]
-        mean = sum(norms) / len(norms)
+        mean_norm = sum(norms) / len(norms)
         self.tasks.append(
             TaskRow(
                 task=task,
-                classes_new=sizes[task],
+                classes_new=learnt[task].classes,
                 classes_seen=len(rows),
                 images_new=len(learnt[task].train_N),
                 images_memory=images_memory,
                 acc_task_mean_pct=metrics.average_task_mean(matrix),
-                acc_class_weighted_pct=metrics.average_class_weighted(matrix, sizes),
+                acc_class_weighted_pct=metrics.average_class_weighted(matrix, measured),
                 phase_acc_task_mean_pct=metrics.phase_task_mean(matrix[task]),
-                phase_acc_class_weighted_pct=metrics.phase_class_weighted(matrix[task], sizes),
+                phase_acc_class_weighted_pct=metrics.phase_class_weighted(matrix[task], measured),
                 acc_by_task_pct=matrix[task],
-                phase_acc_others_pct={n: metrics.phase_task_mean(by_task(found_K)) for n, found_K in others_K.items()},
+                phase_acc_others_pct={
+                    name: mean
+                    for name, found_K in others_K.items()
+                    if (mean := metrics.phase_task_mean(by_task(found_K))) is not None
+                },
                 forgetting_pct=metrics.forgetting(matrix),
                 acc_many_pct=by_shot["many"],
                 acc_medium_pct=by_shot["medium"],
                 acc_few_pct=by_shot["few"],
-                head_norm_mean=mean,
-                head_norm_var=sum((norm - mean) ** 2 for norm in norms) / len(norms),
+                head_norm_mean=mean_norm,
+                head_norm_var=sum((norm - mean_norm) ** 2 for norm in norms) / len(norms),
                 wall_s=wall_s,
                 device_s=wall_s / members,
             )
@@ -120,6 +125,7 @@ def run_result(
         status=history.status,
         error=history.error,
         split=config.data.evaluation.split,
+        splits=list(task_stream.said),
         tasks_done=len(history.tasks),
         **(last.model_dump(include=set(columns.metrics())) if last else {}),
         last_acc_task_mean_pct=last and last.phase_acc_task_mean_pct,

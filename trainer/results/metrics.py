@@ -1,32 +1,46 @@
-"""Accuracies of class-incremental learning, from one matrix: A[t][u] = accuracy on task u after task t, in %."""
+"""Accuracies of class-incremental learning, from one matrix: A[t][u] = accuracy on task u after task t, in %.
+
+A class counts as much as another, however many images it is measured on; one that none measures is left out, as is a
+task of such classes. A mean over nothing is None.
+"""
 
 from collections.abc import Sequence
 from typing import Literal
 
-Matrix = Sequence[Sequence[float]]
+Matrix = Sequence[Sequence[float | None]]
 
 MANY, FEW = 100, 20
 """a class with more than MANY training images is many-shot, one with fewer than FEW few-shot (Liu et al., CVPR 2019)"""
 
 
-def phase_task_mean(row: Sequence[float]) -> float:
+def task_accuracy(correct_n: Sequence[int], images_n: Sequence[int]) -> float | None:
+    """Mean over a task's classes of their accuracy: the accuracy on all its images, if these are balanced."""
+    measured = [(correct, images) for correct, images in zip(correct_n, images_n, strict=True) if images]
+    if not measured:
+        return None
+    most = max(images for _, images in measured)
+    # To the last digit what the images together give where every class has as many.
+    return 100 * sum(correct * (most / images) for correct, images in measured) / (most * len(measured))
+
+
+def phase_task_mean(row: Sequence[float | None]) -> float | None:
     """Unweighted mean over the tasks seen: what the released codes of the field report."""
-    return sum(row) / len(row)
+    return _mean(row)
 
 
-def phase_class_weighted(row: Sequence[float], classes: Sequence[int]) -> float:
-    """Tasks weighted by their classes: the accuracy on all test images of seen classes, if these are balanced."""
-    seen = classes[: len(row)]
-    return sum(a * c for a, c in zip(row, seen, strict=True)) / sum(seen)
+def phase_class_weighted(row: Sequence[float | None], classes: Sequence[int]) -> float | None:
+    """Tasks weighted by their classes that are measured: the mean over those classes."""
+    found = [(a, c) for a, c in zip(row, classes[: len(row)], strict=True) if a is not None]
+    return sum(a * c for a, c in found) / sum(c for _, c in found) if found else None
 
 
-def average_task_mean(matrix: Matrix) -> float:
+def average_task_mean(matrix: Matrix) -> float | None:
     """Average incremental accuracy (ACC): mean over all phases, the first included."""
-    return sum(phase_task_mean(row) for row in matrix) / len(matrix)
+    return _mean([phase_task_mean(row) for row in matrix])
 
 
-def average_class_weighted(matrix: Matrix, classes: Sequence[int]) -> float:
-    return sum(phase_class_weighted(row, classes) for row in matrix) / len(matrix)
+def average_class_weighted(matrix: Matrix, classes: Sequence[int]) -> float | None:
+    return _mean([phase_class_weighted(row, classes) for row in matrix])
 
 
 def forgetting(matrix: Matrix) -> float | None:
@@ -34,11 +48,12 @@ def forgetting(matrix: Matrix) -> float | None:
 
     None after the first task. (Chaudhry et al., ECCV 2018; not clipped.)
     """
-    now = matrix[-1]
-    if len(now) < 2:
-        return None
-    drops = [max(matrix[s][u] for s in range(u, len(matrix) - 1)) - now[u] for u in range(len(now) - 1)]
-    return sum(drops) / len(drops)
+    drops = []
+    for task, now in enumerate(matrix[-1][:-1]):
+        before = [accuracy for row in matrix[task:-1] if (accuracy := row[task]) is not None]
+        if now is not None and before:
+            drops.append(max(before) - now)
+    return _mean(drops)
 
 
 def shot(images: int) -> Literal["many", "medium", "few"]:
@@ -47,8 +62,12 @@ def shot(images: int) -> Literal["many", "medium", "few"]:
 
 def mean_by_shot(acc_C: Sequence[float | None], images_C: Sequence[int]) -> dict[str, float | None]:
     """Mean accuracy of the many-, medium- and few-shot classes; None where there is none."""
-    groups: dict[str, list[float]] = {"many": [], "medium": [], "few": []}
+    groups: dict[str, list[float | None]] = {"many": [], "medium": [], "few": []}
     for acc, images in zip(acc_C, images_C, strict=True):
-        if acc is not None:
-            groups[shot(images)].append(acc)
-    return {name: sum(found) / len(found) if found else None for name, found in groups.items()}
+        groups[shot(images)].append(acc)
+    return {name: _mean(found) for name, found in groups.items()}
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    found = [value for value in values if value is not None]
+    return sum(found) / len(found) if found else None

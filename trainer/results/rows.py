@@ -37,11 +37,19 @@ class TaskRow(Row):
     classes_seen: int = Field(description="classes of this task and all before")
     images_new: int = Field(description="training images of this task")
     images_memory: int = Field(description="exemplars replayed in this task")
-    acc_task_mean_pct: float = Field(description="average incremental accuracy: mean so far of phase_acc_task_mean_pct")
-    acc_class_weighted_pct: float = Field(description="the same of phase_acc_class_weighted_pct")
-    phase_acc_task_mean_pct: float = Field(description="accuracy after this task: unweighted mean over the tasks seen")
-    phase_acc_class_weighted_pct: float = Field(description="accuracy after this task: tasks weighted by their classes")
-    acc_by_task_pct: list[float] = Field(description="accuracy after this task on each task seen")
+    acc_task_mean_pct: float | None = Field(
+        description="average incremental accuracy: mean so far of phase_acc_task_mean_pct; null if nothing measures it"
+    )
+    acc_class_weighted_pct: float | None = Field(description="the same of phase_acc_class_weighted_pct")
+    phase_acc_task_mean_pct: float | None = Field(
+        description="accuracy after this task: unweighted mean over the tasks seen (acc_by_task_pct)"
+    )
+    phase_acc_class_weighted_pct: float | None = Field(
+        description="accuracy after this task: mean over the classes seen"
+    )
+    acc_by_task_pct: list[float | None] = Field(
+        description="accuracy after this task on each task seen: mean over its classes; null if no image measures it"
+    )
     phase_acc_others_pct: dict[str, float] = Field(
         description="phase_acc_task_mean_pct of the auxiliary classifiers that come with the method, by name"
     )
@@ -67,6 +75,7 @@ class ClassRow(Row):
     position: int = Field(description="in the order of learning")
     first_task: int = Field(description="task in which the class was learnt")
     images: int = Field(description="training images of the class")
+    eval_images: int | None = Field(None, description="images that the class's accuracy is measured on")
     exemplars: int = Field(description="exemplars kept after this task")
     shot: str = Field(description="many (over 100 images), medium (20 to 100) or few (under 20)")
     acc_pct: float | None = Field(description="accuracy on the class's evaluation images; null if it has none")
@@ -85,7 +94,12 @@ class RunResult(Row):
     seed: int = Field(description="seed of the run")
     status: str = Field(description="finished, pruned, diverged or failed")
     error: str | None = Field(None, description="reason, where the status is diverged or failed")
-    split: str = Field(description="test or validation: the images that the accuracies are measured on")
+    split: str = Field(
+        description="test, validation or validation_from_train: the images that the accuracies are measured on"
+    )
+    splits: list[str] | None = Field(
+        None, description="a line about each choice of images that is not the data set's own, as a plan prints it"
+    )
     tasks_done: int = Field(0, description="tasks finished")
     acc_task_mean_pct: float | None = Field(None, description="ACC: mean over tasks of phase_acc_task_mean_pct")
     acc_class_weighted_pct: float | None = Field(None, description="ACC: the same of phase_acc_class_weighted_pct")

@@ -49,12 +49,12 @@ def correct_by_class(state: State, task_stream: TaskStream, classes: int) -> dic
     method, kept = state.configs[0].method, state.learner.method_state
     labels_N = task_stream.eval_labels_N
     index_N = torch.nonzero(labels_N < classes).squeeze(1)
-    correct: dict[str, Tensor] = {}
+    empty_MK = torch.zeros(state.members, classes, dtype=torch.int64, device=labels_N.device)
+    correct = {"": empty_MK.clone()}
     for part, out in forward(state, task_stream.eval_pixels_NCHW, index_N):
         labels_B = labels_N[index_N[part]]
         scores = {"": method.classify(out, kept), **method.auxiliary_scores(out, kept)}
         for name, scores_MBK in scores.items():
             hits_MB = (scores_MBK.argmax(2) == labels_B).to(torch.int64)
-            empty_MK = torch.zeros(state.members, classes, dtype=torch.int64, device=labels_N.device)
-            correct.setdefault(name, empty_MK).index_add_(1, labels_B, hits_MB)
+            correct.setdefault(name, empty_MK.clone()).index_add_(1, labels_B, hits_MB)
     return correct

@@ -2,7 +2,6 @@
 
 import importlib
 import sys
-from dataclasses import replace
 
 import numpy as np
 
@@ -20,16 +19,20 @@ def load(config: DataConfig) -> Source:
     for line in source.said:
         print(f"note: {line}", file=sys.stderr)
     classes = len(source.class_names)
-    for split, images in (("train", source.train), ("test", source.test)):
+    for split, images in source.splits.items():
         if not len(images.labels_N):
             raise DataError(f"{split}: no images")
         empty = np.flatnonzero(np.bincount(images.labels_N, minlength=classes) == 0)
-        if len(empty):
+        if len(empty) and split != "validation":  # a class without validation images is left out of accuracies
             more = f" (nor have {len(empty) - 1} others)" if len(empty) > 1 else ""
             raise DataError(f"{split}: class {source.class_names[empty[0]]} has no images{more}")
-    if {images.pixels_NHWC.shape[3] for images in (source.train, source.test)} == {1, 3}:
-        source = replace(source, train=source.train.coloured(), test=source.test.coloured())
-    train, test = ("x".join(map(str, images.pixels_NHWC.shape[1:])) for images in (source.train, source.test))
-    if train != test:
-        raise DataError(f"training images are {train} (height, width, channels), test images {test}; see data.resize")
+    if {images.pixels_NHWC.shape[3] for images in source.splits.values()} == {1, 3}:
+        source = source.coloured()
+    shapes = {split: "x".join(map(str, images.pixels_NHWC.shape[1:])) for split, images in source.splits.items()}
+    for split, shape in shapes.items():
+        if shape != shapes["train"]:
+            raise DataError(
+                f"training images are {shapes['train']} (height, width, channels), {split} images {shape}; "
+                "see data.resize"
+            )
     return source
