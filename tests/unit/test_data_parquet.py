@@ -279,3 +279,124 @@ def test_a_benchmark_of_parquet(tmp_path: Path) -> None:
     assert sorted(found.counts_C.tolist()) == [2, 3, 5, 10]
     assert found.eval_counts_C == (10,) * 4
     assert found.train_pixels_NCHW.shape == (20, 3, 16, 16)
+
+
+# -- shards -------------------------------------------------------------------------------------------
+
+
+def shards(folder: Path, names: list[str], labels: tuple[Any, ...] = (0, 1)) -> Path:
+    """Two images in each file."""
+    for number, name in enumerate(names):
+        write(folder / name, [encoded(picture(2 * number + i)) for i in range(len(labels))], list(labels))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("names", "missing"),
+    [
+        (["train-00000-of-00004", "train-00001-of-00004", "train-00003-of-00004"], "train-00002-of-00004.parquet"),
+        (["data/train-0-of-2"], "train-1-of-2.parquet"),
+        (["train/0000-of-0003"], "0001-of-0003.parquet, 0002-of-0003.parquet"),
+    ],
+)
+def test_a_missing_shard_is_named(tmp_path: Path, names: list[str], missing: str) -> None:
+    shards(tmp_path, [f"{name}.parquet" for name in [*names, "test"]])
+    line = line_of(DataError, config(tmp_path))
+    assert "of the train split are missing: " in line
+    assert line.endswith(missing)
+
+
+def test_shards_of_two_versions_are_refused(tmp_path: Path) -> None:
+    shards(tmp_path, ["train-00000-of-00001.parquet", "train-00000-of-00002.parquet", "test.parquet"])
+    assert line_of(DataError, config(tmp_path)).endswith("two versions of the train split: of 1 and of 2")
+    shards(tmp_path / "b", ["train-00000-of-00001.parquet", "train.parquet", "test.parquet"])
+    assert line_of(DataError, config(tmp_path / "b")).endswith("are both the train split: keep one kind")
+
+
+@pytest.mark.parametrize(
+    "regular", [["train-00000-of-00002", "train-00001-of-00002"], ["train"], ["data/train-0", "data/train-1"]]
+)
+def test_copies_and_strange_names_are_said_and_not_read(
+    tmp_path: Path, regular: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    copies = [f"{regular[-1]} (1)", "train_extra", "notes"]
+    shards(tmp_path, [f"{name}.parquet" for name in [*regular, "test", *copies]])
+    source = load(config(tmp_path))
+    assert len(source.train.labels_N) == 2 * len(regular)
+    (line,) = source.said
+    assert "3 Parquet files are passed over" in line
+    assert all(f"{name}.parquet" in line for name in copies)
+    assert line in capsys.readouterr().err
+
+
+def test_a_configurations_folder(tmp_path: Path) -> None:
+    shards(tmp_path, ["plain/train-0-of-1.parquet", "plain/test-0-of-1.parquet"])
+    assert len(load(config(tmp_path)).train.labels_N) == 2
+    shards(tmp_path, ["cropped/train/0000.parquet", "cropped/test/0000.parquet"])
+    line = line_of(DataError, config(tmp_path))
+    assert line.endswith(f"give the folder of one: {tmp_path}/cropped, {tmp_path}/plain")
+    assert len(load(config(tmp_path / "cropped")).train.labels_N) == 2
+
+
+# -- one file, a column of splits -------------------------------------------------------------------------
+
+
+def with_splits(file: Path, values: list[str | None], column: str = "split") -> Path:
+    write(file, [encoded(picture(i)) for i in range(len(values))], [i % 2 for i in range(len(values))])
+    table = pq.read_table(file)
+    pq.write_table(table.append_column(column, pa.array(values, pa.string())), file, row_group_size=3)
+    return file
+
+
+def test_a_single_file_with_a_column_of_splits(tmp_path: Path) -> None:
+    file = with_splits(tmp_path / "all.parquet", ["train", "Train", "test", "test", "train", "train", "extra"])
+    for path in (file, tmp_path):
+        source = load(config(path))
+        assert source.train.labels_N.tolist() == [0, 1, 0, 1]
+        assert (source.train.pixels_NHWC[2] == np.asarray(picture(4))).all()
+        assert (source.test.pixels_NHWC[1] == np.asarray(picture(3))).all()
+        assert source.said == (
+            f"{file}: column 'split': 1 rows of no known split (train, test, validation) are passed over: 1 of 'extra'",
+        )
+
+
+def test_a_column_of_splits_is_named(tmp_path: Path) -> None:
+    file = with_splits(tmp_path / "all.parquet", ["train", "train", "test", "test"], "part")
+    assert len(load(config(file, split_column="part")).test.labels_N) == 2
+    line = line_of(ConfigError, config(file, split_column="parts"))
+    assert line.startswith("data.split_column: ")
+    assert line.endswith("did you mean 'part'?")
+    with_splits(file, ["train", None, "test", "test"], "part")
+    assert line_of(DataError, config(file, split_column="part")).endswith("column 'part': row 1 says no split")
+    with_splits(file, ["test"] * 4, "part")
+    assert "no row is of the train split" in line_of(DataError, config(file, split_column="part"))
+
+
+# -- labels -------------------------------------------------------------------------------------------
+
+
+def labelled(folder: Path, labels: pa.Array, names: list[str] | None = None) -> Path:
+    images = [encoded(picture(i)) for i in range(len(labels))]
+    for split in ("train", "test"):
+        write(folder / f"{split}.parquet", images, labels, names)
+    return folder
+
+
+def test_hidden_labels_are_refused(tmp_path: Path) -> None:
+    line = line_of(DataError, config(labelled(tmp_path, [0, 1, -1, -1])))
+    assert "train.parquet: 2 of 4 labels are negative, the first is -1 in row 2" in line
+
+
+def test_fractions_are_labels_only_where_they_are_whole(tmp_path: Path) -> None:
+    assert load(config(labelled(tmp_path, pa.array([0.0, 5.0, 0.0])))).class_names == ("0", "5")
+    assert "the label 0.5 in row 1 is no class" in line_of(DataError, config(labelled(tmp_path, pa.array([0.0, 0.5]))))
+    assert line_of(DataError, config(labelled(tmp_path, pa.array([0.0, np.nan])))).endswith("row 1 has no label")
+
+
+def test_yes_and_no_are_classes(tmp_path: Path) -> None:
+    assert load(config(labelled(tmp_path, pa.array([True, False])))).train.labels_N.tolist() == [1, 0]
+
+
+def test_a_label_that_the_metadata_do_not_name_is_refused(tmp_path: Path) -> None:
+    line = line_of(DataError, config(labelled(tmp_path, [0, 2], ["cat", "dog"])))
+    assert line.endswith("label 2, but the file's metadata name 2 classes")

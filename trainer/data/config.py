@@ -65,6 +65,10 @@ class DataConfig(Section):
     )
     image_column: str = Field("image", description="parquet: column of the image bytes or Hugging Face image structs")
     label_column: str = Field("label", description="parquet: column of the labels, integers or names")
+    split_column: str | None = Field(
+        None,
+        description="parquet: column that says train, test or validation; null: `split`, where no file's name says it",
+    )
     on_bad_image: Literal["error", "skip"] = Field(
         "error", description="how to treat a corrupt or missing image: fail or skip it"
     )

@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from PIL import Image, UnidentifiedImageError
 from trainer.data import cache
 from trainer.data.config import DataConfig
 from trainer.data.file_types import open_heic
-from trainer.data.images import ImageSet, Labels, content
+from trainer.data.images import ImageSet, Labels, Source, content
 from trainer.data.pixels import Depth, check_depth, eight_bit
 from trainer.errors import ConfigError, DataError
 
@@ -72,19 +72,31 @@ class Listing:
     """hash of names, labels and encoded bytes"""
 
 
-def decoded_splits(listings: Sequence[Listing], config: DataConfig, resize: int | None) -> list[ImageSet]:
-    """``decoded`` for each split; images of any that cannot be read are named together."""
-    found: list[ImageSet] = []
+def decoded_source(
+    listings: Mapping[str, Listing],
+    class_names: Sequence[str],
+    config: DataConfig,
+    resize: int | None,
+    said: tuple[str, ...] = (),
+) -> Source:
+    """``decoded`` for each split, by its name; images of any that cannot be read are named together.
+
+    Validation images are the test images of a data set that has no others. ``said``: lines about what is there and is
+    not read.
+    """
+    found: dict[str, ImageSet] = {}
     bad: list[BadImages] = []
-    for listing in listings:
+    for split, listing in listings.items():
         try:
-            found.append(decoded(listing, config, resize))
+            found[split] = decoded(listing, config, resize)
         except BadImages as error:
             bad.append(error)
     if bad:
-        images = sum(len(listing.labels_N) for listing in listings)
+        images = sum(len(listing.labels_N) for listing in listings.values())
         raise BadImages([one for error in bad for one in error.bad], images)
-    return found
+    if "test" not in found and "validation" in found:
+        found["test"] = found.pop("validation")
+    return Source(found["train"], found.get("test"), tuple(class_names), found.get("validation"), said)
 
 
 def decoded(listing: Listing, config: DataConfig, resize: int | None) -> ImageSet:

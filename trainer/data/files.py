@@ -10,7 +10,7 @@ import numpy as np
 from trainer.data import class_folders, list_files, location
 from trainer.data.class_folders import Choice
 from trainer.data.config import DataConfig
-from trainer.data.decode import Listing, cores, decoded_splits
+from trainer.data.decode import Listing, cores, decoded_source
 from trainer.data.images import Source
 from trainer.data.layout import Files, Layout
 
@@ -23,12 +23,8 @@ def read_folder(config: DataConfig, resize: int | None, choose: Choice) -> Sourc
 
 def source(folder: Path, layout: Layout, config: DataConfig, resize: int | None) -> Source:
     """Decode all splits. Files are named by their path relative to ``folder``."""
-    names = [name for name in layout.splits if name == "train"] + [
-        name for name in ("test", "validation") if name in layout.splits
-    ][:1]
-    listings = [_listing(f"{folder} ({split})", folder, layout.splits[split]) for split in names]
-    train, test = decoded_splits(listings, config, resize)
-    return Source(train, test, tuple(layout.class_names), said=layout.said)
+    listings = {split: _listing(f"{folder} ({split})", folder, files) for split, files in layout.splits.items()}
+    return decoded_source(listings, layout.class_names, config, resize, layout.said)
 
 
 def _listing(name: str, folder: Path, files: Files) -> Listing:

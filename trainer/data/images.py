@@ -84,13 +84,20 @@ def content(pixels_HWC: NDArray[np.uint8]) -> int:
     return int.from_bytes(digest.digest(), "little")
 
 
-def known_labels(train_N: ArrayLike, test_N: ArrayLike, where: str) -> NDArray[Any]:
+def known_labels(train_N: ArrayLike, labels_N: ArrayLike, where: str, split: str) -> NDArray[Any]:
     """The labels of the training images, as the data set writes them, sorted: a class's number is its place here.
 
-    Raises DataError, beginning with ``where``, for a test label that no training image has.
+    Raises DataError, beginning with ``where``, for labels of the split that no training image has.
     """
     values_C = np.unique(train_N)
-    strangers = np.setdiff1d(test_N, values_C)
+    strangers = np.setdiff1d(labels_N, values_C)
     if len(strangers):
-        raise DataError(f"{where}: label {strangers[0]} of the test images has no training images")
+        first = (
+            f"label {strangers[0]} of the {split} images has"
+            if len(strangers) == 1
+            else (f"labels of the {split} images have")
+        )
+        shown = "" if len(strangers) == 1 else ": " + ", ".join(map(str, strangers[:10]))
+        more = f" and {len(strangers) - 10} more" if len(strangers) > 10 else ""
+        raise DataError(f"{where}: {first} no training images{shown}{more}")
     return values_C

@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from trainer.data.file_types import why_not
 from trainer.errors import DataError
 
@@ -14,6 +17,8 @@ SPLITS = {
     "validation": ("validation", "valid", "val", "dev"),
 }
 """the names that folders, files and columns have for each split, in small letters; capitals are as good"""
+
+_SHOWN = 10
 
 Files = list[tuple[Path, int]]
 """image files and their labels"""
@@ -32,6 +37,25 @@ class Layout:
 def split_of(name: str) -> str | None:
     """The split that a name stands for."""
     return next((split for split, names in SPLITS.items() if name.strip().lower() in names), None)
+
+
+def rows_by_split(values: Sequence[str | None], where: str) -> tuple[dict[str, NDArray[np.int64]], tuple[str, ...]]:
+    """The rows of each split, rising, by what a column says; and a line about rows of no split that is known.
+
+    Raises DataError, beginning with ``where``, for a row that says nothing.
+    """
+    splits = [split_of(value or "") for value in values]
+    others = Counter(value for value, split in zip(values, splits, strict=True) if split is None)
+    if None in others or "" in others:
+        row = next(row for row, value in enumerate(values) if not value)
+        raise DataError(f"{where}: row {row} says no split")
+    rows = {
+        split: np.flatnonzero(np.array([one == split for one in splits])) for split in SPLITS if split in set(splits)
+    }
+    counts = ", ".join(f"{count} of {value!r}" for value, count in others.most_common(_SHOWN))
+    known = ", ".join(SPLITS)
+    said = (f"{where}: {others.total()} rows of no known split ({known}) are passed over: {counts}",) if others else ()
+    return rows, said
 
 
 def by_split(named: Sequence[tuple[str, Path]]) -> dict[str, Path]:

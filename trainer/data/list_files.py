@@ -21,7 +21,7 @@ def find(folder: Path) -> Layout | None:
     splits = {split: _read(file) for split, file in lists.items()}
     labels_of = {split: [label for _, label in files] for split, files in splits.items()}
     for split, labels in labels_of.items():
-        known_labels(labels_of["train"], labels, str(lists[split]))
+        known_labels(labels_of["train"], labels, str(lists[split]), split)
     labels = sorted(set(labels_of["train"]))
     first = {label: path.parent.name for path, label in reversed(splits["train"])}
     names = [first[label] for label in labels]

@@ -22,11 +22,19 @@ def expand(path: str) -> Path:
     return Path(_VARIABLE.sub(value, path)).expanduser()
 
 
-def folder(config: DataConfig) -> Path:
-    """The folder of ``data.path``. Raises ConfigError where it is not given, DataError where it is not there."""
+def found(config: DataConfig) -> Path:
+    """What ``data.path`` leads to. Raises ConfigError where it is not given, DataError where it is not there."""
     if config.path is None:
         raise ConfigError(f"is missing: the source {config.source} reads a folder", field="data.path")
-    found = expand(config.path)
-    if not found.is_dir():
-        raise DataError(f"data.path: {found} is {'not a folder' if found.exists() else 'missing'}")
-    return found
+    path = expand(config.path)
+    if not path.exists():
+        raise DataError(f"data.path: {path} is missing")
+    return path
+
+
+def folder(config: DataConfig) -> Path:
+    """The folder of ``data.path``. Raises ConfigError where it is not given, DataError where it is not there."""
+    path = found(config)
+    if not path.is_dir():
+        raise DataError(f"data.path: {path} is not a folder")
+    return path

@@ -1,86 +1,154 @@
-"""A folder of Parquet files in the Hugging Face image layout: an image column and a label column.
+"""Parquet files in the Hugging Face image layout: an image column and a label column.
 
-Files: ``train*.parquet`` and ``test*.parquet`` (or ``validation*``, ``val*``), one or many shards, in the folder, in
-its ``data/``, or in its ``train/`` and ``test/``. An image is a struct of bytes and path, or plain bytes.
+``data.path`` is a folder of shards by split (``train*.parquet``, ``test*.parquet``, ``validation*.parquet``; in the
+folder, in its ``data/``, in a folder of each split, or in that of one configuration), or one file, or files whose rows
+say their split in a column. An image is a struct of bytes and path, or plain bytes.
 """
 
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from trainer.data import location
+from trainer.data import location, shards
 from trainer.data.config import DataConfig
-from trainer.data.decode import Item, Listing, decoded_splits
+from trainer.data.decode import Item, Listing, decoded_source
 from trainer.data.images import Labels, Source, known_labels
+from trainer.data.layout import SPLITS, rows_by_split
 from trainer.errors import ConfigError, DataError, nearest
 
 _ROWS = 1024
+_SPLIT_COLUMN = "split"
+"""the column of splits where none is given and no file's name says a split"""
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """The rows of a split in one file."""
+
+    file: Path
+    rows_n: NDArray[np.int64] | None
+    """None: all"""
 
 
 def read(config: DataConfig) -> Source:
     """Labels are kept where they are 0..C-1, else numbered in sorted order; names come from the files' metadata."""
-    folder = location.folder(config)
-    train, test = _shards(folder, ("train",)), _shards(folder, ("test", "validation", "val"))
-    train_N, test_N = _labels(train, config), _labels(test, config)
-    values_C = known_labels(train_N, test_N, str(test[0]))
-    listings = [
-        _listing(name, files, np.searchsorted(values_C, labels_N), config)
-        for name, files, labels_N in (("train", train, train_N), ("test", test, test_N))
-    ]
-    train_set, test_set = decoded_splits(listings, config, config.resize)
-    return Source(train_set, test_set, class_names=_names(train[0], values_C, config.label_column))
+    path = location.found(config)
+    found = shards.Shards({}, [path], ()) if path.is_file() else shards.find(path)
+    splits, said = _splits(found, config)
+    labels = {split: _labels(splits[split], config) for split in SPLITS if split in splits}
+    for split, labels_N in labels.items():
+        values_C = known_labels(labels["train"], labels_N, str(splits[split][0].file), split)
+    digests = {part.file: _digest(part.file) for parts in splits.values() for part in parts}
+    listings = {
+        split: _listing(split, splits[split], np.searchsorted(values_C, labels_N), config, digests)
+        for split, labels_N in labels.items()
+    }
+    names = _names(splits["train"][0].file, values_C, config.label_column)
+    return decoded_source(listings, names, config, config.resize, said)
 
 
-def _shards(folder: Path, names: tuple[str, ...]) -> list[Path]:
-    """The files of a split, by the first of ``names`` that any are found for."""
-    for name in names:
-        for pattern in (f"{name}*.parquet", f"data/{name}*.parquet", f"{name}/*.parquet"):
-            found = sorted(folder.glob(pattern))
-            if found:
-                return found
-    raise DataError(f"data.path: {folder} has no {names[0]}*.parquet")
-
-
-def _labels(files: list[Path], config: DataConfig) -> NDArray[Any]:
-    """The label column of all shards, as it is written: int64 or text."""
-    parts = []
+def _splits(found: shards.Shards, config: DataConfig) -> tuple[dict[str, list[_Rows]], tuple[str, ...]]:
+    """By the names of files, or by the column that says it."""
+    files = found.unsplit or [file for files in found.splits.values() for file in files]
+    column = config.split_column
+    if column is None and found.unsplit and all(_SPLIT_COLUMN in _schema(file).names for file in files):
+        column = _SPLIT_COLUMN
+    if column is None:
+        named = found.splits or {"train": files}
+        if "train" not in named:
+            raise DataError(f"data.path: {files[0].parent} has no train*.parquet, only {', '.join(sorted(named))}")
+        return {split: [_Rows(file, None) for file in files] for split, files in named.items()}, found.said
+    splits: dict[str, list[_Rows]] = {}
+    said = found.said
     for file in files:
-        try:
-            shard = pq.ParquetFile(file)
-            _check_columns(shard.schema_arrow, file, config)
-            column = shard.read(columns=[config.label_column]).column(0)
-            column = column.cast(_value_type(column.type))
-        except (pa.ArrowException, OSError) as error:
-            raise DataError(f"{file}: not a readable Parquet file ({error})") from error
+        _check_column(_schema(file), file, "data.split_column", column)
+        values = _read(file, column).cast(pa.string()).to_pylist()
+        rows, passed = rows_by_split(values, f"{file}: column {column!r}")
+        for split, rows_n in rows.items():
+            splits.setdefault(split, []).append(_Rows(file, rows_n))
+        said = (*said, *passed)
+    if "train" not in splits:
+        raise DataError(f"{files[0]}: no row is of the train split in column {column!r}, only {', '.join(splits)}")
+    return splits, said
+
+
+def _schema(file: Path) -> pa.Schema:
+    try:
+        return pq.read_schema(file)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{file}: not a readable Parquet file ({error})") from error
+
+
+def _read(file: Path, column: str) -> pa.ChunkedArray:
+    try:
+        return pq.ParquetFile(file).read(columns=[column]).column(0)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{file}: not a readable Parquet file ({error})") from error
+
+
+def _labels(parts: list[_Rows], config: DataConfig) -> NDArray[Any]:
+    """The label column of all shards, as it is written: int64 or text."""
+    found = []
+    for part in parts:
+        _check_columns(_schema(part.file), part.file, config)
+        column = _read(part.file, config.label_column)
+        rows_n = np.arange(len(column)) if part.rows_n is None else part.rows_n
+        column = column.cast(_value_type(column.type)).take(pa.array(rows_n))
+        if pa.types.is_floating(column.type):
+            column = _whole(column, rows_n, part.file)
         if column.null_count:
-            row = int(np.flatnonzero(column.is_null().to_numpy())[0])
-            raise DataError(f"{file}: row {row} has no label")
-        parts.append(column.to_numpy())
-    labels_N = np.concatenate(parts)
+            row = int(rows_n[np.flatnonzero(column.is_null().to_numpy())[0]])
+            raise DataError(f"{part.file}: row {row} has no label")
+        if pa.types.is_integer(column.type) and len(column) and pc.min(column).as_py() < 0:
+            negative_n = np.flatnonzero(column.to_numpy() < 0)
+            row, value = rows_n[negative_n[0]], column[int(negative_n[0])]
+            raise DataError(
+                f"{part.file}: {len(negative_n)} of {len(column)} labels are negative, the first is {value} in row "
+                f"{row}: Hugging Face writes -1 for images without a label; leave them out"
+            )
+        found.append(column.to_numpy())
+    labels_N = np.concatenate(found)
     if not len(labels_N):
-        raise DataError(f"{files[0]}: no images")
+        raise DataError(f"{parts[0].file}: no images")
     return labels_N.astype(str) if labels_N.dtype == object else labels_N.astype(np.int64)
+
+
+def _whole(column: pa.ChunkedArray, rows_n: NDArray[np.int64], file: Path) -> pa.ChunkedArray:
+    """Fractions as integers, as data frames with missing values write them. Raises DataError for others."""
+    column = pc.if_else(pc.is_nan(column), None, column)
+    broken_n = np.flatnonzero(pc.fill_null(pc.not_equal(column, pc.floor(column)), False).to_numpy())
+    if len(broken_n):
+        value, row = column[int(broken_n[0])], rows_n[broken_n[0]]
+        raise DataError(f"{file}: the label {value} in row {row} is no class: labels are whole numbers or names")
+    return column.cast(pa.int64())
+
+
+def _check_column(schema: pa.Schema, file: Path, field: str, column: str) -> None:
+    if column not in schema.names:
+        allowed, similar = ", ".join(schema.names), nearest(column, schema.names)
+        raise ConfigError(f"{file} has no column {column!r}", field=field, allowed=allowed, nearest=similar)
 
 
 def _check_columns(schema: pa.Schema, file: Path, config: DataConfig) -> None:
     """Raises ConfigError where a column is missing or holds something else."""
     for field, column in (("data.label_column", config.label_column), ("data.image_column", config.image_column)):
-        if column not in schema.names:
-            allowed, similar = ", ".join(schema.names), nearest(column, schema.names)
-            raise ConfigError(f"{file} has no column {column!r}", field=field, allowed=allowed, nearest=similar)
+        _check_column(schema, file, field, column)
     kind = schema.field(config.image_column).type
     has_bytes = pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0
     if not has_bytes and kind not in (pa.binary(), pa.large_binary(), pa.binary_view()):
         raise ConfigError(f"{file}: column {config.image_column!r} holds {kind}, not images", field="data.image_column")
     kind = schema.field(config.label_column).type
-    if not pa.types.is_integer(_value_type(kind)) and _value_type(kind) != pa.large_string():
+    value = _value_type(kind)
+    if not (pa.types.is_integer(value) or pa.types.is_floating(value) or value == pa.large_string()):
         raise ConfigError(
             f"{file}: column {config.label_column!r} holds {kind}, neither integers nor text", field="data.label_column"
         )
@@ -89,43 +157,59 @@ def _check_columns(schema: pa.Schema, file: Path, config: DataConfig) -> None:
 def _value_type(kind: pa.DataType) -> pa.DataType:
     """The type of a column's values: pandas and Polars write categories as dictionaries, and text as one of three."""
     value = kind.value_type if pa.types.is_dictionary(kind) else kind
+    if pa.types.is_boolean(value):
+        return pa.int64()
     return pa.large_string() if value in (pa.string(), pa.string_view()) else value
 
 
 def _names(file: Path, values_C: NDArray[Any], label_column: str) -> tuple[str, ...]:
     """Class names of the ``huggingface`` metadata, or the labels themselves."""
-    metadata = pq.read_schema(file).metadata or {}
+    metadata = _schema(file).metadata or {}
     try:
         names = json.loads(metadata[b"huggingface"])["info"]["features"][label_column]["names"]
-        return tuple(str(names[value]) for value in values_C)
-    except (KeyError, ValueError, TypeError, IndexError):
+        named = [str(name) for name in names]
+    except (KeyError, ValueError, TypeError):
         return tuple(str(value) for value in values_C)
+    if values_C.dtype != np.int64:
+        return tuple(str(value) for value in values_C)
+    if values_C[-1] >= len(named):
+        raise DataError(f"{file}: label {values_C[-1]}, but the file's metadata name {len(named)} classes")
+    return tuple(named[value] for value in values_C)
 
 
-def _listing(name: str, files: list[Path], labels_N: Labels, config: DataConfig) -> Listing:
-    content = hashlib.sha256(json.dumps([name, config.image_column, config.label_column]).encode())
+def _digest(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _listing(split: str, parts: list[_Rows], labels_N: Labels, config: DataConfig, digests: dict[Path, str]) -> Listing:
+    content = hashlib.sha256(json.dumps([split, config.image_column, config.label_column]).encode())
     content.update(labels_N.tobytes())
-    for file in files:
-        with file.open("rb") as opened:
-            content.update(file.name.encode() + hashlib.file_digest(opened, "sha256").digest())
+    for part in parts:
+        content.update((part.file.name + digests[part.file]).encode())
+        if part.rows_n is not None:
+            content.update(part.rows_n.tobytes())
+    first = parts[0].file
     return Listing(
-        name=f"{files[0].parent} ({name})",
+        name=f"{first.parent if len(parts) > 1 or parts[0].rows_n is None else first} ({split})",
         labels_N=labels_N,
-        items=lambda: _items(files, config.image_column),
+        items=lambda: _items(parts, config.image_column),
         content=content.hexdigest(),
     )
 
 
-def _items(files: list[Path], column: str) -> Iterator[Item]:
+def _items(parts: list[_Rows], column: str) -> Iterator[Item]:
     """The encoded images, a batch of rows in memory at a time."""
-    for file in files:
+    for part in parts:
+        wanted = None if part.rows_n is None else set(part.rows_n.tolist())
         row = 0
         try:
-            for batch in pq.ParquetFile(file).iter_batches(_ROWS, columns=[column]):
+            for batch in pq.ParquetFile(part.file).iter_batches(_ROWS, columns=[column]):
                 for value in batch.column(0).to_pylist():
-                    # a struct's path is of the machine that wrote it, and says nothing here
-                    encoded = value["bytes"] if isinstance(value, dict) else value
-                    yield f"{file} row {row}", encoded or None
+                    if wanted is None or row in wanted:
+                        # a struct's path is of the machine that wrote it, and says nothing here
+                        encoded = value["bytes"] if isinstance(value, dict) else value
+                        yield f"{part.file} row {row}", encoded or None
                     row += 1
         except (pa.ArrowException, OSError) as error:
-            raise DataError(f"{file}: cannot be read after row {row} ({error})") from error
+            raise DataError(f"{part.file}: cannot be read after row {row} ({error})") from error
