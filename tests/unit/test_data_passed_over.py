@@ -1,6 +1,7 @@
 """What lies in a folder of images and is not read is counted in a line; what contradicts itself is refused."""
 
 import importlib.util
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,39 @@ def test_all_classes_without_test_images_are_named(folder: Path) -> None:
 def test_splits_by_any_of_their_names(tmp_path: Path, train: str, test: str) -> None:
     source = read(a_set(tmp_path / "set", train, test))
     assert source.train.labels_N.tolist() == source.test.labels_N.tolist() == [0, 0, 1, 1]
+
+
+def test_class_folders_without_splits(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    for name in ("ant", "bee"):
+        save(folder / name / "a.png")
+    (folder / "README.md").write_text("two classes")
+    (folder / ".cache").mkdir()
+    source = read(folder)
+    assert source.class_names == ("ant", "bee")
+    assert source.test is None
+    assert source.said == (f"{folder}: 1 file is passed over: 1 .md (no image type that is read here)",)
+
+
+def test_a_folder_of_training_images_alone(folder: Path) -> None:
+    shutil.rmtree(folder / "test")
+    assert read(folder).test is None
+    (folder / "train").rename(folder / "test")
+    assert refused(folder) == f"data.path: {folder} has no folder train/, only test"
+
+
+def test_validation_images_are_test_images_only_where_there_are_no_others(folder: Path) -> None:
+    save(folder / "valid" / "ant" / "v.png")
+    source = read(folder)
+    assert source.test is not None
+    assert source.validation is not None
+    assert (len(source.test.labels_N), len(source.validation.labels_N)) == (4, 1)
+    shutil.rmtree(folder / "test")
+    save(folder / "valid" / "bee" / "v.png")
+    source = read(folder)
+    assert source.test is not None
+    assert source.validation is None
+    assert len(source.test.labels_N) == 2
 
 
 def test_a_split_that_is_there_twice_is_refused(folder: Path) -> None:

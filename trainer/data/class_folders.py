@@ -1,4 +1,4 @@
-"""Images in class folders: ``train/CLASS/*`` and ``test/CLASS/*``."""
+"""Images in class folders: ``train/CLASS/*`` and ``test/CLASS/*``, or ``CLASS/*`` alone."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -20,17 +20,21 @@ def find(folder: Path, choose: Choice) -> Layout:
 
     A class folder that is empty in all splits is passed over. Raises DataError for what contradicts itself.
     """
-    homes = _homes(folder)
-    if "train" not in homes or len(homes) < 2:
-        inner = [entry for entry in sorted(folder.iterdir()) if entry.is_dir() and "train" in _homes(entry)]
-        hint = f"; did you mean {str(inner[0])!r}?" if "train" not in homes and len(inner) == 1 else ""
-        raise DataError(f"data.path: {folder} has neither train.txt nor the folders train/ and test/{hint}")
+    homes = _homes(folder) or {"train": folder}
+    if "train" not in homes:
+        raise DataError(f"data.path: {folder} has no folder train/, only {', '.join(sorted(homes))}")
     passed = PassedOver()
     found = {split: _classes(home, passed) for split, home in homes.items()}
+    if homes["train"] == folder and sum(map(bool, found["train"].values())) < 2:
+        inner = [entry for entry in sorted(folder.iterdir()) if entry.is_dir() and "train" in _homes(entry)]
+        hint = f"; did you mean {str(inner[0])!r}?" if len(inner) == 1 else ""
+        raise DataError(
+            f"data.path: {folder} has neither train.txt nor the folders train/ and test/, nor two class folders{hint}"
+        )
     if not found["train"]:
         raise DataError(f"{homes['train']}: no class folders")
     names = _names(folder / "classes.txt", homes["train"], found["train"], choose)
-    _check(homes, found, names)
+    _check(homes, found, names, chosen=(folder / "classes.txt").is_file())
     splits = {
         split: [(path, label) for label, name in enumerate(names) for path in classes.get(name, ())]
         for split, classes in found.items()
@@ -72,12 +76,12 @@ def _names(chosen: Path, home: Path, train: _Classes, choose: Choice) -> list[st
     return names
 
 
-def _check(homes: dict[str, Path], found: dict[str, _Classes], names: list[str]) -> None:
+def _check(homes: dict[str, Path], found: dict[str, _Classes], names: list[str], chosen: bool) -> None:
     """Raises DataError where a class lacks training images, or a chosen class images of any kind."""
     train = found["train"]
     for split, classes in found.items():
         strangers = [name for name, paths in classes.items() if paths and not train.get(name)]
-        if strangers and not (homes["train"].parent / "classes.txt").is_file():
+        if strangers and not chosen:
             hint = nearest(strangers[0], train)
             raise DataError(
                 f"{homes[split]}: classes without training images in {homes['train']}: {listed(strangers)}; remove "
@@ -105,7 +109,7 @@ def _classes(home: Path, passed: PassedOver) -> _Classes:
                 passed.file(entry)
         elif entry.suffix.lower() in kinds and not is_system(entry.name):
             passed.reasons[f"{entry.suffix.lower()} in {home.name}/ itself, in no class folder"] += 1
-        else:
+        elif entry.name != "classes.txt":
             passed.file(entry)
     return found
 

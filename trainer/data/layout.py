@@ -59,7 +59,7 @@ def rows_by_split(values: Sequence[str | None], where: str) -> tuple[dict[str, N
 
 
 def by_split(named: Sequence[tuple[str, Path]]) -> dict[str, Path]:
-    """The paths whose names stand for a split. Raises DataError where two stand for one."""
+    """The paths whose names stand for a split, training images first. Raises DataError where two stand for one."""
     found: dict[str, Path] = {}
     for name, path in sorted(named):
         split = split_of(name)
@@ -68,7 +68,7 @@ def by_split(named: Sequence[tuple[str, Path]]) -> dict[str, Path]:
         if split in found:
             raise DataError(f"{path.parent}: both {found[split].name} and {path.name} hold the {split} split: keep one")
         found[split] = path
-    return found
+    return {split: found[split] for split in SPLITS if split in found}
 
 
 @dataclass

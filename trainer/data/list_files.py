@@ -16,8 +16,6 @@ def find(folder: Path) -> Layout | None:
     lists = by_split([(file.stem, file) for file in folder.glob("*.txt")])
     if "train" not in lists:
         return None
-    if len(lists) < 2:
-        raise DataError(f"data.path: {folder} has {lists['train'].name} but no test.txt")
     splits = {split: _read(file) for split, file in lists.items()}
     labels_of = {split: [label for _, label in files] for split, files in splits.items()}
     for split, labels in labels_of.items():

@@ -1,5 +1,5 @@
-"""A folder of your own images: ``train/CLASS/*`` and ``test/CLASS/*`` (or ``val/``), or the lists ``train.txt`` and
-``test.txt`` of ``path label`` lines.
+"""A folder of your own images: ``train/CLASS/*``, ``test/CLASS/*`` and ``val/CLASS/*``, or ``CLASS/*`` alone; or the
+lists ``train.txt`` and ``test.txt`` of ``path label`` lines.
 
 Labels are the sorted positions of the class folders' names; a file ``classes.txt``, one name a line, gives another
 order or a choice of classes.
