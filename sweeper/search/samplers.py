@@ -81,14 +81,12 @@ def pruner(pruning: PrunerConfig) -> BasePruner:
     return _make(pruning.find(), pruning.options)
 
 
-def check(search: SamplerConfig, pruning: PrunerConfig | None, file: str) -> None:
-    """Raises ConfigError if Optuna has no such sampler or pruner, or it does not take the options."""
+def check_search(search: SamplerConfig, file: str) -> None:
+    """Raises ConfigError if Optuna has no such sampler, or it does not take the options."""
     if "seed" in search.options:
         problem = "is made from `search.seed` and the trial's number"
         raise ConfigError(problem, file=file, field="search.options.seed")
     _check(search, optuna.samplers, BaseSampler, file, lambda: sampler(search, 0))
-    if pruning is not None:
-        check_pruning(pruning, file)
 
 
 def check_pruning(pruning: PrunerConfig, file: str) -> None:

@@ -1,5 +1,6 @@
 """Search-space files: a base run file, what varies and how to search it. Checked before anything starts."""
 
+import contextlib
 import itertools
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,9 +16,9 @@ from sweeper.search.samplers import PrunerConfig, SamplerConfig
 from sweeper.search.values import LARGEST, check_conditions, check_grid, check_points, check_steps, needed
 from sweeper.store.names import check_name
 from trainer.config.explain import explain
-from trainer.config.files import load_run, load_yaml, override, parse_run, parse_set, set_field
+from trainer.config.files import load_run, load_yaml, override, parse_run, parse_sets, set_field
 from trainer.config.run_config import RunConfig
-from trainer.errors import ConfigError, nearest, shown
+from trainer.errors import ConfigError, Mistakes, nearest, shown
 from trainer.methods.base import METHODS, Method
 from trainer.results.columns import metrics
 from trainer.section import Section
@@ -211,31 +212,93 @@ def format_value(value: Any) -> str:
 
 
 def load_space(path: str | Path, sets: tuple[str, ...] = ()) -> Space:
-    """Read and check a search-space file. ``sets`` override its own fields. Raises ConfigError."""
+    """Read and check a search-space file. ``sets`` override its own fields. Raises ConfigError, for all mistakes."""
     file = str(path)
-    content = load_yaml(path)
+    content = load_yaml(path, folder="search_spaces")
     if {"data", "method"} <= content.keys():
         command = shlex.join(["python", "-m", "trainer.run", file])
         raise ConfigError(f"is a run file, not a search space: {command} trains it", file=file)
-    for item in sets:
-        _override(content, *parse_set(item))
+    for dotted, value in parse_sets(sets):
+        _override(content, dotted, value)
     try:
         spec = SearchSpace.model_validate(content)
     except ValidationError as error:
-        raise explain(error, SearchSpace, file=file) from None
-    space = Space(file, spec, _base(spec, file))
-    check_name(space.name, file)
-    if spec.objective.metric not in metrics():
-        problem = f"unknown metric {spec.objective.metric!r}"
-        raise ConfigError.unknown(problem, spec.objective.metric, metrics(), file=file, field="objective.metric")
-    check_conditions(spec.vary, file)
-    _check_dimensions(space)
-    check_points(spec.vary, spec.first, file)
-    for point in spec.first:
-        space.configs(point)
-    check_grid(spec.vary, spec.search.options.get("search_space"), spec.trials, file)
-    samplers.check(spec.search, spec.pruning, file)
+        wrong = Mistakes()
+        with wrong.noted():
+            raise explain(error, SearchSpace, file=file) from None
+        with wrong.noted():
+            _check_the_rest(content, error, file)
+        raise wrong.together() from None
+    return _checked(spec, file)
+
+
+def _checked(spec: SearchSpace, file: str, *, whole: bool = True) -> Space:
+    """The space of a file whose fields are of the right kinds. Raises ConfigError, for all mistakes.
+
+    ``whole``: no field is left out, so that those which name others are checked as well.
+    """
+    wrong = Mistakes()
+    with wrong.noted():
+        check_name(Path(file).stem if spec.name is None else spec.name, file)
+    with wrong.noted():
+        _check_metric(spec.objective.metric, file)
+    with wrong.noted():
+        if spec.pruning is not None:
+            samplers.check_pruning(spec.pruning, file)
+    base = None
+    with wrong.noted():
+        base = _base(spec, file)
+    if base is None:  # all below needs it
+        raise wrong.together()
+    space, dimensions = Space(file, spec, base), Mistakes()
+    with dimensions.noted():
+        _check_dimensions(space)
+    right = whole and not dimensions
+    with wrong.noted():
+        dimensions.report()
+        if right:
+            check_points(spec.vary, spec.first, file)
+            for point in spec.first:
+                space.configs(point)
+    with wrong.noted():
+        if right:
+            check_grid(spec.vary, spec.search.options.get("search_space"), spec.trials, file)
+        if right or "search_space" not in spec.search.options:  # to make one that is wrong may take all memory
+            samplers.check_search(spec.search, file)
+    wrong.report()
     return space
+
+
+def _check_dimensions(space: Space) -> None:
+    wrong = Mistakes()
+    check_conditions(space.spec.vary, space.file)
+    for name in sorted(space.spec.vary, key=lambda name: name != METHOD):  # the others are fields of its methods
+        with wrong.noted():
+            _check_dimension(space, name)
+    wrong.report()
+
+
+def _check_the_rest(content: dict[str, Any], error: ValidationError, file: str) -> None:
+    """Check what is right in a file of which these fields are wrong. Raises ConfigError."""
+    broken = {finding["loc"][: 1 + (finding["loc"][0] == "vary")] for finding in error.errors() if finding["loc"]}
+    rest = {name: value for name, value in content.items() if (name,) not in broken}
+    hidden = "method." if ("vary", METHOD) in broken else "\0"
+    vary = {
+        name: value
+        for name, value in rest.get("vary", {}).items()
+        # Without the dimensions that it depends on, one with a condition cannot be checked.
+        if ("vary", name) not in broken and not name.startswith(hidden) and "when" not in value
+    }
+    stand_in = {"vary": vary or {"seed": {"type": "int", "low": 0, "high": 1}}}
+    with contextlib.suppress(ValidationError):  # `base` is missing, without which nothing can be checked
+        spec = SearchSpace.model_validate({"trials": 1, **rest, **stand_in})
+        _checked(spec if vary else spec.model_copy(update={"vary": {}}), file, whole=False)
+
+
+def _check_metric(metric: str, file: str) -> None:
+    if metric not in metrics():
+        problem = f"unknown metric {metric!r}"
+        raise ConfigError.unknown(problem, metric, metrics(), file=file, field="objective.metric")
 
 
 def _override(content: dict[str, Any], dotted: str, value: Any) -> None:
@@ -258,36 +321,37 @@ def _base(spec: SearchSpace, file: str) -> RunConfig:
     sibling = Path(file).parent / spec.base
     found = sibling if sibling.exists() else Path(spec.base)
     if not found.exists():
-        raise ConfigError(f"no such run file: {spec.base}", file=file, field="base")
+        close = nearest(found.name, [run.name for run in found.parent.glob("*.yaml")])
+        raise ConfigError(f"no such run file: {spec.base}", file=file, field="base", nearest=close)
     sets = [f"{name}={yaml.safe_dump(value, default_flow_style=True)}" for name, value in spec.set.items()]
     try:
         return load_run(found, sets).config
     except ConfigError as error:
-        where = "set" if error.field in spec.set else "base"
-        raise ConfigError(f"{where}: {error}", file=file) from None
+        raise ConfigError.together(
+            [ConfigError(f"{'set' if one.field in spec.set else 'base'}: {one}", file=file) for one in error.mistakes]
+        ) from None
 
 
-def _check_dimensions(space: Space) -> None:
-    """Every dimension is a field of the run file that takes both bounds of a range, or every choice, with each method
-    that it may be searched with.
+def _check_dimension(space: Space, name: str) -> None:
+    """It is a field of the run file that takes both bounds of a range, or every choice, with each method that it may be
+    searched with.
     """
-    for name in sorted(space.spec.vary, key=lambda name: name != METHOD):  # the others are fields of its methods
-        dimension, field = space.spec.vary[name], f"vary.{name}"
-        _check_field(space, name, field)
-        check_steps(dimension, space.file, field)
-        methods = space.methods(name) if name.startswith("method.") and name != METHOD else space.methods()[:1]
-        for value, method in itertools.product(dimension.corners(), methods):
-            try:
-                space.configs({METHOD: method, name: value})
-            except ConfigError as error:
-                problem = error.problem if shown(value) in error.problem else f"{shown(value)}: {error.problem}"
-                raise ConfigError(
-                    f"with {method}: {problem}" if len(methods) > 1 else problem,
-                    file=space.file,
-                    field=field,
-                    allowed=error.allowed,
-                    nearest=error.nearest,
-                ) from None
+    dimension, field = space.spec.vary[name], f"vary.{name}"
+    _check_field(space, name, field)
+    check_steps(dimension, space.file, field)
+    methods = space.methods(name) if name.startswith("method.") and name != METHOD else space.methods()[:1]
+    for value, method in itertools.product(dimension.corners(), methods):
+        try:
+            space.configs({METHOD: method, name: value})
+        except ConfigError as error:
+            problem = error.problem if shown(value) in error.problem else f"{shown(value)}: {error.problem}"
+            raise ConfigError(
+                f"with {method}: {problem}" if len(methods) > 1 else problem,
+                file=space.file,
+                field=field,
+                allowed=error.allowed,
+                nearest=error.nearest,
+            ) from None
 
 
 def _check_field(space: Space, name: str, field: str) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sweeper.search.dimensions import AnyDimension, FloatDimension, Range, Value
-from trainer.errors import ConfigError, nearest, shown
+from trainer.errors import ConfigError, Mistakes, nearest, shown
 
 LARGEST = 1_000_000
 """configurations of a search"""
@@ -34,22 +34,29 @@ def needed(vary: Dimensions, name: str) -> dict[str, set[Value]]:
 def check_conditions(vary: Dimensions, file: str) -> None:
     """Raises ConfigError for a ``when`` that is never met: by no value of a parent, or not by all parents together."""
     earlier: list[str] = []
-    for name, dimension in vary.items():
-        field = f"vary.{name}.when"
-        for parent, values in dimension.conditions():
-            if parent in vary and parent not in earlier and parent != name:
-                raise ConfigError(f"{parent!r} is defined after it; write {parent} first", file=file, field=field)
-            if parent not in earlier:
-                problem = f"{parent!r} is not a dimension defined earlier"
-                if not earlier:
-                    raise ConfigError(problem, file=file, field=field, allowed="none")
-                raise ConfigError.unknown(problem, parent, earlier, file=file, field=field)
-            for value in values:
-                _check_condition(vary[parent], value, file, f"{field}.{parent}")
-        for ancestor, wanted in needed(vary, name).items():
-            if not wanted:
-                raise ConfigError(f"is never met, because of {ancestor}", file=file, field=field)
+    wrong = Mistakes()
+    for name in vary:
+        with wrong.noted():
+            _check_when(vary, name, earlier, file)
         earlier.append(name)
+    wrong.report()
+
+
+def _check_when(vary: Dimensions, name: str, earlier: Sequence[str], file: str) -> None:
+    field = f"vary.{name}.when"
+    for parent, values in vary[name].conditions():
+        if parent in vary and parent not in earlier and parent != name:
+            raise ConfigError(f"{parent!r} is defined after it; write {parent} first", file=file, field=field)
+        if parent not in earlier:
+            problem = f"{parent!r} is not a dimension defined earlier"
+            if not earlier:
+                raise ConfigError(problem, file=file, field=field, allowed="none")
+            raise ConfigError.unknown(problem, parent, earlier, file=file, field=field)
+        for value in values:
+            _check_condition(vary[parent], value, file, f"{field}.{parent}")
+    for ancestor, wanted in needed(vary, name).items():
+        if not wanted:
+            raise ConfigError(f"is never met, because of {ancestor}", file=file, field=field)
 
 
 def _check_condition(parent: AnyDimension, value: Value, file: str, field: str) -> None:
@@ -64,14 +71,17 @@ def _check_condition(parent: AnyDimension, value: Value, file: str, field: str) 
 
 def check_points(vary: Dimensions, points: Sequence[Mapping[str, Value]], file: str) -> None:
     """Raises ConfigError for a point of ``first`` with a value that is not a dimension's, or would not be searched."""
+    wrong = Mistakes()
     for index, point in enumerate(points):
         field = f"first[{index}]"
         for name, value in point.items():
-            _check_value(vary, name, value, file, field)
-            if not vary[name].active(point):
-                needed = ", ".join(f"{parent}: {' or '.join(map(str, own))}" for parent, own in vary[name].conditions())
-                problem = f"is searched only with {needed}, which the point does not give"
-                raise ConfigError(problem, file=file, field=f"{field}.{name}")
+            with wrong.noted():
+                _check_value(vary, name, value, file, field)
+                if not vary[name].active(point):
+                    needed = ", ".join(f"{own}: {' or '.join(map(str, of))}" for own, of in vary[name].conditions())
+                    problem = f"is searched only with {needed}, which the point does not give"
+                    raise ConfigError(problem, file=file, field=f"{field}.{name}")
+    wrong.report()
 
 
 def check_grid(vary: Dimensions, grid: Any, trials: int, file: str) -> None:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 import trainer.distill
-from trainer.config.run_config import RunConfig
+from trainer.config.files import parse_run
 from trainer.distill.base import DISTILLATIONS, NONE, KnowledgeDistillation, OldClasses, Pair, prepare
 from trainer.distill.bkd import BalancedKD
 from trainer.distill.dakd import DistributionAwareKD, LostData
@@ -320,7 +320,7 @@ def test_a_wrong_name_is_one_line() -> None:
     allowed = f"is not one of the choices; allowed: {', '.join([NONE, *DISTILLATIONS.names()])}"
     for wrong, line in {"dakdd": f"'dakdd' {allowed}; did you mean 'dakd'?", 3: f"3 {allowed}"}.items():
         with pytest.raises(ConfigError) as error:
-            RunConfig.model_validate({"method": {"name": "gradient_reweighting", "kd": wrong}})
+            parse_run({"method": {"name": "gradient_reweighting", "kd": wrong}})
         assert str(error.value) == f"method.kd: {line}"
 
 

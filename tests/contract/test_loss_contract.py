@@ -8,7 +8,7 @@ from torch import Tensor
 
 import trainer.losses
 from support.runs import FEW_IMAGES, accuracies, losses, tiny_run
-from trainer.config.run_config import RunConfig
+from trainer.config.files import parse_run
 from trainer.errors import ConfigError
 from trainer.losses.base import LOSSES, ClassificationLoss
 from trainer.losses.cross_entropy import cross_entropy
@@ -119,7 +119,7 @@ def test_members_of_a_method_with_it_equal_runs_alone(method: str, name: str) ->
 
 def test_a_wrong_name_is_one_line() -> None:
     with pytest.raises(ConfigError) as error:
-        RunConfig.model_validate({"method": {"name": "finetune", "loss": "focl"}})
+        parse_run({"method": {"name": "finetune", "loss": "focl"}})
     line = f"method.loss: 'focl' is not one of the choices; allowed: {', '.join(LOSSES.names())}; did you mean 'focal'?"
     assert str(error.value) == line
 

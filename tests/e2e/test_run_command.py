@@ -153,9 +153,9 @@ FILE = str(ROOT / "runs" / "digits_lfs5.yaml")
     [
         (["method.alhpa=1"], r"{file}: method\.alhpa: no such field of method; allowed: .*; did you mean 'alpha'\?"),
         (["optmi.lr=1"], r"{file}: optmi: no such field; allowed: .*; did you mean 'optim'\?"),
-        (["optim.epochs=ten"], r"{file}: optim\.epochs: 'ten' is not allowed; allowed: a valid integer"),
-        (["optim.epochs=1.5"], r"{file}: optim\.epochs: 1\.5 is not allowed; allowed: a valid integer"),
-        (["seed=true"], r"{file}: seed: True is not allowed; allowed: a valid integer"),
+        (["optim.epochs=ten"], r"{file}: optim\.epochs: 'ten' is not allowed; allowed: a whole number"),
+        (["optim.epochs=1.5"], r"{file}: optim\.epochs: 1\.5 is not allowed; allowed: a whole number"),
+        (["seed=true"], r"{file}: seed: True is not allowed; allowed: a whole number"),
         (["method.alpha=-1"], r"{file}: method\.alpha: -1 is not allowed; allowed: greater than or equal to 0"),
         (["optim.lr=.inf"], r"{file}: optim\.lr: inf is not allowed; allowed: a finite number"),
         (

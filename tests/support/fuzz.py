@@ -84,10 +84,9 @@ def loads_or_says_why(load: Callable[[Path], object], file: Path) -> None:
     try:
         load(file)
     except UserError as error:
-        line = str(error)
-        assert line.strip()
-        assert "\n" not in line
-        assert len(line) < 2000
+        lines = error.lines()
+        assert lines
+        assert all(line.strip() and "\n" not in line and len(line) < 2000 for line in lines)
 
 
 _ALIASES = (

@@ -6,7 +6,7 @@ import types
 import optuna
 import pytest
 
-from sweeper.search.samplers import SamplerConfig, check, sampler
+from sweeper.search.samplers import SamplerConfig, check_search, sampler
 from trainer.errors import ConfigError
 
 
@@ -19,7 +19,7 @@ def test_a_sampler_is_found_by_its_import_path(monkeypatch: pytest.MonkeyPatch) 
     module.Corner = Corner  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "my_samplers", module)
     config = SamplerConfig(sampler="my_samplers.Corner")
-    check(config, None, "s.yaml")
+    check_search(config, "s.yaml")
     assert isinstance(sampler(config, 0), Corner)
 
 
@@ -33,4 +33,4 @@ def test_a_sampler_is_found_by_its_import_path(monkeypatch: pytest.MonkeyPatch) 
 )
 def test_an_import_path_that_leads_nowhere_is_one_line(name: str, why: str) -> None:
     with pytest.raises(ConfigError, match=rf"s\.yaml: search\.sampler: .*{why}"):
-        check(SamplerConfig(sampler=name), None, "s.yaml")
+        check_search(SamplerConfig(sampler=name), "s.yaml")

@@ -56,8 +56,10 @@ def test_mangled_bytes(tmp_path: Path, content: bytes) -> None:
 def test_bombs_are_refused(tmp_path: Path, name: str) -> None:
     file = tmp_path / "space.yaml"
     file.write_text(BOMBS[name])
-    with pytest.raises(ConfigError, match=r"\A[^\n]{1,2500}\Z"):
+    with pytest.raises(ConfigError) as refused:
         load_space(file)
+    assert len(refused.value.lines()) <= 21
+    assert max(map(len, refused.value.lines())) <= 2500
 
 
 def test_a_value_too_large_to_print(tmp_path: Path) -> None:

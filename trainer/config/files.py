@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from trainer.config.explain import explain
 from trainer.config.run_config import RunConfig
-from trainer.errors import ConfigError, nearest, shown
+from trainer.errors import ConfigError, Mistakes, nearest, shown
 from trainer.methods.base import METHODS
 
 _NOT_YAML = (yaml.YAMLError, RecursionError, ValueError, OverflowError, TypeError)
@@ -45,14 +45,16 @@ class _StrictLoader(yaml.SafeLoader):
     }
 
 
-def load_yaml(path: str | Path) -> dict[str, Any]:
-    """A YAML file whose top is a mapping with text keys. Raises ConfigError, naming the file and the line."""
+def load_yaml(path: str | Path, folder: str | None = None) -> dict[str, Any]:
+    """A YAML file whose top is a mapping with text keys. Raises ConfigError, naming the file and the line.
+
+    ``folder`` of the working directory: where files of this kind are, for the hint that names the nearest.
+    """
     file = str(path)
     try:
         text = Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
-        siblings = [p.name for p in Path(path).parent.glob("*.yaml")]
-        raise ConfigError("no such file", file=file, nearest=nearest(Path(path).name, siblings)) from None
+        raise ConfigError("no such file", file=file, nearest=_nearest_file(Path(path), folder)) from None
     except IsADirectoryError:
         raise ConfigError("is a folder, not a file", file=file) from None
     except (OSError, UnicodeDecodeError, ValueError) as error:
@@ -71,15 +73,24 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
     return content
 
 
+def _nearest_file(path: Path, folder: str | None) -> str | None:
+    siblings = {found.name: found.name for found in path.parent.glob("*.yaml")}
+    near = nearest(path.name, siblings)
+    if near is None and folder is not None:
+        others = {found.stem: str(found) for found in Path(folder).glob("*.yaml")}
+        near = others.get(nearest(path.stem, others) or "")
+    return near
+
+
 def load_run(path: str | Path, sets: Sequence[str] = ()) -> RunFile:
     """Read and check a run file, with ``--set`` overrides like ``method.alpha=0.5`` applied."""
-    content = load_yaml(path)
+    content = load_yaml(path, folder="runs")
     if {"base", "vary"} <= content.keys():
         raise ConfigError("is a search space, not a run file", file=str(path))
     provenance = content.pop("provenance", None)
     if provenance is not None and not isinstance(provenance, dict):
         raise ConfigError("must be a mapping", file=str(path), field="provenance")
-    override(content, map(parse_set, sets))
+    override(content, parse_sets(sets))
     return RunFile(parse_run(content, file=str(path)), provenance)
 
 
@@ -89,9 +100,6 @@ def parse_run(content: dict[str, Any], file: str | None = None) -> RunConfig:
         return RunConfig.model_validate(content)
     except ValidationError as error:
         raise explain(error, RunConfig, file=file) from None
-    except ConfigError as error:
-        error.file = file
-        raise
 
 
 def parse_set(item: str) -> tuple[str, Any]:
@@ -103,6 +111,16 @@ def parse_set(item: str) -> tuple[str, Any]:
         return dotted.strip(), yaml.load(text, Loader=_StrictLoader)
     except (*_NOT_YAML, ConfigError):
         raise ConfigError(f"{shown(text)} is not a YAML value", field=f"--set {dotted}") from None
+
+
+def parse_sets(items: Iterable[str]) -> list[tuple[str, Any]]:
+    """``--set`` overrides such as ``optim.lr=0.05``. Raises ConfigError, for all that are none."""
+    found, wrong = [], Mistakes()
+    for item in items:
+        with wrong.noted():
+            found.append(parse_set(item))
+    wrong.report()
+    return found
 
 
 def override(content: dict[str, Any], values: Iterable[tuple[str, Any]]) -> None:

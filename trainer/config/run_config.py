@@ -6,9 +6,11 @@ content, so two equal configurations are the same run wherever and whenever they
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any, Self
 
 from pydantic import Field, SerializeAsAny, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
 from trainer.config.explain import explain
 from trainer.data.config import DataConfig, Protocol
@@ -42,13 +44,10 @@ class RunConfig(Section):
     def _method_by_name(cls, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
-        if "name" not in value:
-            raise ConfigError("is missing", field="method.name", allowed=", ".join(METHODS.names()))
-        method = METHODS.find(value["name"])
         try:
-            return method.model_validate({k: v for k, v in value.items() if k != "name"})
-        except ValidationError as error:
-            raise explain(error, method, prefix="method.") from None
+            return _method(value)
+        except ConfigError as error:  # as a finding, so that pydantic looks for those of other fields too
+            raise PydanticCustomError("config_error", "{error}", {"error": error}) from None
 
     def as_dict(self) -> dict[str, Any]:
         """Every field written out, defaults too, under the names that files use, as YAML can hold it."""
@@ -86,6 +85,17 @@ class RunConfig(Section):
             section, _, name = field.rpartition(".")
             del (content[section] if section else content)[name]
         return content
+
+
+def _method(fields: Mapping[str, Any]) -> Method:
+    """The method with these fields, its ``name`` among them. Raises ConfigError."""
+    if "name" not in fields:
+        raise ConfigError("is missing", field="method.name", allowed=", ".join(METHODS.names()))
+    method = METHODS.find(fields["name"])
+    try:
+        return method.model_validate({k: v for k, v in fields.items() if k != "name"})
+    except ValidationError as error:
+        raise explain(error, method, prefix="method.") from None
 
 
 def content_hash(content: Any) -> str:
