@@ -6,6 +6,7 @@ methods, each has its colour, and the accuracy after each task is that of its be
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -171,7 +172,7 @@ def _curve(label: str, color: str, results: Results, space: Space, where: str, *
         sweep=space.name,
         **parameters,
     ).rows()
-    values = [row["value_S"] for row in rows]
+    values = [[v for v in row["value_S"] if v is not None] or [math.nan] for row in rows]  # a gap: nothing measures it
     return Curve(label, color, [fmean(v) for v in values], [stdev(v) if len(v) > 1 else 0.0 for v in values])
 
 

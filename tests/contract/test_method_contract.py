@@ -14,8 +14,10 @@ import torch
 
 from support.methods import others, together
 from support.runs import FEW_IMAGES, accuracies, losses, timeless, tiny_run
+from support.tails import natural_source
 from trainer.config.files import dump_run, load_run
 from trainer.config.run_config import RunConfig
+from trainer.data.tasks import cut
 from trainer.methods.base import METHODS
 from trainer.results.rows import RunResult
 from trainer.training.checkpoint import from_bytes
@@ -98,6 +100,26 @@ def test_everything_measured_is_finite(name: str, case: str) -> None:
     assert all(math.isfinite(number) for number in numbers(timeless(result)))
     assert all(0 <= accuracy <= 100 for row in result.tasks for accuracy in row.acc_by_task_pct)
     assert all(row.terms for row in result.epochs)
+
+
+@every_method
+def test_a_natural_tail_is_learnt_and_measured_where_it_can_be(name: str) -> None:
+    """Ten tasks of one class, the first of a single image: nothing is left to measure it on."""
+    order = {"classes": tuple(reversed(range(10)))}
+    data = {"imbalance": {"order": "balanced"}, "evaluation": {"split": "validation"}}
+    wanted = config(name, data=data, protocol={"tasks": 10, "class_order": order}, optim={"epochs": 1})
+    task_stream = cut(natural_source(test=False), wanted.data, wanted.protocol)
+    (result,) = train([wanted], CPU, task_stream=task_stream)
+    assert (result.status, result.tasks_done) == ("finished", 10)
+    assert all(math.isfinite(number) for number in numbers(timeless(result)))
+    first, *later = result.tasks
+    assert (first.acc_by_task_pct, first.acc_task_mean_pct) == ([None], None)
+    assert all(0 <= row.acc_task_mean_pct <= 100 for row in later if row.acc_task_mean_pct is not None)
+    assert None not in [row.acc_task_mean_pct for row in later]
+    assert None not in (result.acc_task_mean_pct, result.acc_few_pct, result.forgetting_pct)
+    unmeasured = {row.class_name for row in result.classes if row.acc_pct is None}
+    assert unmeasured == {"9"}
+    assert result.splits == list(task_stream.said)
 
 
 @every_method

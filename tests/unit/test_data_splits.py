@@ -29,7 +29,7 @@ def image_set(pictures: list[list[int]], order: np.ndarray[Any, Any] | None = No
 
 
 def source(pictures: list[list[int]], **own: Any) -> Source:
-    return Source(image_set(pictures), own.pop("test", None), tuple(f"class {i}" for i in range(len(pictures))), **own)
+    return Source(image_set(pictures), own.pop("test", None), tuple(f"c{i}" for i in range(len(pictures))), **own)
 
 
 def distinct(sizes: list[int], first: int = 0) -> list[list[int]]:
@@ -73,7 +73,7 @@ def test_a_natural_tail_gives_a_fifth() -> None:
     assert counts(found.train_C) == [48, 44, 36, 32, 24, 18, 12, 8, 5, 2, 1, 1, 1]
     (line,) = found.said
     assert line.startswith("validation: 25 images a class where it has 125, otherwise a fifth: 1 to 12; 58 of 290")
-    assert line.endswith("none of class 11, class 12")
+    assert line.endswith("none of classes c11, c12")
 
 
 def test_a_ceiling_and_a_fifth_together() -> None:
@@ -96,7 +96,7 @@ def test_own_validation_images_are_used_whole() -> None:
     assert counts(found.train_C) == [60, 30, 1]
     assert found.measured is own
     assert counts(found.measured_C) == [5, 0, 7]
-    assert found.said == ("validation: the data set's own, 12 images, 5 to 7 a class; none of class 1",)
+    assert found.said == ("validation: the data set's own, 12 images, 5 to 7 a class; none of class c1",)
     cut = splits.split(data, Evaluation(split="validation_from_train"))
     assert cut.measured is data.train
     assert counts(cut.measured_C) == [12, 6, 0]
@@ -114,7 +114,7 @@ def test_without_test_images_a_fifth_of_each_class_is_set_apart() -> None:
     (line,) = tested.said
     assert "no test images" in line
     assert "seed 0" in line
-    assert "58 images, 1 to 12 a class; none of class 11, class 12" in line
+    assert "58 images, 1 to 12 a class; none of classes c11, c12" in line
     assert len(searched.said) == 2
 
 

@@ -201,4 +201,5 @@ def _lacking(taken_C: Sequence[Indices], names: Sequence[str]) -> str:
     if not lacking:
         return ""
     more = f" and {len(lacking) - _SHOWN} more" if len(lacking) > _SHOWN else ""
-    return f"; none of {', '.join(lacking[:_SHOWN])}{more}"
+    kind = "class" if len(lacking) == 1 else "classes"
+    return f"; none of {kind} {', '.join(lacking[:_SHOWN])}{more}"

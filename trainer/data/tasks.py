@@ -12,7 +12,7 @@ from torch import Tensor
 
 from trainer.data import long_tail, splits
 from trainer.data.config import ClassOrder, DataConfig, Protocol
-from trainer.data.images import ImageSet
+from trainer.data.images import ImageSet, Source
 from trainer.data.long_tail import Indices
 from trainer.data.sources import load
 from trainer.errors import ConfigError
@@ -101,7 +101,11 @@ def class_order(classes: int, order: ClassOrder) -> tuple[int, ...]:
 
 def build(data: DataConfig, protocol: Protocol) -> TaskStream:
     """Load the data set and cut it into tasks. Raises DataError or ConfigError naming the field."""
-    source = load(data)
+    return cut(load(data), data, protocol)
+
+
+def cut(source: Source, data: DataConfig, protocol: Protocol) -> TaskStream:
+    """The tasks of images that are loaded. Raises as ``build`` does."""
     classes = len(source.class_names)
     order_C = class_order(classes, protocol.class_order)
     sizes = task_sizes(classes, protocol)
@@ -135,11 +139,11 @@ def build(data: DataConfig, protocol: Protocol) -> TaskStream:
         class_ids_C=order_C,
         class_names_C=tuple(source.class_names[label] for label in order_C),
         fingerprint=source.fingerprint,
-        said=(*apart.said, *_cut(available, sum(counts_C))),
+        said=(*apart.said, *_left_out(available, sum(counts_C))),
     )
 
 
-def _cut(available: int, kept: int) -> tuple[str, ...]:
+def _left_out(available: int, kept: int) -> tuple[str, ...]:
     if kept == available:
         return ()
     return (f"training: {kept} of {available} images; data.imbalance and data.holdout_fraction leave out the rest",)
