@@ -108,6 +108,17 @@ def test_splits_by_any_of_their_names(tmp_path: Path, train: str, test: str) -> 
     assert source.train.labels_N.tolist() == source.test.labels_N.tolist() == [0, 0, 1, 1]
 
 
+@pytest.mark.parametrize(
+    ("file", "source"), [("data/train-0-of-1.parquet", "parquet"), ("Train.CSV", "csv"), ("pathmnist.npz", "npz")]
+)
+def test_files_of_another_source_are_recognised(tmp_path: Path, file: str, source: str) -> None:
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_bytes(b"")
+    suffix = Path(file).suffix.lower()
+    for path in (tmp_path, tmp_path / file):
+        assert refused(path).endswith(f"; data.source: {source} reads {suffix} files")
+
+
 def test_class_folders_without_splits(tmp_path: Path) -> None:
     folder = tmp_path / "set"
     for name in ("ant", "bee"):

@@ -1,10 +1,12 @@
 """Images in class folders: ``train/CLASS/*`` and ``test/CLASS/*``, or ``CLASS/*`` alone."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from trainer.data import location
 from trainer.data.file_types import readable
+from trainer.data.images import first_ten
 from trainer.data.layout import Layout, PassedOver, by_split, is_system
 from trainer.errors import DataError, nearest
 
@@ -12,7 +14,6 @@ Choice = Callable[[list[str], Path], list[str]]
 """from the names of all class folders, sorted, and where they lie, those to use in the order of their labels"""
 _Classes = dict[str, list[Path]]
 """the image files of each class folder of a split, in the order of their paths"""
-_SHOWN = 10
 
 
 def find(folder: Path, choose: Choice) -> Layout:
@@ -27,7 +28,7 @@ def find(folder: Path, choose: Choice) -> Layout:
     found = {split: _classes(home, passed) for split, home in homes.items()}
     if homes["train"] == folder and sum(map(bool, found["train"].values())) < 2:
         inner = [entry for entry in sorted(folder.iterdir()) if entry.is_dir() and "train" in _homes(entry)]
-        hint = f"; did you mean {str(inner[0])!r}?" if len(inner) == 1 else ""
+        hint = f"; did you mean {str(inner[0])!r}?" if len(inner) == 1 else location.hint(folder)
         raise DataError(
             f"data.path: {folder} has neither train.txt nor the folders train/ and test/, nor two class folders{hint}"
         )
@@ -42,14 +43,8 @@ def find(folder: Path, choose: Choice) -> Layout:
     empty = sorted({name for classes in found.values() for name, paths in classes.items() if not paths} - set(names))
     said = passed.said(folder)
     if empty:
-        said = (*said, f"{folder}: class folders without images are passed over: {listed(empty)}")
+        said = (*said, f"{folder}: class folders without images are passed over: {first_ten(empty)}")
     return Layout(splits, names, said)
-
-
-def listed(names: Iterable[str]) -> str:
-    """The first ten names, and how many more there are."""
-    names = list(names)
-    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
 
 
 def lines_of(file: Path) -> list[tuple[str, int]]:
@@ -72,7 +67,7 @@ def _names(chosen: Path, home: Path, train: _Classes, choose: Choice) -> list[st
     names = [line for line, _ in lines_of(chosen)]
     missing = [name for name in names if name not in train]
     if missing:
-        raise DataError(f"{chosen}: {home} has no folder {listed(missing)}")
+        raise DataError(f"{chosen}: {home} has no folder {first_ten(missing)}")
     return names
 
 
@@ -84,12 +79,14 @@ def _check(homes: dict[str, Path], found: dict[str, _Classes], names: list[str],
         if strangers and not chosen:
             hint = nearest(strangers[0], train)
             raise DataError(
-                f"{homes[split]}: classes without training images in {homes['train']}: {listed(strangers)}; remove "
+                f"{homes[split]}: classes without training images in {homes['train']}: {first_ten(strangers)}; remove "
                 "them, or name the classes to use in classes.txt" + (f"; did you mean {hint!r}?" if hint else "")
             )
         empty = [name for name in names if not classes.get(name)]
         if empty and split != "validation":
-            kind = f"class {empty[0]} has no images" if len(empty) == 1 else f"classes without images: {listed(empty)}"
+            kind = (
+                f"class {empty[0]} has no images" if len(empty) == 1 else f"classes without images: {first_ten(empty)}"
+            )
             raise DataError(f"{homes[split] / empty[0] if len(empty) == 1 else homes[split]}: {kind}")
 
 

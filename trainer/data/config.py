@@ -61,13 +61,16 @@ class DataConfig(Section):
         "digits", description="where the images come from"
     )
     path: str | None = Field(
-        None, description="folder of the images; environment variables such as ${IMAGENET32} are filled in"
+        None, description="folder or file of the images; environment variables such as ${IMAGENET32} are filled in"
     )
-    image_column: str = Field("image", description="parquet: column of the image bytes or Hugging Face image structs")
-    label_column: str = Field("label", description="parquet: column of the labels, integers or names")
+    image_column: str = Field(
+        "image", description="parquet: column of the image bytes or Hugging Face image structs; csv: of the image files"
+    )
+    label_column: str = Field("label", description="parquet, csv: column of the labels, integers or names")
     split_column: str | None = Field(
         None,
-        description="parquet: column that says train, test or validation; null: `split`, where no file's name says it",
+        description="parquet, csv: column that says train, test or validation; null: `split`, where the names of files "
+        "say none",
     )
     on_bad_image: Literal["error", "skip"] = Field(
         "error", description="how to treat a corrupt or missing image: fail or skip it"

@@ -1,6 +1,7 @@
 """Decoded images: one uint8 array a split, its labels, and what identifies them."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -84,20 +85,23 @@ def content(pixels_HWC: NDArray[np.uint8]) -> int:
     return int.from_bytes(digest.digest(), "little")
 
 
+def first_ten(names: Iterable[object]) -> str:
+    """The first ten names, and how many more there are."""
+    listed = [str(name) for name in names]
+    return ", ".join(listed[:10]) + (f" and {len(listed) - 10} more" if len(listed) > 10 else "")
+
+
 def known_labels(train_N: ArrayLike, labels_N: ArrayLike, where: str, split: str) -> NDArray[Any]:
     """The labels of the training images, as the data set writes them, sorted: a class's number is its place here.
 
     Raises DataError, beginning with ``where``, for labels of the split that no training image has.
     """
-    values_C = np.unique(train_N)
+    values_C, labels_N = np.unique(train_N), np.asarray(labels_N)
+    if (values_C.dtype.kind == "U") != (labels_N.dtype.kind == "U"):
+        raise DataError(f"{where}: labels are text in some files and numbers in others")
     strangers = np.setdiff1d(labels_N, values_C)
+    if len(strangers) == 1:
+        raise DataError(f"{where}: label {strangers[0]} of the {split} images has no training images")
     if len(strangers):
-        first = (
-            f"label {strangers[0]} of the {split} images has"
-            if len(strangers) == 1
-            else (f"labels of the {split} images have")
-        )
-        shown = "" if len(strangers) == 1 else ": " + ", ".join(map(str, strangers[:10]))
-        more = f" and {len(strangers) - 10} more" if len(strangers) > 10 else ""
-        raise DataError(f"{where}: {first} no training images{shown}{more}")
+        raise DataError(f"{where}: labels of the {split} images have no training images: {first_ten(strangers)}")
     return values_C

@@ -8,6 +8,7 @@ from trainer.data.config import DataConfig
 from trainer.errors import ConfigError, DataError
 
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+_SOURCES = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".npz": "npz"}
 
 
 def expand(path: str) -> Path:
@@ -36,5 +37,12 @@ def folder(config: DataConfig) -> Path:
     """The folder of ``data.path``. Raises ConfigError where it is not given, DataError where it is not there."""
     path = found(config)
     if not path.is_dir():
-        raise DataError(f"data.path: {path} is not a folder")
+        raise DataError(f"data.path: {path} is not a folder{hint(path)}")
     return path
+
+
+def hint(path: Path) -> str:
+    """Which source reads the files at ``path``, to end a message with; empty where that is not known."""
+    files = [path] if path.is_file() else [file for pattern in ("*", "data/*") for file in sorted(path.glob(pattern))]
+    found = next((suffix for file in files if (suffix := file.suffix.lower()) in _SOURCES), None)
+    return f"; data.source: {_SOURCES[found]} reads {found} files" if found else ""

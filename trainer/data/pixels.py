@@ -2,14 +2,15 @@
 
 import contextlib
 import re
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from PIL.ImageFile import ImageFile
 
 from trainer.data.config import DataConfig
-from trainer.errors import ConfigError
+from trainer.errors import ConfigError, DataError
 
 BACKGROUNDS = {"white": 255, "grey": 128, "black": 0}
 """grey levels, so that grey images stay grey"""
@@ -55,6 +56,26 @@ def eight_bit(image: ImageFile, name: str, config: DataConfig) -> tuple[Image.Im
     return found, _upper_bytes(found, name) if sixteen else None
 
 
+def eight_bit_arrays(values_NHWC: NDArray[Any], where: str, config: DataConfig) -> NDArray[np.uint8]:
+    """Decoded images of 1, 3 or 4 channels as ``[N, H, W, 1]`` or ``[N, H, W, 3]``, by the same rules.
+
+    Raises DataError for values that are no numbers, ConfigError for those that do not fit ``data.value_range``.
+    """
+    kind = values_NHWC.dtype.kind
+    if kind not in "buif" or (kind == "f" and not np.isfinite(values_NHWC).all()):
+        raise DataError(f"{where}: pixels that are not finite numbers ({values_NHWC.dtype})")
+    if kind == "b":
+        values_NHWC = values_NHWC.astype(np.uint8) * 255
+    elif values_NHWC.dtype != np.uint8:
+        mode = "F" if kind == "f" else "I"
+        check_depth(Depth(where, mode, float(values_NHWC.min()), float(values_NHWC.max())), config)
+        values_NHWC = np.stack([_levels(values_HWC, mode, config) for values_HWC in values_NHWC])
+    if values_NHWC.shape[3] == 4:
+        alpha_NHW1, level = values_NHWC[..., 3:] / 255, BACKGROUNDS[config.background]
+        values_NHWC = np.rint(values_NHWC[..., :3] * alpha_NHW1 + level * (1 - alpha_NHW1)).astype(np.uint8)
+    return values_NHWC
+
+
 def check_depth(depth: Depth, config: DataConfig) -> None:
     """Raises ConfigError where the values of all images together do not fit the range that they were scaled from.
 
@@ -88,10 +109,14 @@ def _scaled(image: Image.Image, name: str, config: DataConfig) -> tuple[Image.Im
     if not np.isfinite(values_HW).all():
         raise ValueError("pixels that are not finite numbers")
     mode = image.mode[0]
-    low, high = config.value_range or _DEFAULT_RANGE[mode]
-    grey_HW = np.rint((values_HW.clip(low, high) - low) * (255 / (high - low)))
     depth = Depth(name, mode, float(values_HW.min()), float(values_HW.max()))
-    return Image.fromarray(grey_HW.astype(np.uint8)), depth
+    return Image.fromarray(_levels(values_HW, mode, config)), depth
+
+
+def _levels(values: NDArray[Any], mode: str, config: DataConfig) -> NDArray[np.uint8]:
+    """0 to 255 from the stated range, or the mode's own; what lies beyond is black or white."""
+    low, high = config.value_range or _DEFAULT_RANGE[mode]
+    return np.rint((values.astype(np.float64).clip(low, high) - low) * (255 / (high - low))).astype(np.uint8)
 
 
 def _upper_bytes(image: Image.Image, name: str) -> Depth:

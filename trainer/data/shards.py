@@ -5,13 +5,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from trainer.data.images import first_ten
 from trainer.data.layout import SPLITS, is_system, split_of
 from trainer.errors import DataError
 
 _NUMBERED = re.compile(r"((?P<name>.*)-)?(?P<number>\d+)-of-(?P<count>\d+)$")
 _PLAIN = re.compile(r"(?P<name>[A-Za-z]*)[-_.]?\d*$")
 _SPLIT = re.compile(r"({})(?![A-Za-z])".format("|".join(name for names in SPLITS.values() for name in names)), re.I)
-_SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def find(folder: Path) -> Shards:
         configurations = [(entry, _in(entry)) for entry in sorted(folder.iterdir()) if _is_folder(entry)]
         configurations = [(entry, inner) for entry, inner in configurations if inner.splits or inner.unsplit]
         if len(configurations) > 1:
-            names = ", ".join(str(entry) for entry, _ in configurations[:_SHOWN])
+            names = first_ten(entry for entry, _ in configurations)
             raise DataError(f"data.path: {folder} holds several data sets: give the folder of one: {names}")
         if not configurations:
             raise DataError(f"data.path: {folder} has no train*.parquet")
@@ -51,10 +51,9 @@ def find(folder: Path) -> Shards:
     left = sorted(set(found.left) | (set(found.unsplit) if found.splits else set()))
     said: tuple[str, ...] = ()
     if left:
-        names = ", ".join(str(file.relative_to(folder)) for file in left[:_SHOWN])
-        more = f" and {len(left) - _SHOWN} more" if len(left) > _SHOWN else ""
+        names = first_ten(file.relative_to(folder) for file in left)
         verb = "1 Parquet file is" if len(left) == 1 else f"{len(left)} Parquet files are"
-        said = (f"{folder}: {verb} passed over, not named like the shards of a split: {names}{more}",)
+        said = (f"{folder}: {verb} passed over, not named like the shards of a split: {names}",)
     return Shards(found.splits, [] if found.splits else sorted(found.unsplit), said)
 
 
@@ -102,9 +101,8 @@ def _shards(files: list[Path], home: Path, split: str) -> list[Path]:
     first = 1 if counts[0] in numbers and 0 not in numbers else 0
     missing = sorted(set(range(first, first + counts[0])) - set(numbers))
     if missing:
-        names = ", ".join(_name(numbered[0][1], number) for number in missing[:_SHOWN])
-        more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
-        raise DataError(f"{home}: {len(missing)} of {counts[0]} shards of the {split} split are missing: {names}{more}")
+        names = first_ten(_name(numbered[0][1], number) for number in missing)
+        raise DataError(f"{home}: {len(missing)} of {counts[0]} shards of the {split} split are missing: {names}")
     if len(set(numbers)) < len(numbers):
         twice = next(number for number in numbers if numbers.count(number) > 1)
         raise DataError(f"{home}: shard {twice} of the {split} split is there twice")

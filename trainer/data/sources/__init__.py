@@ -6,7 +6,7 @@ import sys
 import numpy as np
 
 from trainer.data.config import DataConfig
-from trainer.data.images import Source
+from trainer.data.images import Source, first_ten
 from trainer.errors import DataError
 
 
@@ -24,8 +24,9 @@ def load(config: DataConfig) -> Source:
             raise DataError(f"{split}: no images")
         empty = np.flatnonzero(np.bincount(images.labels_N, minlength=classes) == 0)
         if len(empty) and split != "validation":  # a class without validation images is left out of accuracies
-            more = f" (nor have {len(empty) - 1} others)" if len(empty) > 1 else ""
-            raise DataError(f"{split}: class {source.class_names[empty[0]]} has no images{more}")
+            names = first_ten(source.class_names[label] for label in empty)
+            kind = f"class {names} has no images" if len(empty) == 1 else f"classes without images: {names}"
+            raise DataError(f"{split}: {kind}")
     if {images.pixels_NHWC.shape[3] for images in source.splits.values()} == {1, 3}:
         source = source.coloured()
     shapes = {split: "x".join(map(str, images.pixels_NHWC.shape[1:])) for split, images in source.splits.items()}

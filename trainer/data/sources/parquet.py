@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -22,8 +21,9 @@ from trainer.data import location, shards
 from trainer.data.config import DataConfig
 from trainer.data.decode import Item, Listing, decoded_source
 from trainer.data.images import Labels, Source, known_labels
+from trainer.data.label_column import holds_labels, label_values
 from trainer.data.layout import SPLITS, rows_by_split
-from trainer.errors import ConfigError, DataError, nearest
+from trainer.errors import ConfigError, DataError
 
 _ROWS = 1024
 _SPLIT_COLUMN = "split"
@@ -100,42 +100,16 @@ def _labels(parts: list[_Rows], config: DataConfig) -> NDArray[Any]:
     found = []
     for part in parts:
         _check_columns(_schema(part.file), part.file, config)
-        column = _read(part.file, config.label_column)
-        rows_n = np.arange(len(column)) if part.rows_n is None else part.rows_n
-        column = column.cast(_value_type(column.type)).take(pa.array(rows_n))
-        if pa.types.is_floating(column.type):
-            column = _whole(column, rows_n, part.file)
-        if column.null_count:
-            row = int(rows_n[np.flatnonzero(column.is_null().to_numpy())[0]])
-            raise DataError(f"{part.file}: row {row} has no label")
-        if pa.types.is_integer(column.type) and len(column) and pc.min(column).as_py() < 0:
-            negative_n = np.flatnonzero(column.to_numpy() < 0)
-            row, value = rows_n[negative_n[0]], column[int(negative_n[0])]
-            raise DataError(
-                f"{part.file}: {len(negative_n)} of {len(column)} labels are negative, the first is {value} in row "
-                f"{row}: Hugging Face writes -1 for images without a label; leave them out"
-            )
-        found.append(column.to_numpy())
+        found.append(label_values(_read(part.file, config.label_column), part.rows_n, str(part.file)))
     labels_N = np.concatenate(found)
     if not len(labels_N):
         raise DataError(f"{parts[0].file}: no images")
-    return labels_N.astype(str) if labels_N.dtype == object else labels_N.astype(np.int64)
-
-
-def _whole(column: pa.ChunkedArray, rows_n: NDArray[np.int64], file: Path) -> pa.ChunkedArray:
-    """Fractions as integers, as data frames with missing values write them. Raises DataError for others."""
-    column = pc.if_else(pc.is_nan(column), None, column)
-    broken_n = np.flatnonzero(pc.fill_null(pc.not_equal(column, pc.floor(column)), False).to_numpy())
-    if len(broken_n):
-        value, row = column[int(broken_n[0])], rows_n[broken_n[0]]
-        raise DataError(f"{file}: the label {value} in row {row} is no class: labels are whole numbers or names")
-    return column.cast(pa.int64())
+    return labels_N
 
 
 def _check_column(schema: pa.Schema, file: Path, field: str, column: str) -> None:
     if column not in schema.names:
-        allowed, similar = ", ".join(schema.names), nearest(column, schema.names)
-        raise ConfigError(f"{file} has no column {column!r}", field=field, allowed=allowed, nearest=similar)
+        raise ConfigError.unknown(f"{file} has no column {column!r}", column, schema.names, field=field)
 
 
 def _check_columns(schema: pa.Schema, file: Path, config: DataConfig) -> None:
@@ -147,19 +121,10 @@ def _check_columns(schema: pa.Schema, file: Path, config: DataConfig) -> None:
     if not has_bytes and kind not in (pa.binary(), pa.large_binary(), pa.binary_view()):
         raise ConfigError(f"{file}: column {config.image_column!r} holds {kind}, not images", field="data.image_column")
     kind = schema.field(config.label_column).type
-    value = _value_type(kind)
-    if not (pa.types.is_integer(value) or pa.types.is_floating(value) or value == pa.large_string()):
+    if not holds_labels(kind):
         raise ConfigError(
             f"{file}: column {config.label_column!r} holds {kind}, neither integers nor text", field="data.label_column"
         )
-
-
-def _value_type(kind: pa.DataType) -> pa.DataType:
-    """The type of a column's values: pandas and Polars write categories as dictionaries, and text as one of three."""
-    value = kind.value_type if pa.types.is_dictionary(kind) else kind
-    if pa.types.is_boolean(value):
-        return pa.int64()
-    return pa.large_string() if value in (pa.string(), pa.string_view()) else value
 
 
 def _names(file: Path, values_C: NDArray[Any], label_column: str) -> tuple[str, ...]:
