@@ -155,6 +155,9 @@ Units are in the names: `_pct` percent, `_s` seconds.
 
 # Tables of `sweeper.query`
 
+What a run file calls `method.lambda` is the column `method_lambda`; a query may use either name. `lambda` alone is a
+keyword of DuckDB. `python -m sweeper.query --columns TABLE` prints a table's part of this page.
+
 `tasks`, `epochs` and `classes` are the lists of `runs`, one row per entry, together with the ids of the run.
 """
 
@@ -162,18 +165,6 @@ _VIEWS = """# Views of `sweeper.query`
 
 Computed from the tables by each query; not stored.
 """
-
-_ABOUT: dict[str, str] = {
-    "runs": "One row per run: a configuration with one seed.",
-    "tasks": "One row per run and task.",
-    "epochs": "One row per run and epoch.",
-    "classes": "One row per run, task and class seen.",
-    "promotions": "One row per decision about a run file.",
-    "seeds": "One row per configuration, over its seeds.",
-    "best": "One row per sweep: the best configuration by its objective, among those whose seeds all finished.",
-    "ledger": "One row per sweep: its cost and its savings, in device seconds.",
-    "sweeps": "One row per sweep: its objective.",
-}
 
 
 def results_page() -> str:
@@ -188,7 +179,7 @@ def sections(of: Mapping[str, Sequence[Column]]) -> str:
     for name, columns in of.items():
         lines = ["| column | type | meaning |", "|---|---|---|"]
         lines += [f"| `{c.name}` | {c.type} | {c.doc.replace('|', '/')} |" for c in columns]
-        found.append(f"## {name}\n\n{_ABOUT[name]}\n\n" + "\n".join(lines) + "\n")
+        found.append(f"## {name}\n\n{schema.ABOUT[name]}\n\n" + "\n".join(lines) + "\n")
     return "\n".join(found)
 
 

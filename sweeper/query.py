@@ -10,19 +10,35 @@ from sweeper.store.folder import Folder
 from sweeper.store.results import QueryError, open_results
 from trainer.errors import exit_code
 
+_HELP = """Query results with SQL (DuckDB's), read-only. The tables:
+
+{tables}
+
+What a run file calls method.lambda may be asked for by that name, or as method_lambda.
+
+  python -m sweeper.query "FROM best"
+  python -m sweeper.query "SELECT trial, method.lambda, acc_task_mean_pct FROM seeds ORDER BY 3 DESC LIMIT 5"
+  python -m sweeper.query --columns seeds      its columns; docs/results_schema.md explains those of all tables
+"""
+
 
 def main(argv: list[str] | None = None) -> int:
     parser = command_parser("query", "Query results with SQL, read-only.")
-    parser.add_argument("query", nargs="?", help="one SELECT statement; without it, list the tables and their columns")
+    parser.add_argument("query", nargs="?", help="one SELECT statement; without it, show what can be asked")
+    tables_and_views = {**schema.tables(), **schema.views()}
+    parser.add_argument("--columns", choices=tables_and_views, metavar="TABLE", help="list the columns of a table")
     parser.add_argument("--sweep", metavar="NAME", help="restrict the query to one sweep")
     parser.add_argument(
         "--format", choices=("table", "csv", "json", "parquet"), default="table", help="output format (default: table)"
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="write to a file instead of standard output")
     arguments = parser.parse_args(argv)
+    if arguments.columns is not None:
+        rows = [(column.name, str(column.type), column.doc) for column in tables_and_views[arguments.columns]]
+        tables.print_table(("column", "type", "meaning"), rows)
+        return 0
     if arguments.query is None:
-        for name, columns in {**schema.tables(), **schema.views()}.items():
-            print(f"{name}: {', '.join(column.name for column in columns)}")
+        print(_HELP.format(tables="\n".join(f"  {name:<11} {schema.ABOUT[name]}" for name in tables_and_views)), end="")
         return 0
     if arguments.format == "parquet" and arguments.out is None and sys.stdout.isatty():
         raise QueryError("Parquet cannot be shown on a terminal; pass --out FILE")

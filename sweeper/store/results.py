@@ -17,6 +17,7 @@ from sweeper.store.folder import Folder
 from sweeper.store.missing import report_missing
 from sweeper.store.sealed import unseal
 from sweeper.store.segments import Damage, Rows, Segments
+from sweeper.store.sql_words import explained, with_columns
 from sweeper.store.status_file import Status
 from sweeper.store.store import is_promotion, is_sweep, no_sweep, outdated, sweeps
 from trainer.errors import StoreError, UserError
@@ -67,9 +68,11 @@ class Results:
     def sql(self, query: str, **parameters: Any) -> Answer:
         """The answer to one SELECT, from the files as they are now; ``parameters``: values of ``$name`` in it.
 
+        A field of a run file may be written as there (``method.lambda``) or as its column (``method_lambda``).
         Raises QueryError.
         """
         try:
+            query = with_columns(query)
             statements = duckdb.extract_statements(query)
             if len(statements) != 1:
                 raise QueryError(f"expected one SQL statement, found {len(statements)}")
@@ -78,7 +81,7 @@ class Results:
             with self._connect() as connection:
                 return Answer(connection.sql(query, params=parameters or None).to_arrow_table())
         except duckdb.Error as error:
-            raise QueryError(str(error).partition("\n\nLINE ")[0]) from error
+            raise QueryError(explained(str(error), query, self._folders)) from error
 
     def _connect(self) -> duckdb.DuckDBPyConnection:
         connection = duckdb.connect(":memory:", config={"temp_directory": "", "python_enable_replacements": False})

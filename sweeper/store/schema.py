@@ -9,6 +9,19 @@ from pydantic import Field
 from trainer.results.columns import DETAILS, IDS, Column, accuracies, columns_of, config_columns, run_columns
 from trainer.results.rows import Row, RunResult
 
+ABOUT: dict[str, str] = {
+    "runs": "One row per run: a configuration with one seed.",
+    "tasks": "One row per run and task.",
+    "epochs": "One row per run and epoch.",
+    "classes": "One row per run, task and class seen.",
+    "promotions": "One row per decision about a run file.",
+    "seeds": "One row per configuration, over its seeds.",
+    "best": "One row per sweep: the best configuration by its objective, among those whose seeds all finished.",
+    "ledger": "One row per sweep: its cost and its savings, in device seconds.",
+    "sweeps": "One row per sweep: its objective.",
+}
+"""what a row of each table and view is"""
+
 
 class StoredColumns(Row):
     """What a sweep says of a run, in front of the run's own columns."""
