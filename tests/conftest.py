@@ -80,11 +80,15 @@ def long(request: pytest.FixtureRequest) -> bool:
 
 @pytest.fixture(scope="session")
 def session_cluster() -> Iterator[dict[str, str]]:
-    """The environment in which commands reach a cluster of this session: two CPUs, a token, no dashboard."""
+    """The environment in which commands reach a cluster of this session: two CPUs, a token, no dashboard.
+
+    Like a submitted job's, whose code is on the nodes: sending it costs more than the training of these tests.
+    """
     from support.clusters import running_cluster  # noqa: PLC0415  (a second that most tests need not spend)
 
     with running_cluster(num_cpus=2) as cluster:
-        yield {"RAY_ADDRESS": cluster.address, "RAY_AUTH_TOKEN": os.environ["RAY_AUTH_TOKEN"]}
+        token = os.environ["RAY_AUTH_TOKEN"]
+        yield {"RAY_ADDRESS": cluster.address, "RAY_AUTH_TOKEN": token, "RAY_JOB_CONFIG_JSON_ENV_VAR": "{}"}
 
 
 @pytest.fixture

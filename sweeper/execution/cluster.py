@@ -24,8 +24,11 @@ from sweeper.search.space import Resources
 from sweeper.store.folder import Folder
 from trainer.errors import UserError
 
-_EXCLUDES = [".git", ".venv", "results", "out", "data", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis"]
-
+NOT_SENT = [
+    *("/.git", "/.venv", "/results", "/out", "/data"),
+    *(".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis", "__pycache__"),
+]
+"""what lies beside the code, as patterns of .gitignore; the slash keeps trainer/data"""
 
 _LONGEST_TMPDIR = 30
 """bytes that leave room for Ray's own names: session, process and socket"""
@@ -72,7 +75,7 @@ def connected(address: str | None, say: Callable[[str], None] = print) -> Iterat
 def _connect(address: str, options: dict[str, Any], say: Callable[[str], None]) -> None:
     """Connect to a cluster that runs. Raises ClusterError."""
     if "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ:  # a job's code is on the nodes already
-        options["runtime_env"] = {"working_dir": ".", "excludes": _EXCLUDES}
+        options["runtime_env"] = {"working_dir": ".", "excludes": NOT_SENT}
     _check_reachable(address)
     tokenless = not AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True)
     if tokenless:  # Ray insists on one; a cluster without authentication ignores it

@@ -1,13 +1,14 @@
 """The orders of a driver to its workers: the job of the sweep, each Ray trial's configuration, what is pruned."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from sweeper.search.space import Resources
 from sweeper.store.folder import Folder
 from trainer.config.files import parse_run
 from trainer.config.run_config import RunConfig, content_hash
+from trainer.results.provenance import source_digest
 from trainer.training.options import DeviceOptions
 
 RESULT = "message"
@@ -52,6 +53,8 @@ class Job:
     """whether a first task is kept for configurations that agree on it, and not reported"""
     decisions: Any = None
     """handle of an actor ``PruneDecisions``; None without pruning"""
+    code: str = field(default_factory=source_digest)
+    """the trainer's files, as the driver has them: numbers of other code are not this sweep's"""
 
     @property
     def options(self) -> DeviceOptions:

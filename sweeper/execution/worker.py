@@ -26,6 +26,7 @@ from sweeper.execution.messages import (
 from sweeper.execution.packing import measure_packing
 from sweeper.execution.trial import AttemptSlot, Warner, train_pack
 from trainer.errors import CheckpointError, DataError, StoreError, UserError
+from trainer.results.provenance import source_digest
 from trainer.training.session import train_first_task
 
 _OF_THE_WORLD = (OSError, DataError, CheckpointError, StoreError, RayError, torch.AcceleratorError)
@@ -44,6 +45,8 @@ def send(message: Message) -> None:
 def run_trial(config: Mapping[str, Any], job: Job) -> None:
     """Do what ``SetUp.as_trial`` or ``pack_as_trial`` states, and report messages."""
     try:
+        if source_digest() != job.code:
+            raise OSError("its code is not the driver's: update it there, or pass --working-dir to ray job submit")
         torch.set_num_threads(max(1, int(job.resources.cpu)))
         if job.resources.gpu and not torch.cuda.is_available():
             raise OSError(

@@ -21,6 +21,8 @@ from ray._private.runtime_env.packaging import _get_excludes
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.runtime_env import RuntimeEnv
 
+from sweeper.execution.cluster import NOT_SENT
+
 REPO = Path(__file__).parents[2]
 CLUSTER = REPO / "cluster"
 RAY_UP = ["ray_up_aws.yaml", "ray_up_local.yaml"]
@@ -229,8 +231,9 @@ def test_runtime_env_is_one() -> None:
     assert given["env_vars"]["CIL_RESULTS"].startswith("/")
 
 
-def test_a_job_is_sent_the_code_and_not_what_lies_beside_it() -> None:
-    left_out = _get_excludes(REPO, read("runtime_env.yaml")["excludes"])
+@pytest.mark.parametrize("patterns", [read("runtime_env.yaml")["excludes"], NOT_SENT], ids=["ray job submit", "launch"])
+def test_nodes_are_sent_the_code_and_not_what_lies_beside_it(patterns: list[str]) -> None:
+    left_out = _get_excludes(REPO, patterns)
     for kept in ["trainer/data/tasks.py", "runs/a.yaml", "search_spaces/digits.yaml", "pyproject.toml"]:
         assert not left_out(REPO / kept)
     for beside in [".git/HEAD", ".venv/bin/python", "data/images.parquet", "results/digits/status.json", "out/a.yaml"]:

@@ -8,7 +8,8 @@ import pytest
 from support.drivers import Driver, driver
 from support.results import result
 from support.runs import FEW_IMAGES, tiny_run
-from sweeper.execution.job import Job
+from sweeper.execution import worker
+from sweeper.execution.job import Job, pack_as_trial
 from sweeper.execution.messages import EndedTrial, Failed, Interrupted, Message, TaskDone, TrialsEnded
 from sweeper.execution.packing import Packing
 from sweeper.execution.sweep import WAIT, BrokenSweepError
@@ -272,3 +273,13 @@ def test_a_damaged_checkpoint_of_a_pack_is_named_and_made_again(tmp_path: Path) 
     assert values(again) == whole
     assert next(message.text for message in again if message.kind == "warned").startswith(str(file))
     assert not file.exists()
+
+
+def test_a_node_with_other_code_trains_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    messages: list[Message] = []
+    monkeypatch.setattr(worker, "send", messages.append)
+    pack = {0: [tiny_run("finetune", data=FEW_IMAGES)]}
+    worker.run_trial(pack_as_trial(pack), Job(str(tmp_path), Resources(), "acc_task_mean_pct", code="source-other"))
+    (interrupted,) = messages
+    assert isinstance(interrupted, Interrupted)
+    assert "its code is not the driver's" in interrupted.reason
