@@ -1,11 +1,13 @@
 """Before a sweep starts: whether the data set allows it, and what it would do (``--dry-run``)."""
 
 import math
+from collections.abc import Sequence
 from itertools import islice
 
-from sweeper.search.space import Space, format_count, format_value
+from sweeper.search.space import METHOD, Space, format_count, format_value
 from sweeper.search.study import Study
 from sweeper.store.store import Store
+from trainer.config.run_config import RunConfig
 from trainer.data.tasks import TaskStream, build
 from trainer.errors import ConfigError, DataError
 from trainer.results.history import measured_metrics
@@ -78,10 +80,18 @@ def _cost(space: Space, store: Store, task_stream: TaskStream) -> tuple[float, s
     spent = [row["device_s"] for row in rows if row["status"] == "finished" and row["device_s"]]
     if spent:
         return sum(spent) / len(spent), f"mean of {format_count(len(spent), 'finished run')}"
-    configs = space.configs(space.spec.first[0] if space.spec.first else {})
+    point = space.spec.first[0] if space.spec.first else {}
+    points = [{METHOD: method} for method in space.methods()] if METHOD in space.spec.vary else [point]
+    costs = [_run_s(space, task_stream, space.configs(params)) for params in points]
+    basis = "from a few steps of the last task, timed now on this machine"
+    return sum(costs) / len(costs), basis + (", mean over the methods" if len(costs) > 1 else "")
+
+
+def _run_s(space: Space, task_stream: TaskStream, configs: Sequence[RunConfig]) -> float:
+    """Device seconds of one of these runs, trained together, by a few steps of theirs."""
     cost, optim = profile_steps(configs, task_stream, DeviceOptions()), configs[0].optim
     kept = task_stream.counts_C.clamp_max(configs[0].memory.per_class)
     images = [len(task.train_N) + int(kept[: task.first].sum()) for task in task_stream.tasks]
-    counted = images[1:] if space.shares_first_task() and len(images) > 1 else images
+    counted = images[1:] if space.reuses_first_tasks() and len(images) > 1 else images
     steps = optim.epochs * sum(math.ceil(number / optim.batch_size) for number in counted)
-    return cost.step_s / cost.members * steps, "from a few steps of the last task, timed now on this machine"
+    return cost.step_s / cost.members * steps
