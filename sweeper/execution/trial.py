@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import ray
 import torch
 
-from sweeper.execution.job import Job
+from sweeper.execution.job import Job, SetUp
 from sweeper.execution.messages import EndedTrial, Message, PackSplit, TaskDone, TrialsEnded, Warned
 from sweeper.store.folder import Folder
 from trainer.config.run_config import RunConfig, content_hash
@@ -56,13 +56,15 @@ def train_pack(job: Job, pack: Mapping[int, Sequence[RunConfig]], report: Callab
     TrialError where not even one configuration fits.
     """
     reporter = _Reporter(job, pack, report)
-    slot = AttemptSlot(job.checkpoints(reporter.pack), reporter.attempt)
+    configs = [config for own in pack.values() for config in own]
+    first_task = SetUp(configs, largest=None, first_tasks=len(configs))
     try:
         train(
-            [config for own in pack.values() for config in own],
+            configs,
             job.options,
-            checkpoint=slot,
+            checkpoint=AttemptSlot(job.checkpoints(reporter.pack), reporter.attempt),
             first_task_checkpoint=job.first_task_checkpoint if job.reuses_first_tasks else None,
+            first_task_progress=AttemptSlot(job.checkpoints(first_task.pack), reporter.attempt),
             observer=reporter,
         )
         return

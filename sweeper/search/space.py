@@ -304,7 +304,7 @@ def _check_metric(metric: str, file: str) -> None:
 def _override(content: dict[str, Any], dotted: str, value: Any) -> None:
     """Set a field of a search-space file: one of a dimension, whose name has dots, or of the run file, by ``set``."""
     section, _, field = dotted.partition(".")
-    if section in RunConfig.model_fields:
+    if section in RunConfig.model_fields and section != "seed":
         section, field = "set", dotted
     named = content.setdefault(section, {}) if field and section in ("set", "vary") else None
     if not isinstance(named, dict):

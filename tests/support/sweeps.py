@@ -33,7 +33,7 @@ def space_file(folder: Path, **changes: Any) -> Path:
     }
     content = {k: v for k, v in (content | changes).items() if v is not None}
     file = folder / "s.yaml"
-    file.write_text(yaml.safe_dump(content))
+    file.write_text(yaml.safe_dump(content, sort_keys=False))
     return file
 
 

@@ -166,7 +166,8 @@ def test_shared_first_tasks_are_all_there_or_all_trained_again(tmp_path: Path, h
     assert train_first_task(configs, CPU, slot)[1] == 0
 
 
-def test_a_first_task_is_resumed_within_itself(tmp_path: Path) -> None:
+@pytest.mark.parametrize("alone", [True, False], ids=["by itself", "before the rest"])
+def test_a_first_task_is_resumed_within_itself(tmp_path: Path, alone: bool) -> None:
     """A node that is lost costs the minutes since the last checkpoint, not a task of fifty classes."""
     configs = [tiny_run("finetune", data=FEW_IMAGES, optim={"epochs": 4}, seed=seed) for seed in range(2)]
     options, within = DeviceOptions(device="cpu", checkpoint_every_s=1e-9), FileSlot(tmp_path / "within.pt")
@@ -181,10 +182,19 @@ def test_a_first_task_is_resumed_within_itself(tmp_path: Path) -> None:
     def slot(folder: str) -> Callable[[str], FileSlot]:
         return lambda first_task_id: FileSlot(tmp_path / folder / f"{first_task_id}.pt")
 
+    def train_it() -> None:
+        if alone:
+            train_first_task(configs, options, slot("killed"), Epochs(), within)
+        else:
+            own = {"first_task_checkpoint": slot("killed"), "first_task_progress": within}
+            train(configs, options, observer=Epochs(), **own)
+
     with pytest.raises(KeyboardInterrupt):
-        train_first_task(configs, options, slot("killed"), Epochs(), within)
-    resumed, _ = train_first_task(configs, options, slot("killed"), Epochs(), within)
-    assert epochs == [0, 1, 2, 2, 3]
+        train_it()
+    train_it()
+    assert epochs[:5] == [0, 1, 2, 2, 3]
+    resumed, spent_s = train_first_task(configs, CPU, slot("killed"))
+    assert spent_s == 0
     whole, _ = train_first_task(configs, CPU, slot("whole"))
     assert all(same_tensors(resumed[first_task_id], content) for first_task_id, content in whole.items())
 

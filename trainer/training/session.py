@@ -36,6 +36,7 @@ def train(
     *,
     checkpoint: ckpt.CheckpointSlot | None = None,
     first_task_checkpoint: FirstTaskCheckpoint | None = None,
+    first_task_progress: ckpt.CheckpointSlot | None = None,
     observer: Observer | None = None,
     task_stream: TaskStream | None = None,
 ) -> list[RunResult]:
@@ -43,7 +44,7 @@ def train(
 
     ``checkpoint``: resumed from if it holds these runs, kept up to date after every task, and within a task as
     often as the options say. ``first_task_checkpoint``: where the first task, trained once for all that agree on it, is
-    looked up.
+    looked up; ``first_task_progress``: what ``checkpoint`` is for the rest of the training.
     ``task_stream``: trained and measured on instead of what the configurations describe.
 
     A checkpoint that cannot be read counts as none: see ``Observer.on_unreadable``.
@@ -54,7 +55,7 @@ def train(
     options = options or DeviceOptions()
     with deterministic(options.deterministic):
         session = _Session(list(configs), options, checkpoint, observer or Observer(), task_stream)
-        return session.run(first_task_checkpoint)
+        return session.run(first_task_checkpoint, first_task_progress)
 
 
 def train_first_task(
@@ -121,11 +122,13 @@ class _Session:
             self.state = ckpt.restore(self.state, found, self.run_ids, self.checkpoint)
         return found is not None
 
-    def run(self, first_task_checkpoint: FirstTaskCheckpoint | None) -> list[RunResult]:
+    def run(
+        self, first_task_checkpoint: FirstTaskCheckpoint | None, first_task_progress: ckpt.CheckpointSlot | None
+    ) -> list[RunResult]:
         if self.resume():
             self.observer.on_resume([self._report(task) for task in range(self.state.cursor.task)])
         elif first_task_checkpoint is not None and self.tasks > 1:
-            self._start_from_first_task(first_task_checkpoint)
+            self._start_from_first_task(first_task_checkpoint, first_task_progress)
         while self.state.cursor.task < self.tasks and self.state.members:
             self.train_task()
             self._drop(self.observer.on_task(self._report(self.state.cursor.task - 1)))
@@ -293,9 +296,11 @@ class _Session:
         if self.checkpoint is not None and self.state.members:
             self.checkpoint.write(ckpt.to_bytes(self.state, self.run_ids))
 
-    def _start_from_first_task(self, first_task_checkpoint: FirstTaskCheckpoint) -> None:
+    def _start_from_first_task(
+        self, first_task_checkpoint: FirstTaskCheckpoint, progress: ckpt.CheckpointSlot | None
+    ) -> None:
         """Begin behind the first task, which is trained here only if nobody has yet."""
-        found, _ = train_first_task(self.configs, self.options, first_task_checkpoint, self.observer)
+        found, _ = train_first_task(self.configs, self.options, first_task_checkpoint, self.observer, progress)
         parts = []
         for position, config in enumerate(self.configs):
             part = found[config.first_task_id]
