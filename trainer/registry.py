@@ -1,14 +1,21 @@
 """Variants that are found by the name of their file: methods, losses, distillations, sources of images.
 
-Nothing registers a variant and nothing lists them: a file put into the package, or into a folder added to its
-``__path__``, is a new name. A file may also hold helpers alone.
+Nothing registers a variant and nothing lists them: a file put into the package is a new name. A file may also hold
+helpers alone. Files of one's own need no checkout: they lie in a folder of ``$CIL_PLUGINS`` with the package's name
+(``methods``, ``losses``, ``distill``, ``sources``), or an installed distribution names them as entry points of the
+group ``imbalanced_cil.KIND``.
 """
 
-import importlib
+import functools
+import importlib.metadata
+import importlib.util
 import inspect
+import os
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -20,10 +27,50 @@ from trainer.errors import ConfigError, shown
 T = TypeVar("T")
 
 
+def plugins(kind: str) -> list[str]:
+    """The folder for files of one's own of a kind, if it is there, to be added to its package's ``__path__``.
+
+    It is in ``$CIL_PLUGINS``, or in ``plugins`` in the working directory, which trials on a cluster have too.
+    """
+    folder = Path(os.environ.get("CIL_PLUGINS") or "plugins").expanduser().absolute() / kind
+    return [str(folder)] if folder.is_dir() else []
+
+
 def files(package: str) -> list[str]:
-    """The names of the package's files, sorted, without ``base``. Nothing is imported but the package."""
-    found = pkgutil.iter_modules(importlib.import_module(package).__path__)
-    return sorted(module.name for module in found if module.name != "base")
+    """The names of the package's files and of its entry points, sorted, without ``base``. Imports the package alone.
+
+    Raises ConfigError for a file of one's own with a name that is taken.
+    """
+    seen: dict[str, str] = {}
+    for folder in importlib.import_module(package).__path__:
+        for module in pkgutil.iter_modules([folder]):
+            if module.name in seen:
+                raise ConfigError(f"{folder}/{module.name}.py: {seen[module.name]} has that name too: give it another")
+            seen[module.name] = folder
+    return sorted({*seen, *_installed(package)} - {"base"})
+
+
+def module(package: str, name: str) -> ModuleType:
+    """The module of one of ``files``. Raises ConfigError for one that cannot be imported."""
+    place = f"{package}.{name}"
+    if importlib.util.find_spec(place) is None:
+        place = _installed(package).get(name, place)
+        if place.rpartition(".")[2] != name:  # results name a variant by its module
+            raise ConfigError(f"the entry point {name} leads to {place}: both must have one name")
+    try:
+        return importlib.import_module(place)
+    except ConfigError:
+        raise
+    except Exception as error:
+        spec = importlib.util.find_spec(place)
+        raise ConfigError(f"{spec.origin if spec else place}: {type(error).__name__}: {error}") from error
+
+
+@functools.cache
+def _installed(package: str) -> dict[str, str]:
+    """By name, the modules that installed distributions offer."""
+    group = f"imbalanced_cil.{package.rpartition('.')[2]}"
+    return {point.name: point.value for point in importlib.metadata.entry_points(group=group)}
 
 
 @dataclass(frozen=True)
@@ -52,8 +99,8 @@ class Registry(Generic[T]):
         raise ConfigError.unknown(f"no such {self.kind}: {shown(name)}", name, self.names(), field=self.field)
 
     def _defined(self, name: str) -> list[type[T]]:
-        module = importlib.import_module(f"{self.package}.{name}")
-        own = [value for value in vars(module).values() if getattr(value, "__module__", None) == module.__name__]
+        found = module(self.package, name)
+        own = [value for value in vars(found).values() if getattr(value, "__module__", None) == found.__name__]
         return [c for c in own if isinstance(c, type) and issubclass(c, self.base) and not inspect.isabstract(c)]
 
 

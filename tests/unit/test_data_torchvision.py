@@ -1,7 +1,5 @@
 """CIFAR-100 through torchvision, from a small archive in the real layout; torchvision beside a CPU torch."""
 
-import hashlib
-import pickle
 import re
 import subprocess
 import sys
@@ -12,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from support.source_sets import cifar100_files, md5
 from trainer.data.config import DataConfig, Protocol
 from trainer.data.sources import load
 from trainer.data.tasks import build
@@ -33,24 +32,7 @@ def _offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Three classes of four images in CIFAR-100's files. Only torchvision's constants for their checksums change."""
-    home = tmp_path / "sets" / "cifar-100-python"
-    home.mkdir(parents=True)
-    contents: dict[str, dict[str, Any]] = {"meta": {"fine_label_names": ["apple", "bear", "worm"]}}
-    for seed, split in enumerate(("train", "test")):
-        data = np.random.RandomState(seed).randint(0, 256, (12, 3072), dtype=np.uint8)
-        contents[split] = {"data": data, "fine_labels": [i % 3 for i in range(12)], "coarse_labels": [0] * 12}
-    for name, content in contents.items():
-        (home / name).write_bytes(pickle.dumps(content))
-    kind = datasets().CIFAR100
-    monkeypatch.setattr(kind, "train_list", [["train", md5(home / "train")]])
-    monkeypatch.setattr(kind, "test_list", [["test", md5(home / "test")]])
-    monkeypatch.setattr(kind, "meta", {**kind.meta, "md5": md5(home / "meta")})
-    return home.parent
-
-
-def md5(file: Path) -> str:
-    return hashlib.md5(file.read_bytes()).hexdigest()
+    return cifar100_files(tmp_path / "sets", monkeypatch)
 
 
 def cifar(path: Path, **fields: Any) -> DataConfig:

@@ -1,1 +1,5 @@
 """Losses as functions of tensors, one a file."""
+
+from trainer.registry import plugins
+
+__path__ = [*__path__, *plugins("losses")]

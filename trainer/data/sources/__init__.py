@@ -1,13 +1,15 @@
 """Where images come from: one file a source, each with ``read(config) -> Source``; the file's name is the source's."""
 
-import importlib
 import sys
 
 import numpy as np
 
 from trainer.data.config import DataConfig
 from trainer.data.images import Source, first_ten
-from trainer.errors import DataError
+from trainer.errors import ConfigError, DataError
+from trainer.registry import module, plugins
+
+__path__ = [*__path__, *plugins("sources")]
 
 
 def load(config: DataConfig) -> Source:
@@ -15,7 +17,10 @@ def load(config: DataConfig) -> Source:
 
     Raises DataError or ConfigError, one line each, for what is missing, empty, corrupt or contradictory.
     """
-    source: Source = importlib.import_module(f"trainer.data.sources.{config.source}").read(config)
+    found = module("trainer.data.sources", config.source)
+    if not callable(getattr(found, "read", None)):
+        raise ConfigError(f"{found.__file__} must define read(config) -> Source", field="data.source")
+    source: Source = found.read(config)
     for line in source.said:
         print(f"note: {line}", file=sys.stderr)
     classes = len(source.class_names)
