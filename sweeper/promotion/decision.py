@@ -106,6 +106,7 @@ def _provenance(comparison: Comparison, space: Space) -> dict[str, Any]:
         "trials": comparison.searched,
         "metric": space.spec.objective.metric,
         "split": "test",
+        "splits": run.splits or [],
         "seeds": list(comparison.seeds),
         "n": len(comparison.seeds),
         "mean_pct": own.mean,
