@@ -19,7 +19,7 @@ import torch
 
 from benchmarks.record import record
 from sweeper.promotion.statistics import Interval, check_comparable, decide
-from sweeper.search.space import format_value
+from sweeper.search.words import format_value
 from trainer.config.files import load_run
 from trainer.config.run_config import RunConfig
 from trainer.errors import ConfigError, exit_code

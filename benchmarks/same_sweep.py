@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.record import record
-from sweeper.search.space import Space, format_params
+from sweeper.search.space import Space
+from sweeper.search.words import format_params
 from sweeper.store.folder import Folder
 from sweeper.store.store import Store
 from sweeper.store.sweep_file import read_space

@@ -29,7 +29,7 @@ from sweeper.search.study import Study
 from sweeper.store.results import open_results
 from sweeper.store.store import Store
 from trainer.errors import exit_code
-from trainer.results.columns import config_values
+from trainer.results.config_columns import config_values
 from trainer.results.history import History
 from trainer.results.rows import RunResult
 from trainer.training.checkpoint import from_bytes

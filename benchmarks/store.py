@@ -26,7 +26,7 @@ from sweeper.store.store import Store
 from trainer.config.run_config import RunConfig
 from trainer.errors import exit_code
 from trainer.methods.base import METHODS
-from trainer.results.columns import config_values
+from trainer.results.config_columns import config_values
 from trainer.results.parquet import encode, to_arrow
 from trainer.results.rows import ClassRow, EpochRow, RunResult, TaskRow
 

@@ -19,7 +19,7 @@ import torch
 import yaml
 
 from benchmarks import timing
-from sweeper.reporting.leaderboard import Ledger
+from sweeper.reporting.ledger import Ledger
 from sweeper.search.space import Space, load_space
 from sweeper.search.study import Study
 from sweeper.store.results import open_results

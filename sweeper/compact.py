@@ -6,9 +6,10 @@ A running sweep merges blocks of its own accord; this merges all that is stored,
 import sys
 
 from sweeper.reporting.arguments import command_parser
-from sweeper.search.space import format_count
+from sweeper.search.words import format_count
 from sweeper.store.lease import Lease
-from sweeper.store.store import Store, find_sweep
+from sweeper.store.store import Store
+from sweeper.store.sweeps import find_sweep
 from trainer.errors import exit_code
 
 

@@ -12,8 +12,8 @@ from sweeper.execution.cluster import find_address
 from sweeper.reporting.arguments import add_address, command_parser
 from sweeper.store.checkup import check_results, check_sweep
 from sweeper.store.folder import Folder
-from sweeper.store.store import find_sweep, sweeps
 from sweeper.store.sweep_file import read_space
+from sweeper.store.sweeps import find_sweep, sweeps
 from trainer.errors import UserError, exit_code
 
 

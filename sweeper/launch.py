@@ -16,9 +16,12 @@ from sweeper.execution.launch import Launch
 from sweeper.execution.signals import Stopped, StopSignal
 from sweeper.execution.sweep import BrokenSweepError
 from sweeper.reporting.arguments import add_address, next_command
-from sweeper.reporting.leaderboard import Ledger, print_methods, print_top
+from sweeper.reporting.leaderboard import print_top
+from sweeper.reporting.ledger import Ledger
+from sweeper.reporting.methods import print_methods
 from sweeper.search.rehearsal import rehearse
-from sweeper.search.space import Space, format_count, load_space
+from sweeper.search.space import Space, load_space
+from sweeper.search.words import format_count
 from sweeper.store.folder import Folder
 from sweeper.store.lease import Lease
 from sweeper.store.results import open_results

@@ -21,8 +21,9 @@ from sweeper.reporting.arguments import add_address, command_parser, next_comman
 from sweeper.store.folder import Folder
 from sweeper.store.lease import Lease
 from sweeper.store.names import check_name
-from sweeper.store.store import Store, find_sweep, promotion_of
+from sweeper.store.store import Store
 from sweeper.store.sweep_file import read_space
+from sweeper.store.sweeps import find_sweep, promotion_of
 from trainer.errors import exit_code
 
 _say = partial(print, flush=True)

@@ -25,8 +25,7 @@ What a run file calls method.lambda may be asked for by that name, or as method_
 def main(argv: list[str] | None = None) -> int:
     parser = command_parser("query", "Query results with SQL, read-only.")
     parser.add_argument("query", nargs="?", help="one SELECT statement; without it, show what can be asked")
-    tables_and_views = {**schema.tables(), **schema.views()}
-    parser.add_argument("--columns", choices=tables_and_views, metavar="TABLE", help="list the columns of a table")
+    parser.add_argument("--columns", choices=schema.ABOUT, metavar="TABLE", help="list the columns of a table")
     parser.add_argument("--sweep", metavar="NAME", help="restrict the query to one sweep")
     parser.add_argument(
         "--format", choices=("table", "csv", "json", "parquet"), default="table", help="output format (default: table)"
@@ -34,11 +33,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, metavar="FILE", help="write to a file instead of standard output")
     arguments = parser.parse_args(argv)
     if arguments.columns is not None:
-        rows = [(column.name, str(column.type), column.doc) for column in tables_and_views[arguments.columns]]
+        columns = {**schema.tables(), **schema.views()}[arguments.columns]
+        rows = [(column.name, str(column.type), column.doc) for column in columns]
         tables.print_table(("column", "type", "meaning"), rows)
         return 0
     if arguments.query is None:
-        print(_HELP.format(tables="\n".join(f"  {name:<11} {schema.ABOUT[name]}" for name in tables_and_views)), end="")
+        print(_HELP.format(tables="\n".join(f"  {name:<11} {about}" for name, about in schema.ABOUT.items())), end="")
         return 0
     if arguments.format == "parquet" and arguments.out is None and sys.stdout.isatty():
         raise QueryError("Parquet cannot be shown on a terminal; pass --out FILE")

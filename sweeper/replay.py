@@ -13,8 +13,8 @@ from sweeper.reporting import tables
 from sweeper.reporting.arguments import command_parser
 from sweeper.search.samplers import in_one_line, parse_pruning
 from sweeper.search.simulation import simulate_pruner
-from sweeper.store.store import find_sweep
 from sweeper.store.sweep_file import read_space
+from sweeper.store.sweeps import find_sweep
 from trainer.errors import exit_code
 
 

@@ -9,8 +9,8 @@ from sweeper.reporting.arguments import command_parser
 from sweeper.reporting.figures import draw
 from sweeper.store.folder import Folder
 from sweeper.store.results import open_results
-from sweeper.store.store import find_sweep
 from sweeper.store.sweep_file import read_space
+from sweeper.store.sweeps import find_sweep
 from trainer.errors import exit_code
 
 

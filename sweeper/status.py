@@ -8,14 +8,12 @@ import time
 
 from sweeper.reporting import tables
 from sweeper.reporting.arguments import command_parser
-from sweeper.reporting.leaderboard import Ledger, print_methods
-from sweeper.search.space import format_count, format_params
+from sweeper.search.words import format_count, format_params
+from sweeper.store.damage import Damage
 from sweeper.store.folder import Folder
 from sweeper.store.lease import holder
-from sweeper.store.results import open_results
-from sweeper.store.segments import Damage
 from sweeper.store.status_file import Status, format_duration
-from sweeper.store.store import find_sweep, sweeps
+from sweeper.store.sweeps import find_sweep, sweeps
 from trainer.errors import exit_code
 
 
@@ -47,6 +45,10 @@ def _summary(name: str, folder: Folder) -> list[str]:
 
 def _details(name: str, folder: Folder) -> None:
     """Print one sweep in detail."""
+    from sweeper.reporting.ledger import Ledger  # noqa: PLC0415  (SQL is slow to import, and the list needs none)
+    from sweeper.reporting.methods import print_methods  # noqa: PLC0415
+    from sweeper.store.results import open_results  # noqa: PLC0415
+
     results = open_results(folder.parent, name)
     ledger = Ledger.of(results, name)  # refuses another schema before a line is printed
     status, state = _read(folder, Damage(lambda line: None))  # named with the results

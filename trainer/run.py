@@ -18,7 +18,7 @@ from trainer.config.run_config import LARGEST_SEED, RunConfig
 from trainer.data.tasks import build
 from trainer.errors import CheckpointError, ConfigError, UserError, exit_code
 from trainer.files import atomic_write
-from trainer.results.parquet import write_results
+from trainer.results.folder import write_results
 from trainer.results.rows import Row, RunResult
 from trainer.results.spread import mean_std_over_seeds
 from trainer.results.verify import RecordedResult, compare

@@ -24,7 +24,8 @@ from benchmarks.paper.tables import Table
 from sweeper import launch
 from sweeper.promotion.candidates import TEST_SEEDS
 from sweeper.promotion.statistics import Interval
-from sweeper.search.space import Resources, Space, format_params
+from sweeper.search.space import Resources, Space
+from sweeper.search.words import format_params
 from sweeper.store.folder import Folder
 from sweeper.store.results import open_results
 from sweeper.store.store import Store

@@ -13,8 +13,9 @@ from sweeper.execution.progress import Progress
 from sweeper.execution.restore import stored_trials
 from sweeper.execution.sweep import Sweep
 from sweeper.execution.tune import run_trials
-from sweeper.search.space import Space, format_count
+from sweeper.search.space import Space
 from sweeper.search.study import Study
+from sweeper.search.words import format_count
 from sweeper.store.cache import RunCache
 from sweeper.store.store import Store
 from trainer.data.tasks import TaskStream

@@ -15,7 +15,8 @@ import ray
 import torch
 from pydantic import BaseModel, Field
 
-from sweeper.search.space import Resources, Space, format_count
+from sweeper.search.space import Resources, Space
+from sweeper.search.words import format_count
 from sweeper.store.folder import Folder
 from sweeper.store.sealed import sealed_json, unsealed_json
 from trainer.config.run_config import RunConfig

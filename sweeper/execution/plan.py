@@ -4,8 +4,9 @@ import math
 from collections.abc import Sequence
 from itertools import islice
 
-from sweeper.search.space import METHOD, Space, format_count, format_value
+from sweeper.search.space import Space
 from sweeper.search.study import Study
+from sweeper.search.words import METHOD, format_count, format_value
 from sweeper.store.store import Store
 from trainer.config.run_config import RunConfig
 from trainer.data.tasks import TaskStream, build

@@ -4,8 +4,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
-from sweeper.search.space import Params, format_params
+from sweeper.search.space import Params
 from sweeper.search.study import Outcome, Suggestion
+from sweeper.search.words import format_params
 from sweeper.store.folder import Folder
 from sweeper.store.status_file import Best, Running, Status, format_duration
 from trainer.results.spread import mean_std_over_seeds

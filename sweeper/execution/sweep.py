@@ -17,8 +17,9 @@ from sweeper.execution.job import Job, SetUp, pack_as_trial
 from sweeper.execution.packing import Packing, note
 from sweeper.execution.progress import Progress
 from sweeper.search.given import GivenConfigurations
-from sweeper.search.space import Budget, format_count
+from sweeper.search.space import Budget
 from sweeper.search.study import Outcome, Study, Suggestion, objective_by_task
+from sweeper.search.words import format_count
 from sweeper.store.store import Store
 from trainer.config.files import dump_run
 from trainer.errors import UserError

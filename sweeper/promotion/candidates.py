@@ -15,7 +15,8 @@ from typing import Any, Self
 from sweeper.execution.given import train_given
 from sweeper.execution.plan import check_objective
 from sweeper.promotion.statistics import Interval, check_comparable
-from sweeper.search.space import Params, Space, format_params
+from sweeper.search.space import Params, Space
+from sweeper.search.words import format_params
 from sweeper.store.folder import Folder
 from sweeper.store.results import open_results
 from sweeper.store.store import Store

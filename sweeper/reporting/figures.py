@@ -19,7 +19,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from sweeper.search.dimensions import AnyDimension, CategoricalDimension
-from sweeper.search.space import Space, format_count
+from sweeper.search.space import Space
+from sweeper.search.words import format_count
 from sweeper.store.results import Results
 from sweeper.store.schema import std_name
 from trainer.errors import StoreError

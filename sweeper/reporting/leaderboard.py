@@ -1,13 +1,12 @@
-"""What a sweep has come to: its best configurations as a table, and what it cost and saved."""
+"""What a sweep has come to: its best configurations as a table."""
 
 import json
-from typing import Self
 
 from sweeper.reporting import tables
-from sweeper.search.space import METHOD, Objective, format_params, format_value, short_names
+from sweeper.search.space import Objective
+from sweeper.search.words import format_value, short_names
 from sweeper.store.results import Results
-from sweeper.store.schema import LedgerRow, std_name
-from trainer.results.columns import metrics
+from sweeper.store.schema import std_name
 from trainer.results.spread import format_mean_std
 
 TOP = 5
@@ -35,53 +34,3 @@ def print_top(results: Results, objective: Objective) -> None:
         for row, params in rows
     ]
     tables.print_table(headers, cells)
-
-
-def print_methods(results: Results, sweep: str) -> None:
-    """Print a row per method, the best first, of a sweep that has tried several; otherwise nothing.
-
-    Each with how many of its configurations were trained, and the best of those that finished.
-    """
-    ((metric, direction),) = [
-        (row["metric"], row["direction"])
-        for row in results.sql("SELECT metric, direction FROM sweeps WHERE sweep = $sweep", sweep=sweep).rows()
-    ]
-    if metric not in metrics():
-        return
-    order = f"mean {'ASC' if direction == 'minimize' else 'DESC'} NULLS LAST, trial"
-    rows = results.sql(
-        f"SELECT method_name, trial, params_json, n, {std_name(metric)} AS std, "
-        f"if(status = 'finished', {metric}, NULL) AS mean, count(*) OVER (PARTITION BY method_name) AS tried "
-        f"FROM seeds WHERE sweep = $sweep "
-        f"QUALIFY row_number() OVER (PARTITION BY method_name ORDER BY {order}) = 1 ORDER BY {order}",
-        sweep=sweep,
-    ).rows()
-    cells = []
-    for row in rows:
-        own = {name: value for name, value in json.loads(row["params_json"] or "{}").items() if name != METHOD}
-        done = row["mean"] is not None
-        best = [str(row["trial"]), format_mean_std(row["mean"], row["std"]), str(row["n"]), format_params(own)]
-        cells.append([row["method_name"] or "", str(row["tried"]), *(best if done else [tables.NULL] * len(best))])
-    if len(cells) > 1:
-        headers = ["method", "configurations", "best trial", f"{metric} (validation)", "n", "its values"]
-        tables.print_table(headers, cells)
-
-
-class Ledger(LedgerRow):
-    """The row of one sweep in the view ``ledger``; docs/results_schema.md explains its columns."""
-
-    @classmethod
-    def of(cls, results: Results, sweep: str) -> Self:
-        """The row of a sweep."""
-        (row,) = results.sql("SELECT * FROM ledger WHERE sweep = $sweep", sweep=sweep).rows()
-        return cls(**row)
-
-    def __str__(self) -> str:
-        saved = {
-            "shared first tasks": self.sharing_s,
-            "pruning": self.pruning_s,
-            "packs": self.packing_s,
-            "the store": self.store_s,
-        }
-        named = ", ".join(f"{seconds:.0f} by {what}" for what, seconds in saved.items() if seconds)
-        return f"{self.spent_s:.0f} device seconds spent; saved: {named or 'none'}"

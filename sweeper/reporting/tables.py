@@ -12,7 +12,6 @@ from datetime import date
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 _SHOWN_ROWS = 1000
 NULL = "-"
@@ -82,6 +81,8 @@ def cells(table: pa.Table) -> list[list[str]]:
 def as_bytes(table: pa.Table, form: str) -> bytes:
     """The table as ``table`` (plain text), ``csv``, ``json`` (a list of objects) or ``parquet``."""
     if form == "parquet":
+        import pyarrow.parquet as pq  # noqa: PLC0415  (slow to import)
+
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, compression="zstd")
         return sink.getvalue().to_pybytes()

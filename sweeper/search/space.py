@@ -3,7 +3,7 @@
 import contextlib
 import itertools
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -14,6 +14,7 @@ from sweeper.search import samplers
 from sweeper.search.dimensions import CategoricalDimension, DimensionOrChoices, Value, as_tuple
 from sweeper.search.samplers import PrunerConfig, SamplerConfig
 from sweeper.search.values import LARGEST, check_conditions, check_grid, check_points, check_steps, needed
+from sweeper.search.words import METHOD
 from sweeper.store.names import check_name
 from trainer.config.explain import explain
 from trainer.config.files import load_run, load_yaml, override, parse_run, parse_sets, set_field
@@ -22,9 +23,6 @@ from trainer.errors import ConfigError, Mistakes, nearest, shown
 from trainer.methods.base import METHODS, Method
 from trainer.results.columns import metrics
 from trainer.section import Section
-
-METHOD = "method.name"
-"""the dimension of a search that compares methods"""
 
 Params = dict[str, Any]
 """values of the dimensions that are active, by dotted field name"""
@@ -185,30 +183,6 @@ class Space:
         free = {"base", "set", "trials", "concurrency", "resources", "budget", "retries", "results", "name"}
         spec = self.spec.model_dump(mode="json", exclude=free | {"fail_fast"})
         return {**spec, "base": self.base.identity()}
-
-
-def format_params(params: Params) -> str:
-    """``alpha 0.5, lambda 0.1``: short enough for a line."""
-    names = short_names(params)
-    return ", ".join(f"{names[field]} {format_value(value)}" for field, value in params.items())
-
-
-def short_names(fields: Iterable[str]) -> dict[str, str]:
-    """The last part of each dotted field, of a name the one before; the whole where two have the same (``optim.lr``,
-    ``stage2.lr``).
-    """
-    last = {field: field.removesuffix(".name").rpartition(".")[2] for field in fields}
-    return {field: field if list(last.values()).count(name) > 1 else name for field, name in last.items()}
-
-
-def format_count(number: int, noun: str) -> str:
-    """``1 seed``, ``2 seeds``."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def format_value(value: Any) -> str:
-    """A number to four digits; ``-`` for None."""
-    return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def load_space(path: str | Path, sets: tuple[str, ...] = ()) -> Space:

@@ -8,9 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sweeper.store import schema
+from sweeper.store.damage import Damage
 from sweeper.store.folder import Folder
-from sweeper.store.segments import Damage, Range, Segments
-from sweeper.store.store import outdated, sweeps
+from sweeper.store.segments import Range, Segments
+from sweeper.store.sweeps import outdated, sweeps
 from trainer.results.parquet import arrow_schema
 from trainer.results.rows import RunResult
 

@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sweeper.store import schema
+from sweeper.store.damage import Damage
 from sweeper.store.folder import Folder
 from sweeper.store.lease import holder
 from sweeper.store.results import open_results
-from sweeper.store.segments import Damage, Segments
+from sweeper.store.segments import Segments
 from sweeper.store.status_file import Status
-from sweeper.store.store import Store, is_promotion
+from sweeper.store.store import Store
 from sweeper.store.sweep_file import read_space
+from sweeper.store.sweeps import is_promotion
 from trainer.errors import StoreError, UserError
 
 CLOCKS_S = 5.0

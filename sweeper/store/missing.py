@@ -2,8 +2,9 @@
 
 import itertools
 
+from sweeper.store.damage import Damage
 from sweeper.store.folder import Folder
-from sweeper.store.segments import Damage, Segments, consecutive
+from sweeper.store.segments import Segments, consecutive
 from sweeper.store.status_file import Status
 from sweeper.store.suggested_file import read_suggested
 

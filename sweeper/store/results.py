@@ -4,7 +4,7 @@ In notebooks: ``from sweeper.store.results import open_results; open_results("re
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,16 @@ import pyarrow as pa
 import yaml
 
 from sweeper.store import schema
+from sweeper.store.damage import Damage
 from sweeper.store.folder import Folder
 from sweeper.store.missing import report_missing
 from sweeper.store.sealed import unseal
-from sweeper.store.segments import Damage, Rows, Segments
+from sweeper.store.segments import Rows, Segments
 from sweeper.store.sql_words import explained, with_columns
 from sweeper.store.status_file import Status
-from sweeper.store.store import is_promotion, is_sweep, no_sweep, outdated, sweeps
+from sweeper.store.sweeps import is_promotion, is_sweep, no_sweep, outdated, sweeps
 from trainer.errors import StoreError, UserError
-from trainer.results.columns import DETAILS
+from trainer.results.columns import DETAILS, Column, columns_of
 from trainer.results.parquet import DamagedFile, ResultsFile, arrow_schema, to_arrow
 
 _READS = frozenset({duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN, duckdb.StatementType.MULTI})
@@ -71,30 +72,32 @@ class Results:
         A field of a run file may be written as there (``method.lambda``) or as its column (``method_lambda``).
         Raises QueryError.
         """
+        segments = [Segments(folder, self._damage) for folder in self._folders.values()]
+        configuration = _configuration(segments)
+        names = [column.name for column in configuration]
         try:
-            query = with_columns(query)
+            query = with_columns(query, names)
             statements = duckdb.extract_statements(query)
             if len(statements) != 1:
                 raise QueryError(f"expected one SQL statement, found {len(statements)}")
             if statements[0].type not in _READS:
                 raise QueryError(f"results are read-only: {statements[0].type.name} is refused, SELECT is allowed")
-            with self._connect() as connection:
+            with self._connect(segments, configuration) as connection:
                 return Answer(connection.sql(query, params=parameters or None).to_arrow_table())
         except duckdb.Error as error:
-            raise QueryError(explained(str(error), query, self._folders)) from error
+            raise QueryError(explained(str(error), query, names, self._folders)) from error
 
-    def _connect(self) -> duckdb.DuckDBPyConnection:
+    def _connect(self, segments: Sequence[Segments], configuration: Sequence[Column]) -> duckdb.DuckDBPyConnection:
         connection = duckdb.connect(":memory:", config={"temp_directory": "", "python_enable_replacements": False})
-        segments = [Segments(folder, self._damage) for folder in self._folders.values()]
         for own in segments:
             report_missing(own, self._damage)
         objectives = [schema.SweepRow(sweep=name, **self._objective(f)) for name, f in self._folders.items()]
         connection.register("promotions", self._promotions())
         for name in ("runs", *DETAILS):
-            columns = arrow_schema(schema.tables()[name])
+            columns = arrow_schema(schema.tables(configuration)[name])
             connection.register(name, Rows(segments, columns, name if name in DETAILS else None))
-        connection.register("sweeps", to_arrow(objectives, schema.views()["sweeps"]))
-        seeds = ", ".join(f'{sql} AS "{column.name}"' for column, sql in schema.seeds().items())
+        connection.register("sweeps", to_arrow(objectives, columns_of(schema.SweepRow)))
+        seeds = ", ".join(f'{sql} AS "{column.name}"' for column, sql in schema.seeds(configuration).items())
         connection.execute(f"CREATE VIEW seeds AS SELECT {seeds} FROM runs GROUP BY ALL ORDER BY sweep, trial")
         connection.execute(f"CREATE VIEW best AS {_best_sql(objectives)}")
         connection.execute(f"CREATE VIEW ledger AS {_LEDGER_SQL}")
@@ -103,7 +106,7 @@ class Results:
         return connection
 
     def _promotions(self) -> pa.Table:
-        columns = arrow_schema(schema.tables()["promotions"])
+        columns = arrow_schema(columns_of(schema.PromotionRow))
         found = [columns.empty_table()]
         for sweep, where in self._folders.items():
             folder = where.child("promotions")
@@ -163,8 +166,31 @@ def open_results(
     return Results(folders, damage)
 
 
+def _configuration(sweeps: Sequence[Segments]) -> Sequence[Column]:
+    """The columns of configurations: those that the files have, of methods that this code lacks too.
+
+    Where there are no files yet, those of all methods that this code has, whose import takes seconds.
+    """
+    others = {column.name for column in schema.file_columns(configuration=())}
+    found: dict[str, pa.DataType] = {}
+    for segments in sweeps:
+        for file in segments.live().values():
+            for field in file.schema:
+                if field.name not in others:
+                    found[field.name] = _common(found.get(field.name, field.type), field.type)
+    return [Column(name, kind, "") for name, kind in found.items()] or schema.configuration_columns()
+
+
+def _common(one: pa.DataType, other: pa.DataType) -> pa.DataType:
+    """The type for what two versions of a method declare differently."""
+    if one == other:
+        return one
+    numbers = all(pa.types.is_integer(kind) or pa.types.is_floating(kind) for kind in (one, other))
+    return pa.float64() if numbers else pa.string()
+
+
 def _best_sql(objectives: list[schema.SweepRow]) -> str:
-    columns = schema.tables()["runs"]
+    columns = schema.tables(configuration=())["runs"]  # a metric is none of a configuration's
     numbers = {c.name for c in columns if pa.types.is_floating(c.type) or pa.types.is_integer(c.type)}
     metrics = sorted(numbers & {str(row.metric) for row in objectives})
     cases = "".join(f" WHEN '{metric}' THEN {metric}::DOUBLE" for metric in metrics)

@@ -1,12 +1,12 @@
 """The columns of a sweep's results: those of a run, with the sweep's in front, and those of the SQL views."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from pydantic import Field
 
-from trainer.results.columns import DETAILS, IDS, Column, accuracies, columns_of, config_columns, run_columns
+from trainer.results.columns import DETAILS, IDS, Column, accuracies, columns_of
 from trainer.results.rows import Row, RunResult
 
 ABOUT: dict[str, str] = {
@@ -100,32 +100,42 @@ class LedgerRow(Row):
     store_s: float = Field(description="saved by answering whole runs from what a sweep has stored")
 
 
-def file_columns() -> tuple[Column, ...]:
+Configuration = Sequence[Column] | None
+"""the columns of configurations; None: ``configuration_columns()``"""
+
+
+def file_columns(configuration: Configuration = None) -> tuple[Column, ...]:
     """The columns of a file of runs: a row a run, its tasks, epochs and classes within it."""
-    return (*columns_of(StoredColumns), *run_columns())
+    own = columns_of(RunResult)
+    plain = [column for column in own if column.name not in DETAILS]
+    details = [column for column in own if column.name in DETAILS]
+    known = configuration_columns() if configuration is None else configuration
+    return (*columns_of(StoredColumns), *plain, *known, *details)
 
 
-def tables() -> dict[str, tuple[Column, ...]]:
+def tables(configuration: Configuration = None) -> dict[str, tuple[Column, ...]]:
     """The columns of every table, by the table's name."""
-    keys = [column for column in file_columns() if column.name in ("sweep", "trial", *IDS)]
+    every = file_columns(configuration)
+    keys = [column for column in every if column.name in ("sweep", "trial", *IDS)]
     details = {name: (*keys, *columns_of(row)) for name, row in DETAILS.items()}
-    runs = tuple(column for column in file_columns() if column.name not in DETAILS)
+    runs = tuple(column for column in every if column.name not in DETAILS)
     return {"runs": runs, **details, "promotions": columns_of(PromotionRow)}
 
 
-def views() -> dict[str, tuple[Column, ...]]:
+def views(configuration: Configuration = None) -> dict[str, tuple[Column, ...]]:
     """The columns of the SQL views that are derived from the tables, by the view's name."""
     return {
-        "seeds": tuple(seeds()),
+        "seeds": tuple(seeds(configuration)),
         "best": columns_of(BestRow),
         "ledger": columns_of(LedgerRow),
         "sweeps": columns_of(SweepRow),
     }
 
 
-def seeds() -> dict[Column, str]:
+def seeds(configuration: Configuration = None) -> dict[Column, str]:
     """The columns of the view ``seeds``: the runs of a configuration together. Each with its SQL over ``runs``."""
-    of_run = {column.name: column for column in file_columns()}
+    known = configuration_columns() if configuration is None else configuration
+    of_run = {column.name: column for column in file_columns(known)}
     keys = {of_run[name]: name for name in ("sweep", "trial", "attempt", "config_id")}
     shared = {of_run[name]: f"any_value({name})" for name in ("objective", "params_json")}
     own = {
@@ -142,8 +152,8 @@ def seeds() -> dict[Column, str]:
         std = Column(std_name(name), of_run[name].type, "standard deviation over the seeds; null with one")
         own[std] = f"stddev_samp{finite}"
     sums = {of_run[name]._replace(doc="sum over the seeds"): f"sum({name})" for name in ("device_s", "saved_s")}
-    configuration = {column: f'any_value("{column.name}")' for column in config_columns()}
-    return keys | shared | own | sums | configuration
+    values = {column: f'any_value("{column.name}")' for column in known}
+    return keys | shared | own | sums | values
 
 
 def std_name(accuracy: str) -> str:
@@ -153,5 +163,12 @@ def std_name(accuracy: str) -> str:
 
 def run_result(record: Mapping[str, Any]) -> RunResult:
     """A stored row as the result that it was; ``record``: all columns of a file of runs."""
-    config = {c.name: record[c.name] for c in config_columns() if record[c.name] is not None}
+    config = {c.name: record[c.name] for c in configuration_columns() if record[c.name] is not None}
     return RunResult(**{name: record[name] for name in RunResult.model_fields if name != "config"}, config=config)
+
+
+def configuration_columns() -> tuple[Column, ...]:
+    """The columns of configurations of all methods that this code has, whose import takes seconds."""
+    from trainer.results.config_columns import config_columns  # noqa: PLC0415  (imports torch)
+
+    return config_columns()

@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
+from sweeper.store.damage import Damage
 from sweeper.store.folder import Folder
-from sweeper.store.segments import Damage
 from trainer.errors import StoreError
 
 T = TypeVar("T")

@@ -5,15 +5,15 @@ one with a wider range contains it.
 """
 
 import re
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
+from sweeper.store.damage import Damage
 from sweeper.store.folder import Folder
 from trainer.errors import StoreError
 from trainer.results.parquet import DamagedFile, ResultsFile
@@ -63,21 +63,6 @@ def consecutive(trials: Iterable[int]) -> list[Range]:
         else:
             found.append(Range(trial, trial))
     return found
-
-
-class Damage:
-    """Names each damaged file once."""
-
-    def __init__(self, report: Callable[[str], None] | None = None) -> None:
-        """``report`` takes the line that names a file (default: a warning on stderr)."""
-        self._report = report or (lambda line: print(f"warning: {line}", file=sys.stderr))
-        self._named: set[str] = set()
-
-    def skipped(self, file: str, reason: object) -> None:
-        """Say that a file is skipped, and why."""
-        if file not in self._named:
-            self._named.add(file)
-            self._report(f"{file}: skipped: {reason}")
 
 
 class Segments:

@@ -6,58 +6,58 @@ from collections.abc import Collection
 import duckdb
 
 from sweeper.store import schema
-from trainer.config.run_config import RunConfig
 from trainer.errors import nearest
-from trainer.results.columns import config_columns
 
-_FIELD = re.compile(rf'"([^"]+)"|(?<![\w.])((?:{"|".join(RunConfig.model_fields)})(?:\.\w+)+)(?![\w.(])')
 _NOT_FOUND = re.compile(r'column "([^"]+)" not found')
 _NO_TABLE = re.compile(r"Table with name (\S+) does not exist")
 _TEXT = (duckdb.token_type.string_const, duckdb.token_type.comment)
 
 
-def with_columns(query: str) -> str:
-    """The query with columns for fields: ``method_lambda`` for ``method.lambda``, in quotes or without."""
-    columns = {column.name for column in config_columns()}
+def with_columns(query: str, columns: Collection[str]) -> str:
+    """The query with columns for fields: ``method_lambda`` for ``method.lambda``, in quotes or without.
+
+    ``columns``: those of configurations.
+    """
+    sections = "|".join(sorted({name.partition("_")[0] for name in columns}))
+    field = re.compile(rf'"([^"]+)"|(?<![\w.])((?:{sections})(?:\.\w+)+)(?![\w.(])')
 
     def column(match: re.Match[str]) -> str:
         name = (match[1] or match[2]).replace(".", "_")
         return name if "." in match[0] and name in columns else match[0]
 
     found, end = "", 0
-    for match in _FIELD.finditer(_without_text(query)):
+    for match in field.finditer(_without_text(query)):
         found += query[end : match.start()] + column(match)
         end = match.end()
     return found + query[end:]
 
 
-def explained(message: str, query: str, sweeps: Collection[str]) -> str:
-    """DuckDB's message about a query, with what may have been meant."""
+def explained(message: str, query: str, columns: Collection[str], sweeps: Collection[str]) -> str:
+    """DuckDB's message about a query, with what may have been meant: ``columns`` of configurations, ``sweeps``."""
     said = message.partition("\n\nLINE ")[0]
     missing = _NO_TABLE.search(said)
     if missing is not None:
         return _no_table(missing[1], sweeps)
     absent = _NOT_FOUND.search(said)
     if absent is not None:
-        meant = _columns_called(absent[1])
+        meant = _columns_called(absent[1], columns)
         return f"{said}; {absent[1]} is the column {meant}" if meant else said
     if "Parser Error" in said and re.search(r"\blambda\b", _without_text(query), re.IGNORECASE):
-        return f"{said}; lambda is a keyword of DuckDB: write {_columns_called('lambda')}"
+        return f"{said}; lambda is a keyword of DuckDB: write {_columns_called('lambda', columns)}"
     return said
 
 
 def _no_table(name: str, sweeps: Collection[str]) -> str:
-    known = [*schema.tables(), *schema.views()]
+    known = list(schema.ABOUT)
     if name in sweeps:
         return f"{name} is a sweep, not a table: FROM seeds WHERE sweep = '{name}'"
     near = nearest(name, known)
     return f"no such table: {name}; allowed: {', '.join(known)}" + (f"; did you mean {near!r}?" if near else "")
 
 
-def _columns_called(field: str) -> str:
+def _columns_called(field: str, columns: Collection[str]) -> str:
     """The columns of the fields of this name, for people."""
-    names = [column.name for column in config_columns()]
-    return " or ".join(sorted((name for name in names if name.endswith(f"_{field}")), key=len)[:3])
+    return " or ".join(sorted((name for name in columns if name.endswith(f"_{field}")), key=len)[:3])
 
 
 def _without_text(query: str) -> str:

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
+from sweeper.store.damage import Damage
 from sweeper.store.folder import Folder
 from sweeper.store.sealed import read_sealed, sealed_json
-from sweeper.store.segments import Damage
 
 FILE = "status.json"
 

@@ -14,15 +14,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sweeper.store import schema
+from sweeper.store.damage import Damage
 from sweeper.store.folder import Folder
 from sweeper.store.lease import Lease
 from sweeper.store.names import check_name
 from sweeper.store.schema import PromotionRow
-from sweeper.store.segments import LARGEST, Damage, Range, Rows, Segments, consecutive
+from sweeper.store.segments import LARGEST, Range, Rows, Segments, consecutive
 from sweeper.store.suggested_file import FILE as SUGGESTED
 from sweeper.store.suggested_file import read_suggested, write_suggested
-from trainer.errors import StoreError, nearest
-from trainer.results.columns import DETAILS, VERSION
+from sweeper.store.sweeps import outdated
+from trainer.errors import StoreError
+from trainer.results.columns import DETAILS
 from trainer.results.parquet import ResultsFile, arrow_schema, encode, to_arrow
 from trainer.results.rows import RunResult
 
@@ -213,45 +215,3 @@ def _every_column(files: Iterable[ResultsFile]) -> pa.Schema:
     for file in files:
         plain += [field for field in file.schema if field.name not in {f.name for f in plain} | set(DETAILS)]
     return pa.schema([*plain, *(columns.field(name) for name in DETAILS)])
-
-
-def sweeps(results: str | Path | Folder) -> list[str]:
-    """Names of the sweeps in a results folder, sorted."""
-    root = Folder.at(results)
-    return [name for name in root.folders() if is_sweep(root.child(name))]
-
-
-def promotion_of(sweep: str) -> str:
-    """The name under which a sweep's promotions store what they train."""
-    return f"{sweep}-promotion"
-
-
-def is_promotion(name: str) -> bool:
-    """Whether it is such a name."""
-    return name.endswith(promotion_of(""))
-
-
-def find_sweep(results: str | Path | Folder, name: str) -> Folder:
-    """The folder of a sweep. Raises StoreError, with the nearest name, if there is none of this name."""
-    root = Folder.at(results)
-    if name not in sweeps(root):
-        raise no_sweep(root, name)
-    return root.child(name)
-
-
-def no_sweep(root: Folder, name: str) -> StoreError:
-    """The error for a name that no sweep in this results folder has."""
-    near = nearest(name, sweeps(root))
-    return StoreError(f"{root}: no sweep {name!r}" + (f"; did you mean {near!r}?" if near else ""))
-
-
-def is_sweep(folder: Folder) -> bool:
-    """Whether the folder is a sweep's, or that of a single run."""
-    return "space.yaml" in folder.names() or not {"runs", "trials"}.isdisjoint(folder.folders())
-
-
-def outdated(folder: Folder) -> str | None:
-    """Why the folder of an older schema is refused; None for any other folder."""
-    if not any(name.startswith("part-") for name in folder.child("trials").names()):
-        return None
-    return f"written with schema version 1, and this version of the code reads {VERSION}; use another results folder"

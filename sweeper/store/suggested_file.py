@@ -5,9 +5,9 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from sweeper.store.damage import Damage
 from sweeper.store.folder import Folder
 from sweeper.store.sealed import read_sealed, sealed_json
-from sweeper.store.segments import Damage
 
 FILE = "suggested.json"
 _PARAMS = TypeAdapter(dict[int, dict[str, Any]])

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from sweeper.search.space import SearchSpace, Space, flat
 from sweeper.store.folder import Folder
 from sweeper.store.sealed import seal, unseal
-from sweeper.store.store import is_sweep, no_sweep
+from sweeper.store.sweeps import is_sweep, no_sweep
 from trainer.config.files import parse_run
 from trainer.config.run_config import RunConfig
 from trainer.data.location import expand

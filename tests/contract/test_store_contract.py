@@ -12,12 +12,13 @@ from pyarrow import fs
 
 from support.results import accuracy, epoch_row, result, store_trials, task_row
 from sweeper.store.cache import RunCache
+from sweeper.store.damage import Damage
 from sweeper.store.folder import Folder
 from sweeper.store.lease import Lease, holder
 from sweeper.store.results import open_results
-from sweeper.store.segments import Damage
 from sweeper.store.status_file import Best, Running, Status
-from sweeper.store.store import Store, sweeps
+from sweeper.store.store import Store
+from sweeper.store.sweeps import sweeps
 from trainer.errors import StoreError
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from sweeper.store.store import Store
 from trainer.config.run_config import RunConfig
 from trainer.methods.base import METHODS
-from trainer.results.columns import config_values
+from trainer.results.config_columns import config_values
 from trainer.results.rows import ClassRow, EpochRow, RunResult, TaskRow
 
 CLASSES_OF_A_TASK = 10

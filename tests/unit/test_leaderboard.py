@@ -7,7 +7,8 @@ import pytest
 from support.results import store_trials
 from sweeper import query
 from sweeper.reporting.leaderboard import print_top
-from sweeper.search.space import Objective, format_params, short_names
+from sweeper.search.space import Objective
+from sweeper.search.words import format_params, short_names
 from sweeper.store.results import open_results
 from sweeper.store.store import Store
 

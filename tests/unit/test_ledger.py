@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from support.results import result, task_row
-from sweeper.reporting.leaderboard import Ledger
+from sweeper.reporting.ledger import Ledger
 from sweeper.store.results import open_results
 from sweeper.store.store import Store
 from trainer.results.rows import RunResult

@@ -9,7 +9,7 @@ import yaml
 from support.results import result
 from sweeper import status
 from sweeper.reporting.figures import draw
-from sweeper.reporting.leaderboard import print_methods
+from sweeper.reporting.methods import print_methods
 from sweeper.search.space import Space, load_space
 from sweeper.store.results import open_results
 from sweeper.store.status_file import Status

@@ -8,8 +8,9 @@ import yaml
 
 from sweeper.execution.packing import largest
 from sweeper.search.rehearsal import rehearse
-from sweeper.search.space import Space, format_params, load_space
+from sweeper.search.space import Space, load_space
 from sweeper.search.study import Outcome, StoredTrial, Study
+from sweeper.search.words import format_params
 from sweeper.store.folder import Folder
 from sweeper.store.sweep_file import check_unchanged, read_space
 from trainer.errors import ConfigError

@@ -22,7 +22,8 @@ from support.sweeps import ROOT
 from sweeper.store.bucket import Bucket
 from sweeper.store.folder import Folder
 from sweeper.store.lease import FILE, Lease, holder
-from sweeper.store.store import Store, sweeps
+from sweeper.store.store import Store
+from sweeper.store.sweeps import sweeps
 from trainer.errors import StoreError
 
 

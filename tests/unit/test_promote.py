@@ -32,7 +32,7 @@ from trainer.config.files import dump_run, load_run
 from trainer.config.run_config import RunConfig
 from trainer.data.tasks import build
 from trainer.errors import ConfigError, UserError, exit_code
-from trainer.results.columns import config_values
+from trainer.results.config_columns import config_values
 from trainer.results.provenance import git_commit
 from trainer.results.rows import RunResult
 from trainer.results.verify import RecordedResult

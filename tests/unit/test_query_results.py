@@ -19,7 +19,8 @@ from sweeper.store.results import QueryError, open_results
 from sweeper.store.sealed import sealed_json
 from sweeper.store.store import Store
 from trainer.errors import StoreError, exit_code
-from trainer.results.parquet import write_results
+from trainer.results.folder import write_results
+from trainer.results.parquet import ResultsFile, encode
 from trainer.results.rows import RunResult
 
 
@@ -254,3 +255,24 @@ def test_columns_of_one_name_are_all_shown() -> None:
     table = pa.Table.from_arrays([pa.array([1]), pa.array(["x"])], names=["a", "a"])
     assert tables.as_bytes(table, "csv") == b"a,a\n1,x\n"
     assert tables.as_bytes(table, "table") == b"a  a\n1  x\n"
+
+
+def test_columns_of_methods_that_this_code_lacks_are_answered(tmp_path: Path) -> None:
+    """Also where two versions of a method declare a field differently."""
+    for trial, (name, value) in enumerate({"method_mine": 7, "method_mine_too": "x"}.items()):
+        own = Store(tmp_path, f"sweep{trial}")
+        own.finish_trial(0, [result(0, 0)], attempt="a")
+        runs = own.folder.child("runs")
+        file = ResultsFile(runs.read_buffer("000000.parquet"))
+        table = file.read(file.schema)
+        for column in (name, "method_shared"):
+            table = table.add_column(0, column, pa.array([value]))
+        runs.write("000000.parquet", encode(table))
+    found = open_results(tmp_path).sql("SELECT sweep, method_mine, method_mine_too, method_shared FROM runs ORDER BY 1")
+    assert [tuple(row.values()) for row in found.rows()] == [("sweep0", 7, None, "7"), ("sweep1", None, "x", "x")]
+
+
+def test_a_sweep_without_results_has_every_column(tmp_path: Path) -> None:
+    Store(tmp_path, "new").suggest({0: {"method.lambda": 0.5}})
+    (tmp_path / "new" / "runs").mkdir(exist_ok=True)
+    assert open_results(tmp_path).sql("SELECT method_lambda FROM seeds").rows() == []

@@ -9,6 +9,8 @@ from sweeper.store.results import QueryError, Results, open_results
 from sweeper.store.sql_words import with_columns
 from sweeper.store.store import Store
 
+COLUMNS = [column.name for column in schema.configuration_columns()]
+
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
@@ -34,12 +36,12 @@ def test_a_field_is_found_by_each_of_its_names(results: Results, name: str) -> N
     ],
 )
 def test_nothing_else_is_replaced(unchanged: str) -> None:
-    assert with_columns(unchanged) == unchanged
+    assert with_columns(unchanged, COLUMNS) == unchanged
 
 
 def test_deeper_fields_and_text_of_other_alphabets() -> None:
     asked = "SELECT 'ü€', data.imbalance.ratio, \"optim.lr\" FROM runs"
-    assert with_columns(asked) == "SELECT 'ü€', data_imbalance_ratio, optim_lr FROM runs"
+    assert with_columns(asked, COLUMNS) == "SELECT 'ü€', data_imbalance_ratio, optim_lr FROM runs"
 
 
 @pytest.mark.parametrize(

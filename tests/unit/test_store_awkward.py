@@ -12,7 +12,7 @@ from sweeper import compact, launch, promote, query, replay, report, status
 from sweeper.execution.plan import load_benchmark
 from sweeper.execution.restore import stored_trials
 from sweeper.promotion.candidates import Incumbent, evaluate_candidates
-from sweeper.reporting.leaderboard import Ledger
+from sweeper.reporting.ledger import Ledger
 from sweeper.search.space import load_space
 from sweeper.search.study import Study
 from sweeper.store import schema

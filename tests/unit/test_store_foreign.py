@@ -14,9 +14,10 @@ from sweeper.store.results import open_results
 from sweeper.store.schema import PromotionRow
 from sweeper.store.sealed import sealed_json
 from sweeper.store.status_file import Status
-from sweeper.store.store import Store, promotion_of
+from sweeper.store.store import Store
+from sweeper.store.sweeps import promotion_of
 from trainer.errors import exit_code
-from trainer.results.parquet import write_results
+from trainer.results.folder import write_results
 
 SPACE = {"objective": {"metric": "acc_task_mean_pct", "split": "validation", "direction": "maximize"}}
 

@@ -9,8 +9,8 @@ import pytest
 from support.sweeps import space_file
 from sweeper.execution.packing import Packing, note, noted
 from sweeper.search.space import Resources, load_space
+from sweeper.store.damage import Damage
 from sweeper.store.folder import Folder
-from sweeper.store.segments import Damage
 from sweeper.store.status_file import Best, Running, Status
 from sweeper.store.store import Store
 from sweeper.store.sweep_file import check_unchanged, read_space

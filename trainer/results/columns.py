@@ -1,8 +1,4 @@
-"""The columns of results, derived from the row classes and from the fields of a configuration.
-
-Every field of a configuration has a typed column of its own, named by its path with underscores: ``method_alpha``,
-``data_imbalance_ratio``.
-"""
+"""The columns of results, derived from the row classes. Imports no torch: what reads results starts fast."""
 
 import functools
 import typing
@@ -14,8 +10,6 @@ import pyarrow as pa
 from pydantic import BaseModel
 
 from trainer.config.explain import alternatives
-from trainer.config.run_config import RunConfig
-from trainer.methods.base import METHODS
 from trainer.results.rows import ClassRow, EpochRow, Row, RunResult, TaskRow
 
 VERSION = 2
@@ -39,14 +33,7 @@ class Column(NamedTuple):
 @functools.cache
 def columns_of(row: type[BaseModel]) -> tuple[Column, ...]:
     """A column for each field of a row class, but for those of its configuration."""
-    return tuple(_flatten(row, skip=("config",)))
-
-
-def run_columns() -> tuple[Column, ...]:
-    """All columns of a run: its own, its configuration's, and last those that hold rows."""
-    own = columns_of(RunResult)
-    plain = [column for column in own if column.name not in DETAILS]
-    return (*plain, *config_columns(), *(column for column in own if column.name in DETAILS))
+    return tuple(flatten(row, skip=("config",)))
 
 
 def metrics() -> list[str]:
@@ -59,45 +46,15 @@ def accuracies() -> list[str]:
     return [name for name in RunResult.model_fields if name.endswith("_pct")]
 
 
-def config_columns() -> tuple[Column, ...]:
-    """A column for every field of a run configuration, over all methods."""
-    return _columns_over(tuple(METHODS.names()))
-
-
-@functools.cache  # every run that is stored and every query needs them, and they take milliseconds
-def _columns_over(methods: tuple[str, ...]) -> tuple[Column, ...]:
-    columns = [*_flatten(RunConfig, skip=("method", "seed")), Column("method_name", pa.string(), "the method")]
-    seen: dict[str, Column] = {}
-    for name in methods:
-        for column in _flatten(METHODS.find(name), "method_"):
-            known = seen.setdefault(column.name, column)
-            if known.type != column.type:
-                raise TypeError(f"{name}: field {column.name} is {column.type}, in another method {known.type}")
-    return (*columns, *sorted(seen.values()))
-
-
-def config_values(config: RunConfig) -> dict[str, Any]:
-    """The values of ``config_columns`` that one configuration has."""
-    content = {name: value for name, value in config.as_dict().items() if name != "seed"}
-    return dict(_leaves({**content, "stage2": content["stage2"] or {}}))
-
-
-def _leaves(section: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in section.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{name}_")
-        else:
-            yield prefix + name, value
-
-
-def _flatten(model: type[BaseModel], prefix: str = "", skip: Collection[str] = ()) -> Iterator[Column]:
+def flatten(model: type[BaseModel], prefix: str = "", skip: Collection[str] = ()) -> Iterator[Column]:
+    """A column for each field of a model, and of the sections within it, named by its path with underscores."""
     for key, info in model.model_fields.items():
         name = info.alias or key
         if name in skip:
             continue
         (annotation,) = alternatives(info.annotation)
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            yield from _flatten(annotation, f"{prefix}{name}_")
+            yield from flatten(annotation, f"{prefix}{name}_")
         else:
             yield Column(prefix + name, arrow_type(annotation), info.description or "")
 

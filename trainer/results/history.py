@@ -10,6 +10,7 @@ from pydantic import Field
 from trainer.config.run_config import RunConfig
 from trainer.data.tasks import TaskStream
 from trainer.results import columns, metrics
+from trainer.results.config_columns import config_values
 from trainer.results.provenance import device_name, git_commit, versions
 from trainer.results.rows import ClassRow, EpochRow, Row, RunResult, TaskRow
 
@@ -142,7 +143,7 @@ def run_result(
         versions=versions(),
         git_commit=git_commit(),
         data_fingerprint=task_stream.fingerprint,
-        config=columns.config_values(config),
+        config=config_values(config),
         tasks=history.tasks,
         epochs=history.epochs,
         classes=history.classes,
@@ -160,5 +161,5 @@ def failed_result(config: RunConfig, error: str) -> RunResult:
         split=config.data.evaluation.split,
         finished_at=datetime.now(UTC),
         git_commit=git_commit(),
-        config=columns.config_values(config),
+        config=config_values(config),
     )

@@ -8,7 +8,6 @@ rows, and the footer itself. A reader checks the footer, and the regions of the 
 import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -16,9 +15,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from trainer.errors import Error, StoreError
-from trainer.files import atomic_write
-from trainer.results.columns import DETAILS, VERSION, Column, run_columns
-from trainer.results.rows import Row, RunResult
+from trainer.results.columns import DETAILS, VERSION, Column
+from trainer.results.rows import Row
 
 _DIGEST = re.compile(rb"results version (\d+), regions end at((?: \d{12})+), crc32((?: [0-9a-f]{8})+)\.")
 
@@ -76,16 +74,6 @@ def encode(table: pa.Table, *, fast: bool = False) -> bytes:
     content[place] = _digest(ends, [*checksums, 0])
     content[place] = _digest(ends, [*checksums, zlib.crc32(memoryview(content)[ends[-1] :])])
     return bytes(content)
-
-
-def write_results(folder: Path, results: Sequence[RunResult]) -> None:
-    """Write the runs that were trained together as ``folder/runs/000000.parquet``, as a sweep stores a configuration.
-
-    Raises OSError.
-    """
-    (folder / "runs").mkdir(exist_ok=True)
-    table = to_arrow(results, run_columns())
-    atomic_write(folder / "runs" / "000000.parquet", encode(table, fast=True))
 
 
 def _digest(ends: Sequence[int], checksums: Sequence[int]) -> bytes:

@@ -1,0 +1,31 @@
+"""Parameters and counts in words, as messages and tables show them."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+METHOD = "method.name"
+"""the dimension of a search that compares methods"""
+
+
+def format_params(params: Mapping[str, Any]) -> str:
+    """``alpha 0.5, lambda 0.1``: short enough for a line."""
+    names = short_names(params)
+    return ", ".join(f"{names[field]} {format_value(value)}" for field, value in params.items())
+
+
+def short_names(fields: Iterable[str]) -> dict[str, str]:
+    """The last part of each dotted field, of a name the one before; the whole where two have the same (``optim.lr``,
+    ``stage2.lr``).
+    """
+    last = {field: field.removesuffix(".name").rpartition(".")[2] for field in fields}
+    return {field: field if list(last.values()).count(name) > 1 else name for field, name in last.items()}
+
+
+def format_count(number: int, noun: str) -> str:
+    """``1 seed``, ``2 seeds``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def format_value(value: Any) -> str:
+    """A number to four digits; ``-`` for None."""
+    return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
