@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
-from trainer.config.files import dump_run, load_run
+from trainer.config.files import RunFile, dump_run, load_run
 from trainer.config.run_config import LARGEST_SEED, RunConfig
 from trainer.data.tasks import build
 from trainer.errors import CheckpointError, ConfigError, UserError, exit_code
@@ -28,6 +28,7 @@ from trainer.training.observer import Observer, TaskReport
 from trainer.training.options import PRECISIONS, DeviceOptions
 from trainer.training.session import train
 
+_MOST_THREADS = 1024
 _WIDE = 80
 """characters of a terminal from which on tables are framed"""
 
@@ -46,8 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     recorded = RecordedResult.of(file, arguments.file) if arguments.verify else None
     seeds = list(recorded.by_seed_pct) if recorded else arguments.seeds or [file.config.seed]
     configs = [file.config.model_copy(update={"seed": seed}) for seed in seeds]
-    if recorded:
-        torch.set_num_threads(recorded.torch_threads)
+    threads = arguments.threads or _recorded_threads(file)
+    if threads is not None:
+        torch.set_num_threads(threads)
     slot = _prepare(Path(arguments.out), configs, arguments.resume) if arguments.out else None
     if arguments.resume and slot is None:
         raise ConfigError("needs --out, the folder of the run to continue", field="--resume")
@@ -61,6 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with progress.bar:
         results = train(configs, options, checkpoint=slot, observer=progress, task_stream=task_stream)
     show(results, terminal)
+    print(f"computed on                 {_machine(results[0])}")
     if arguments.out:
         write_results(Path(arguments.out), results)
         query = shlex.join(["python", "-m", "sweeper.query", "--results", arguments.out])
@@ -138,6 +141,19 @@ class _Progress(Observer):
         return ()
 
 
+def _recorded_threads(file: RunFile) -> int | None:
+    """Those that the numbers of a promoted file were computed with; None for any other file."""
+    found = (file.provenance or {}).get("torch_threads")
+    return found if type(found) is int and 0 < found <= _MOST_THREADS else None
+
+
+def _machine(result: RunResult) -> str:
+    """What decides the last digits. A run that failed at once does not say."""
+    threads = f"{result.torch_threads} thread{'' if result.torch_threads == 1 else 's'}"
+    note = " (another number of threads rounds differently: --threads)" if result.device == "cpu" else ""
+    return f"{result.device}, {result.precision}, {threads}{note}"
+
+
 def _prepare(out: Path, configs: Sequence[RunConfig], resume: bool) -> FileSlot:
     """The checkpoint of an output folder. Refuses to mix two runs in one folder."""
     slot = FileSlot(out / "checkpoint.pt")
@@ -184,6 +200,12 @@ def _epochs(text: str) -> int:
     return int(text)
 
 
+def _threads(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) <= _MOST_THREADS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of threads, 1 to {_MOST_THREADS}")
+    return int(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m trainer.run", description="Train one run file.")
     add = parser.add_argument
@@ -191,6 +213,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--set", action="append", default=[], metavar="FIELD=VALUE", help="override a field, e.g. method.alpha=0.5")
     add("--seeds", type=_seeds, metavar="0,1,2", help="train these seeds together instead of the file's")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    threads = "CPU threads (default: those that a promoted file records, otherwise PyTorch's choice)"
+    add("--threads", type=_threads, metavar="N", help=threads)
     add("--precision", default="auto", choices=PRECISIONS, help="arithmetic of the network (default: auto)")
     add("--compile", action="store_true", help="torch.compile the network")
     add("--deterministic", action="store_true", help="repeat runs bit by bit on CUDA, slower")

@@ -61,7 +61,7 @@ def describe(space: Space, store: Store, task_stream: TaskStream) -> list[str]:
         f"  results: {store.folder}",
         f"  each run: {classes} classes in {format_count(tasks, 'task')}, {images} training images, "
         f"{spec.objective.split} split",
-        *(f"  {line}" for line in task_stream.said),
+        *(f"  {line}" for line in (*task_stream.said, other_threads(space, store)) if line),
         f"  the first task is {first_task}",
     ]
     if done:
@@ -73,6 +73,20 @@ def describe(space: Space, store: Store, task_stream: TaskStream) -> list[str]:
         lines.append(f"    {suggestion.number}: {shown}")
     per_run_s, basis = _cost(space, store, task_stream)
     return [*lines, f"  estimated cost: {per_run_s * runs / 3600:.2f} device hours ({basis})"]
+
+
+def other_threads(space: Space, store: Store) -> str | None:
+    """A line for a sweep whose stored runs had another number of threads than its next ones: they compare less well."""
+    now = space.spec.resources.threads
+    rows = store.read(["device", "torch_threads"]).to_pylist()
+    others = {row["torch_threads"] for row in rows if row["device"] == "cpu"} - {now, None}
+    if not others or space.spec.resources.gpu:
+        return None
+    before = " and ".join(map(str, sorted(others)))
+    return (
+        f"note: trials train with {format_count(now, 'CPU thread')} (resources.cpu), stored ones did with {before}: "
+        "rounding differs, and training amplifies it"
+    )
 
 
 def _cost(space: Space, store: Store, task_stream: TaskStream) -> tuple[float, str]:

@@ -47,7 +47,7 @@ def run_trial(config: Mapping[str, Any], job: Job) -> None:
     try:
         if source_digest() != job.code:
             raise OSError("its code is not the driver's: update it there, or pass --working-dir to ray job submit")
-        torch.set_num_threads(max(1, int(job.resources.cpu)))
+        torch.set_num_threads(job.resources.threads)
         if job.resources.gpu and not torch.cuda.is_available():
             raise OSError(
                 "Ray has given this trial a GPU, and PyTorch sees none: "

@@ -126,7 +126,7 @@ def _provenance(comparison: Comparison, space: Space) -> dict[str, Any]:
         "data_fingerprint": run.data_fingerprint,
         "device": run.device,
         "precision": run.precision,
-        "torch_threads": max(1, int(space.spec.resources.cpu)),
+        "torch_threads": run.torch_threads or space.spec.resources.threads,
         "query": comparison.query,
         "promoted_at": datetime.now(UTC).isoformat(),
     }

@@ -53,6 +53,11 @@ class Resources(Section):
         "auto", description="configurations trained together; auto: as many as save time and fit"
     )
 
+    @property
+    def threads(self) -> int:
+        """CPU threads that a trial computes with."""
+        return max(1, int(self.cpu))
+
     @model_validator(mode="after")
     def _whole_gpus(self) -> Self:
         if self.gpu > 1 and self.gpu != int(self.gpu):

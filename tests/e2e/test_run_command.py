@@ -3,7 +3,7 @@
 import re
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +130,26 @@ def test_recorded_results_that_differ(
     code = main([str(recording(tmp_path, **changes)), "--verify", "--device", "cpu"])
     assert re.match(line, capsys.readouterr().out.splitlines()[-1])
     assert code == (0 if line.startswith("verified") else 1)
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    """The number of threads is the process's: put back what it was."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("threads")
+def test_the_number_of_threads_is_said_and_stored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, out = recording(tmp_path, torch_threads=2), tmp_path / "out"
+    assert main([str(file), "--device", "cpu", "--out", str(out)]) == 0
+    assert re.search(r"^computed on +cpu, float32, 2 threads", capsys.readouterr().out, re.MULTILINE)
+    assert [row["torch_threads"] for row in stored(out)] == [2], "as the file records, unless --threads says otherwise"
+    main([str(file), "--device", "cpu", "--verify", "--threads", "1"])
+    shown = capsys.readouterr().out
+    assert "\nnote: recorded with 2 CPU threads, measured with 1 CPU thread: " in shown
+    assert re.search(r"^computed on +cpu, float32, 1 thread ", shown, re.MULTILINE)
 
 
 # -- mistakes --------------------------------------------------------------------------------------------
@@ -287,7 +307,14 @@ def test_options(arguments: list[str], line: str, capsys: pytest.CaptureFixture[
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--seeds", "0,0"], ["--seeds", "-1"], ["--seeds", "a"], ["--seeds", "99999999999"], ["--checkpoint-every", "-1"]],
+    [
+        ["--seeds", "0,0"],
+        ["--seeds", "-1"],
+        ["--seeds", "a"],
+        ["--seeds", "99999999999"],
+        ["--checkpoint-every", "-1"],
+        ["--threads", "0"],
+    ],
 )
 def test_options_out_of_range(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as refused:

@@ -99,6 +99,17 @@ def test_fewer_trials_than_are_stored_train_nothing(tmp_path: Path, capsys: pyte
     assert "\n3 of 3 configurations: 0 pruned" in said
 
 
+@pytest.mark.parametrize(("cpu", "notes"), [(1, 0), (2, 1)])
+def test_another_number_of_threads_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], cpu: int, notes: int
+) -> None:
+    file = space_file(tmp_path, LAMBDA, name="s", resources={"cpu": cpu})
+    store_trials(Store(tmp_path / "results", "s"), range(1), device="cpu", torch_threads=1)
+    assert launch.main([str(file), "--results", str(tmp_path / "results"), "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert said.count("note: trials train with 2 CPU threads (resources.cpu), stored ones did with 1: ") == notes
+
+
 def test_zero_trials_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = space_file(tmp_path, {"method.alpha": {"type": "float", "low": 0.1, "high": 1.0}})
     assert exit_code(lambda: launch.main([str(file), "--trials", "0"])) == 2

@@ -140,6 +140,7 @@ def run_result(
         host=socket.gethostname(),
         device=device_name(device),
         precision=precision,
+        torch_threads=torch.get_num_threads(),
         versions=versions(),
         git_commit=git_commit(),
         data_fingerprint=task_stream.fingerprint,

@@ -118,6 +118,9 @@ class RunResult(Row):
     host: str | None = Field(None, description="name of the machine")
     device: str | None = Field(None, description="cpu, or the name of the GPU")
     precision: str | None = Field(None, description="float32, bfloat16 or float64")
+    torch_threads: int | None = Field(
+        None, description="CPU threads of PyTorch; on a CPU they decide the order of sums, and so the last digits"
+    )
     versions: dict[str, str] | None = Field(None, description="python and the packages that decide a result")
     git_commit: str | None = Field(
         None, description="commit of the code, -dirty if trainer files differ; without history, a hash of its source"

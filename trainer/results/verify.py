@@ -37,12 +37,22 @@ class RecordedResult(BaseModel):
             raise explain(error, cls, file=path, prefix="provenance.") from None
 
 
+def _threads(number: int | None) -> str:
+    return f"{number} CPU thread{'' if number == 1 else 's'}"
+
+
 def compare(recorded: RecordedResult, results: Sequence[RunResult]) -> int:
     """Print recorded and measured results. Returns 0 if they agree, otherwise 1.
 
     On the same kind of machine they are equal to the last digit. On a different one, rounding differs and training
     amplifies it: then the means must agree within the half width of the recorded interval.
     """
+    threads = results[0].torch_threads
+    if results[0].device == "cpu" and threads not in (None, recorded.torch_threads):
+        print(
+            f"note: recorded with {_threads(recorded.torch_threads)}, measured with {_threads(threads)}: "
+            "rounding differs, and training amplifies it"
+        )
     print(f"\n{'seed':>6}  {'recorded %':>10}  {'measured %':>10}  {'difference':>10}")
     measured = {r.seed: getattr(r, recorded.metric) for r in results}
     for seed, before in recorded.by_seed_pct.items():
