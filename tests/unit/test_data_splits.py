@@ -118,6 +118,18 @@ def test_without_test_images_a_fifth_of_each_class_is_set_apart() -> None:
     assert len(searched.said) == 2
 
 
+def test_the_draw_of_test_images_is_a_part_of_results() -> None:
+    data = source(distinct([20, 9]))
+    assert shades(data.train, splits.split(data, Evaluation()).measured_C) == [[2, 10, 12, 18], [24]]
+
+
+def test_validation_images_that_are_the_test_images_are_called_so() -> None:
+    data = source(distinct([20, 9]), test=image_set(distinct([3, 3], first=50)), test_name="validation")
+    expected = "test: the data set's validation images, as it has no others: 6 images, 3 a class"
+    assert splits.split(data, Evaluation()).said == (expected,)
+    assert splits.split(data, VALIDATION).said[0] == expected
+
+
 def test_what_is_tested_does_not_depend_on_the_seed_of_validation() -> None:
     data = source(distinct(NATURAL))
     first, second = (splits.split(data, Evaluation(seed=seed)) for seed in (0, 1))

@@ -41,9 +41,9 @@ class Evaluation(Section):
 
     split: Literal["test", "validation", "validation_from_train"] = Field(
         "test",
-        description="test: the data set's test images, or a fifth of each class by content where it has none; "
-        "validation: its own validation images, or images cut from the training images where it has none besides its "
-        "test images; validation_from_train: cut in any case",
+        description="test: the data set's test images, its validation images where it has no others, or a fifth of "
+        "each class by content where it has neither; validation: its own validation images, or images cut from the "
+        "training images where it has none besides its test images; validation_from_train: cut in any case",
     )
     per_class: int = Field(
         25,

@@ -94,9 +94,10 @@ def decoded_source(
     if bad:
         images = sum(len(listing.labels_N) for listing in listings.values())
         raise BadImages([one for error in bad for one in error.bad], images)
-    if "test" not in found and "validation" in found:
-        found["test"] = found.pop("validation")
-    return Source(found["train"], found.get("test"), tuple(class_names), found.get("validation"), said)
+    test, validation, name = found.get("test"), found.get("validation"), "test"
+    if test is None and validation is not None:
+        test, validation, name = validation, None, "validation"
+    return Source(found["train"], test, tuple(class_names), validation, said, test_name=name)
 
 
 def decoded(listing: Listing, config: DataConfig, resize: int | None) -> ImageSet:

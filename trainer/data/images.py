@@ -58,6 +58,8 @@ class Source:
     """the data set's own, where it has any besides its test images"""
     said: tuple[str, ...] = ()
     """a line about each kind of file that is there and is not read"""
+    test_name: str = "test"
+    """what the data set calls its test images"""
 
     @property
     def splits(self) -> dict[str, ImageSet]:

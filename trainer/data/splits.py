@@ -47,6 +47,10 @@ def split(source: Source, evaluation: Evaluation) -> Splits:
     test, own = source.test, source.validation
     if test is not None:
         test_C = by_label(source, test)
+        if source.test_name != "test":
+            said.append(
+                f"test: the data set's {source.test_name} images, as it has no others: {_images(test_C, names)}"
+            )
     else:
         test, test_C = source.train, automatic_test(train_C, content_N)
         train_C = without(train_C, test_C)
