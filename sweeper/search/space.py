@@ -251,9 +251,14 @@ def _checked(spec: SearchSpace, file: str, *, whole: bool = True) -> Space:
 def _check_dimensions(space: Space) -> None:
     wrong = Mistakes()
     check_conditions(space.spec.vary, space.file)
-    for name in sorted(space.spec.vary, key=lambda name: name != METHOD):  # the others are fields of its methods
+    with wrong.noted():
+        if METHOD in space.spec.vary:
+            _check_dimension(space, METHOD)
+    hidden = "method." if wrong else METHOD  # fields of methods that there are not
+    for name in space.spec.vary:
         with wrong.noted():
-            _check_dimension(space, name)
+            if not name.startswith(hidden):
+                _check_dimension(space, name)
     wrong.report()
 
 
@@ -318,7 +323,7 @@ def _check_dimension(space: Space, name: str) -> None:
     dimension, field = space.spec.vary[name], f"vary.{name}"
     _check_field(space, name, field)
     check_steps(dimension, space.file, field)
-    methods = space.methods(name) if name.startswith("method.") and name != METHOD else space.methods()[:1]
+    methods = space.methods(name) if name.startswith("method.") and name != METHOD else (space.base.method.name,)
     for value, method in itertools.product(dimension.corners(), methods):
         try:
             space.configs({METHOD: method, name: value})
@@ -369,6 +374,9 @@ def _check_method_field(space: Space, name: str, field: str) -> None:
     if not having:
         known = dict.fromkeys(itertools.chain.from_iterable(names[method] for method in tried))
         problem = f"no such field of {_listed(tried, 'or')}"
+        others = [method for method in METHODS.names() if last in METHODS.find(method).field_names()]
+        if others:
+            problem += f", only of {_listed(others, 'and')}"
         raise ConfigError.unknown(problem, last, known, file=space.file, field=field)
     wanted = [method for method in having if method in tried] or having
     when = {**dimension.model_dump(mode="json")["when"], METHOD: wanted if len(wanted) > 1 else wanted[0]}

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from support.methods import method_folder
 from support.runs import FEW_IMAGES, tiny_run
@@ -43,7 +44,8 @@ def test_the_file_is_all_it_takes_to_run_it(folder: Path) -> None:
     assert NAME in METHODS.names()
     (found,) = train([tiny_run(NAME, {"weight": 4.0}, data=FEW_IMAGES)], DeviceOptions(device="cpu"))
     assert (found.status, found.config["method_name"], found.config["method_weight"]) == ("finished", NAME, 4.0)
-    with pytest.raises(ConfigError, match=r"method\.wieght: no such field of method; allowed: weight; did you mean"):
+    said = r"method\.wieght: no such field of weighted_replay; allowed: weight; did you mean"
+    with pytest.raises(ValidationError, match=said):
         tiny_run(NAME, {"wieght": 4.0})
 
 

@@ -171,7 +171,10 @@ FILE = str(ROOT / "runs" / "digits_lfs5.yaml")
 @pytest.mark.parametrize(
     ("sets", "line"),
     [
-        (["method.alhpa=1"], r"{file}: method\.alhpa: no such field of method; allowed: .*; did you mean 'alpha'\?"),
+        (
+            ["method.alhpa=1"],
+            r"{file}: method\.alhpa: no such field of gradient_reweighting; allowed: .*; did you mean 'alpha'\?",
+        ),
         (["optmi.lr=1"], r"{file}: optmi: no such field; allowed: .*; did you mean 'optim'\?"),
         (["optim.epochs=ten"], r"{file}: optim\.epochs: 'ten' is not allowed; allowed: a whole number"),
         (["optim.epochs=1.5"], r"{file}: optim\.epochs: 1\.5 is not allowed; allowed: a whole number"),

@@ -77,7 +77,7 @@ def test_a_list_is_short_for_choices(tmp_path: Path) -> None:
         ),
         (
             {NAME: ["finetune", "bic"], "method.alpha": ALPHA | {"when": {NAME: "bic"}}},
-            "vary.method.alpha: no such field of bic; allowed: ",
+            "vary.method.alpha: no such field of bic, only of gradient_reweighting and maf_drc; allowed: ",
         ),
         (
             {"method.lambda": LAMBDA | DISTIL, NAME: THREE},
@@ -99,6 +99,12 @@ def test_a_dimension_is_a_field_of_each_method_that_it_is_searched_with(
 ) -> None:
     with pytest.raises(ConfigError, match=said):
         space(tmp_path, vary=vary)
+
+
+def test_an_unknown_method_is_named_once_and_other_sections_are_checked(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as refused:
+        space(tmp_path, vary=VARY | {NAME: ["bicc", *THREE], "optim.epohcs": [2, 3]})
+    assert [mistake.field for mistake in refused.value.mistakes] == ["vary.method.name", "vary.optim.epohcs"]
 
 
 def test_a_field_that_all_methods_have_needs_no_condition(tmp_path: Path) -> None:

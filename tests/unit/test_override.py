@@ -58,7 +58,7 @@ def test_a_preset_sets_its_switches() -> None:
     [
         (["method.name=bicc"], "method.name: no such method: 'bicc'; .*did you mean 'bic'"),
         (["method.name=[bic]"], "method.name: no such method"),
-        (["method.name=finetune", "method.alpha=1"], "method.alpha: no such field of method"),
+        (["method.name=finetune", "method.alpha=1"], "method.alpha: no such field of finetune"),
         (["method=bic", "method.lambda=1"], "method.lambda: 'method' holds no fields"),
         (["method.preset=papre"], "method.preset: 'papre' is not one of the choices"),
     ],

@@ -33,14 +33,17 @@ _ALLOWED = {
 
 
 def explain(
-    error: ValidationError, model: type[BaseModel], *, file: str | None = None, prefix: str = ""
+    error: ValidationError, model: type[BaseModel], *, file: str | None = None, prefix: str = "", name: str = ""
 ) -> ConfigError:
-    """All findings as one ConfigError, each with field, what was given, what is allowed, the nearest name."""
+    """All findings as one ConfigError, each with field, what was given, what is allowed, the nearest name.
+
+    ``prefix``: what is in front of the model's fields; ``name``: what the model is called.
+    """
     by_path: dict[tuple[str, ...], list[ErrorDetails]] = {}
     for finding in error.errors():
         by_path.setdefault(tuple(_where(finding, model)), []).append(finding)
     found = [
-        _explained(path, findings, model, file, prefix)
+        _explained(path, findings, model, file, prefix, name)
         for path, findings in by_path.items()
         # Of a value that no branch of a union takes, the branch that goes into it says more.
         if not any(len(other) > len(path) and other[: len(path)] == path for other in by_path)
@@ -58,7 +61,12 @@ def _where(finding: ErrorDetails, model: type[BaseModel]) -> list[str]:
 
 
 def _explained(
-    path: Sequence[str], findings: Sequence[ErrorDetails], model: type[BaseModel], file: str | None, prefix: str
+    path: Sequence[str],
+    findings: Sequence[ErrorDetails],
+    model: type[BaseModel],
+    file: str | None,
+    prefix: str,
+    name: str,
 ) -> ConfigError:
     """The findings about one field: several are branches of a union, of which the value may be any."""
     first = findings[0]
@@ -69,7 +77,8 @@ def _explained(
             error: ConfigError = context["error"]
             found = error.in_file(file)
         case "extra_forbidden":
-            parent = (prefix + ".".join(path[:-1])).strip(".")
+            inside = (prefix + ".".join(path[:-1])).strip(".")
+            parent = inside if path[1:] else name or inside
             owner = _resolve(model, first["loc"][:-1])[1]
             known = [info.alias or key for key, info in owner.model_fields.items()] if _is_model(owner) else []
             problem = f"no such field of {parent}" if parent else "no such field"

@@ -95,7 +95,7 @@ def _method(fields: Mapping[str, Any]) -> Method:
     try:
         return method.model_validate({k: v for k, v in fields.items() if k != "name"})
     except ValidationError as error:
-        raise explain(error, method, prefix="method.") from None
+        raise explain(error, method, prefix="method.", name=fields["name"]) from None
 
 
 def content_hash(content: Any) -> str:
