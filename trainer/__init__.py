@@ -42,6 +42,7 @@ k     the first few of a ranking
 import importlib
 from typing import Any
 
+from trainer.platform import refuse_windows
 from trainer.signals import end_imports_quietly
 
 _HOMES = {
@@ -59,6 +60,7 @@ _HOMES = {
 __all__ = sorted(name for names in _HOMES.values() for name in names)  # noqa: PLE0605
 
 end_imports_quietly()
+refuse_windows()
 
 
 def __getattr__(name: str) -> Any:
