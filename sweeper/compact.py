@@ -3,6 +3,7 @@
 A running sweep merges blocks of its own accord; this merges all that is stored, as a last step before archiving.
 """
 
+import argparse
 import sys
 
 from sweeper.reporting.arguments import command_parser
@@ -14,8 +15,7 @@ from trainer.errors import exit_code
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = command_parser("compact", "Merge a sweep's files of runs.", "name of a sweep that is not running")
-    arguments = parser.parse_args(argv)
+    arguments = parser().parse_args(argv)
     store = Store(find_sweep(arguments.results, arguments.sweep).parent, arguments.sweep)
     runs = store.folder.child("runs")
     with Lease.acquire(store.folder) as lease:
@@ -29,6 +29,12 @@ def main(argv: list[str] | None = None) -> int:
     else:
         print(f"{runs}: {format_count(before, 'file')} merged into {after}, which hold {stored}")
     return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of this command."""
+    made = command_parser("compact", "Merge a sweep's files of runs.", "name of a sweep that is not running")
+    return made
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ A line for each check, ``ok`` or ``!!`` with what to do; exit code 1 if somethin
 cluster every node of it is checked, otherwise this machine alone, and no cluster is started.
 """
 
+import argparse
 import sys
 from collections.abc import Sequence
 
@@ -18,10 +19,7 @@ from trainer.errors import UserError, exit_code
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = command_parser("doctor", "Check the results folder, its sweeps, and this machine or a cluster.")
-    parser.add_argument("sweep", nargs="?", help="name of the sweep to check (default: all of them)")
-    add_address(parser)
-    arguments = parser.parse_args(argv)
+    arguments = parser().parse_args(argv)
     results, address = Folder.at(arguments.results), find_address(arguments.address)
     data = None if arguments.sweep is None else _data(find_sweep(results, arguments.sweep))
     found = [*check_results(results)]
@@ -38,6 +36,14 @@ def _data(sweep: Folder) -> str | None:
         return read_space(sweep).base.data.path
     except UserError:  # named among the sweep's files
         return None
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of this command."""
+    made = command_parser("doctor", "Check the results folder, its sweeps, and this machine or a cluster.")
+    made.add_argument("sweep", nargs="?", help="name of the sweep to check (default: all of them)")
+    add_address(made)
+    return made
 
 
 if __name__ == "__main__":

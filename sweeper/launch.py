@@ -4,117 +4,38 @@ The same command on a laptop, on a Ray cluster (``--address``, ``$RAY_ADDRESS``)
 """
 
 import argparse
-import json
-import os
 import sys
 from collections.abc import Sequence
-from functools import partial
 
-from sweeper.execution import plan
-from sweeper.execution.cluster import connected, find_address
-from sweeper.execution.launch import Launch
-from sweeper.execution.signals import Stopped, StopSignal
-from sweeper.execution.sweep import BrokenSweepError
-from sweeper.reporting.arguments import add_address, next_command
-from sweeper.reporting.leaderboard import print_top
-from sweeper.reporting.ledger import Ledger
-from sweeper.reporting.methods import print_methods
-from sweeper.search.rehearsal import rehearse
-from sweeper.search.space import Space, load_space
-from sweeper.search.words import format_count
-from sweeper.store.folder import Folder
-from sweeper.store.lease import Lease
-from sweeper.store.results import open_results
-from sweeper.store.store import Store
-from sweeper.store.sweep_file import absolute_path, check_unchanged
+from sweeper.reporting.arguments import add_address
+from trainer.command import program
 from trainer.errors import exit_code
-
-_say = partial(print, flush=True)
+from trainer.signals import ended_by_signals
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = _parser().parse_args(argv)
-    own = {"trials": arguments.trials, "name": arguments.name}
-    sets = [*arguments.set, *(f"{field}={json.dumps(value)}" for field, value in own.items() if value is not None)]
-    space = load_space(arguments.file, tuple(sets))
-    rehearse(space)
-    path = space.base.data.path
-    space = Space(space.file, space.spec, absolute_path(space.base))
-    results = Folder.at(arguments.results or space.spec.results or os.environ.get("CIL_RESULTS", "results"))
-    store = Store(results, space.name)
-    task_stream = plan.load_benchmark(space)
-    if arguments.dry_run:
-        print("\n".join(plan.describe(space, store, task_stream)))
-        return 0
-    with Lease.acquire(store.folder, say=_say) as lease:
-        store.lease = lease
-        check_unchanged(space, store.folder, path, task_stream.fingerprint)
-        store.tidy()
-        if arguments.retry_failed:
-            count = store.reopen_failed()
-            _say(f"training {format_count(count, 'failed configuration')} again" if count else "nothing has failed")
-        launch = Launch(space, store, task_stream, _say)
-        for line in task_stream.said:
-            _say(line)
-        if not launch.ended:  # no cluster is needed to say that it has
-            stop = StopSignal()
-            try:
-                with connected(arguments.address, _say):
-                    launch.run(own_cluster=not find_address(arguments.address), check_stop=stop.check)
-            except Stopped:
-                status = launch.progress.status
-                total = format_count(status.total, "configuration")
-                _say(f"stopped: {status.done} of {total} ended; run the same command to resume")
-                return stop.exit_code
-            except BrokenSweepError as error:
-                _say(f"stopped: {error}")
-                return 1
-        return _conclude(launch)
+    arguments = parser().parse_args(argv)
+    print(f"reading {arguments.file}", flush=True)  # what is imported next takes seconds
+    with ended_by_signals():
+        from sweeper.driver import drive  # noqa: PLC0415
+
+    return drive(arguments)
 
 
-def _conclude(launch: Launch) -> int:
-    """Print the results of the sweep. Returns the exit code: 1 if every configuration failed."""
-    status, space, store = launch.progress.status, launch.space, launch.store
-    launch.progress.end("finished" if launch.ended else "stopped")
-    if status.done > space.spec.trials:
-        stored = format_count(status.done, "configuration")
-        _say(f"{stored} stored already, more than the {space.spec.trials} asked for: nothing is trained")
-    if launch.ended:
-        store.folder.child("checkpoints").remove()  # what a worker wrote that outlived its driver
-    else:  # nothing else keeps a launch from training all
-        limits = space.spec.budget.model_dump(exclude_none=True)
-        budget = ", ".join(f"{name} {value:g}" for name, value in limits.items())
-        _say(f"budget exhausted ({budget}); raise it and run the same command to continue")
-    results = open_results(store.folder.parent, store.sweep)
-    print_top(results, space.spec.objective)
-    print_methods(results, store.sweep)
-    _say(
-        f"{status.done} of {format_count(status.total, 'configuration')}: {status.pruned} pruned, "
-        f"{status.diverged} diverged, {status.failed} failed; {Ledger.of(results, store.sweep)}"
-    )
-    if status.failed:
-        _say("once the reason is mended, --retry-failed trains the failed ones again")
-    root = store.folder.parent
-    _say(f"next: {next_command('sweeper.query', 'SELECT * FROM best', results=root)}")
-    _say(f"      {next_command('sweeper.promote', store.sweep, results=root)}")
-    return 1 if status.done and status.failed == status.done else 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m sweeper.launch", description="Launch a sweep, or resume it.")
-    parser.add_argument("file", help="search-space file, such as search_spaces/alpha_lambda.yaml")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="FIELD=VALUE", help="override a field of the file"
-    )
-    parser.add_argument("--trials", type=int, help="total number of configurations, finished ones included")
-    parser.add_argument(
+def parser() -> argparse.ArgumentParser:
+    """The arguments of a launch."""
+    made = argparse.ArgumentParser(prog=program("sweeper.launch"), description="Launch a sweep, or resume it.")
+    made.add_argument("file", help="search-space file, such as search_spaces/alpha_lambda.yaml")
+    made.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="override a field of the file")
+    made.add_argument("--trials", type=int, help="total number of configurations, finished ones included")
+    made.add_argument(
         "--results", help="results folder or URI (default: the file's, otherwise $CIL_RESULTS, otherwise ./results)"
     )
-    parser.add_argument("--name", help="sweep name (default: name of the file)")
-    parser.add_argument("--retry-failed", action="store_true", help="train again the configurations that have failed")
-    add_address(parser)
-    parser.add_argument("--dry-run", action="store_true", help="print the plan and start nothing")
-    return parser
+    made.add_argument("--name", help="sweep name (default: name of the file)")
+    made.add_argument("--retry-failed", action="store_true", help="train again the configurations that have failed")
+    add_address(made)
+    made.add_argument("--dry-run", action="store_true", help="print the plan and start nothing")
+    return made
 
 
 if __name__ == "__main__":

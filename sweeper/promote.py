@@ -30,7 +30,7 @@ _say = partial(print, flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = _parser().parse_args(argv)
+    arguments = parser().parse_args(argv)
     folder = find_sweep(arguments.results, arguments.sweep)
     space, results = read_space(folder), folder.parent
     name = arguments.sweep if arguments.name is None else arguments.name
@@ -79,15 +79,16 @@ def _at_least(smallest: int, text: str) -> int:
     return value
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = command_parser("promote", "Promote the best configuration of a sweep to a run file.", "name of the sweep")
-    parser.add_argument("--top", type=lambda t: _at_least(1, t), default=3, help="number of candidates (default: 3)")
-    parser.add_argument("--seeds", type=lambda t: _at_least(2, t), default=5, help="number of fresh seeds (default: 5)")
-    parser.add_argument("--runs", default="runs", metavar="DIR", help="folder of run files (default: runs)")
-    parser.add_argument("--name", help="name of the run file (default: the sweep's)")
-    parser.add_argument("--force", action="store_true", help="write the run file even without evidence")
-    add_address(parser)
-    return parser
+def parser() -> argparse.ArgumentParser:
+    """The arguments of this command."""
+    made = command_parser("promote", "Promote the best configuration of a sweep to a run file.", "name of the sweep")
+    made.add_argument("--top", type=lambda t: _at_least(1, t), default=3, help="number of candidates (default: 3)")
+    made.add_argument("--seeds", type=lambda t: _at_least(2, t), default=5, help="number of fresh seeds (default: 5)")
+    made.add_argument("--runs", default="runs", metavar="DIR", help="folder of run files (default: runs)")
+    made.add_argument("--name", help="name of the run file (default: the sweep's)")
+    made.add_argument("--force", action="store_true", help="write the run file even without evidence")
+    add_address(made)
+    return made
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """SQL over results, read-only: ``python -m sweeper.query "SELECT ..." [--results DIR] [--sweep NAME]``."""
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from sweeper.reporting.arguments import command_parser
 from sweeper.store import schema
 from sweeper.store.folder import Folder
 from sweeper.store.results import QueryError, open_results
+from trainer.command import program
 from trainer.errors import exit_code
 
 _HELP = """Query results with SQL (DuckDB's), read-only. The tables:
@@ -16,29 +18,27 @@ _HELP = """Query results with SQL (DuckDB's), read-only. The tables:
 
 What a run file calls method.lambda may be asked for by that name, or as method_lambda.
 
-  python -m sweeper.query "FROM best"
-  python -m sweeper.query "SELECT trial, method.lambda, acc_task_mean_pct FROM seeds ORDER BY 3 DESC LIMIT 5"
-  python -m sweeper.query --columns seeds      its columns; docs/results_schema.md explains those of all tables
+  {query} "FROM best"
+  {query} "SELECT trial, method.lambda, acc_task_mean_pct FROM seeds ORDER BY 3 DESC LIMIT 5"
+  {query} --columns seeds      its columns; docs/results_schema.md explains those of all tables
 """
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = command_parser("query", "Query results with SQL, read-only.")
-    parser.add_argument("query", nargs="?", help="one SELECT statement; without it, show what can be asked")
-    parser.add_argument("--columns", choices=schema.ABOUT, metavar="TABLE", help="list the columns of a table")
-    parser.add_argument("--sweep", metavar="NAME", help="restrict the query to one sweep")
-    parser.add_argument(
-        "--format", choices=("table", "csv", "json", "parquet"), default="table", help="output format (default: table)"
-    )
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write to a file instead of standard output")
-    arguments = parser.parse_args(argv)
+    arguments = parser().parse_args(argv)
     if arguments.columns is not None:
         columns = {**schema.tables(), **schema.views()}[arguments.columns]
         rows = [(column.name, str(column.type), column.doc) for column in columns]
         tables.print_table(("column", "type", "meaning"), rows)
         return 0
     if arguments.query is None:
-        print(_HELP.format(tables="\n".join(f"  {name:<11} {about}" for name, about in schema.ABOUT.items())), end="")
+        print(
+            _HELP.format(
+                query=program("sweeper.query"),
+                tables="\n".join(f"  {name:<11} {about}" for name, about in schema.ABOUT.items()),
+            ),
+            end="",
+        )
         return 0
     if arguments.format == "parquet" and arguments.out is None and sys.stdout.isatty():
         raise QueryError("Parquet cannot be shown on a terminal; pass --out FILE")
@@ -51,6 +51,19 @@ def main(argv: list[str] | None = None) -> int:
         sys.stdout.buffer.write(tables.as_bytes(found, arguments.format))
         sys.stdout.buffer.flush()
     return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of this command."""
+    made = command_parser("query", "Query results with SQL, read-only.")
+    made.add_argument("query", nargs="?", help="one SELECT statement; without it, show what can be asked")
+    made.add_argument("--columns", choices=schema.ABOUT, metavar="TABLE", help="list the columns of a table")
+    made.add_argument("--sweep", metavar="NAME", help="restrict the query to one sweep")
+    made.add_argument(
+        "--format", choices=("table", "csv", "json", "parquet"), default="table", help="output format (default: table)"
+    )
+    made.add_argument("--out", type=Path, metavar="FILE", help="write to a file instead of standard output")
+    return made
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ The pruner sees each configuration after the outcomes of the earlier ones, as if
 configurations that ran to their end can be simulated: how the rest would have continued is not known.
 """
 
+import argparse
 import sys
 from collections.abc import Sequence
 from statistics import fmean
@@ -19,17 +20,7 @@ from trainer.errors import exit_code
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = command_parser(
-        "replay", "Simulate another pruner on a stored sweep.", "name of a sweep, ideally one without pruning"
-    )
-    parser.add_argument(
-        "--pruning",
-        action="append",
-        metavar="PRUNER[:OPTIONS]",
-        help="any pruner of Optuna, such as 'SuccessiveHalvingPruner:{min_resource: 2}'; may be given several times",
-        required=True,
-    )
-    arguments = parser.parse_args(argv)
+    arguments = parser().parse_args(argv)
     pruning = {text: parse_pruning(text, "--pruning") for text in arguments.pruning}
     space = read_space(find_sweep(arguments.results, arguments.sweep))
     completed = completed_trials(arguments.results, space)
@@ -52,6 +43,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     headers = ("pruning", "pruned", "after task", "device s saved", "kept the winner", "best left")
     tables.print_table(headers, rows)
     return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of this command."""
+    made = command_parser(
+        "replay", "Simulate another pruner on a stored sweep.", "name of a sweep, ideally one without pruning"
+    )
+    made.add_argument(
+        "--pruning",
+        action="append",
+        metavar="PRUNER[:OPTIONS]",
+        help="any pruner of Optuna, such as 'SuccessiveHalvingPruner:{min_resource: 2}'; may be given several times",
+        required=True,
+    )
+    return made
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Draw a sweep as one figure: ``python -m sweeper.report SWEEP [--results DIR] [--out DIR]`` writes PNG and SVG."""
 
+import argparse
 import io
 import sys
 from collections.abc import Sequence
@@ -15,9 +16,7 @@ from trainer.errors import exit_code
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = command_parser("report", "Draw a sweep as one figure.", "name of the sweep")
-    parser.add_argument("--out", default="out", metavar="DIR", help="folder of the figure (default: out)")
-    arguments = parser.parse_args(argv)
+    arguments = parser().parse_args(argv)
     space = read_space(find_sweep(arguments.results, arguments.sweep))
     drawn = draw(space, open_results(arguments.results))
     out = Folder.at(Path(arguments.out))
@@ -27,6 +26,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         out.write(name, content.getvalue())
         print(f"{out}/{name}")
     return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of this command."""
+    made = command_parser("report", "Draw a sweep as one figure.", "name of the sweep")
+    made.add_argument("--out", default="out", metavar="DIR", help="folder of the figure (default: out)")
+    return made
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 The driver writes ``status.json`` at each change; the lease tells whether the driver is still alive.
 """
 
+import argparse
 import sys
 import time
 
@@ -80,9 +81,7 @@ def _details(name: str, folder: Folder) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = command_parser("status", "Show the state of sweeps.")
-    parser.add_argument("sweep", nargs="?", help="name of the sweep to show in detail (default: a line for each sweep)")
-    arguments = parser.parse_args(argv)
+    arguments = parser().parse_args(argv)
     root, found = Folder.at(arguments.results), sweeps(arguments.results)
     if arguments.sweep is not None:
         _details(arguments.sweep, find_sweep(root, arguments.sweep))
@@ -92,6 +91,13 @@ def main(argv: list[str] | None = None) -> int:
     else:
         print(f"no sweeps in {root}")
     return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of this command."""
+    made = command_parser("status", "Show the state of sweeps.")
+    made.add_argument("sweep", nargs="?", help="name of the sweep to show in detail (default: a line for each sweep)")
+    return made
 
 
 if __name__ == "__main__":

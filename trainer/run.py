@@ -1,4 +1,4 @@
-"""``python -m trainer.run RUN.yaml``: train one run file, from a shell."""
+"""Train one run file: ``python -m trainer.run RUN.yaml``."""
 
 import argparse
 import itertools
@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
+from trainer.command import program, words
 from trainer.config.files import RunFile, dump_run, load_run
 from trainer.config.run_config import LARGEST_SEED, RunConfig
 from trainer.data.tasks import build
@@ -34,7 +35,7 @@ _WIDE = 80
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = _parser().parse_args(argv)
+    arguments = parser().parse_args(argv)
     file = load_run(arguments.file, arguments.set)
     options = DeviceOptions(
         device=arguments.device,
@@ -66,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"computed on                 {_machine(results[0])}")
     if arguments.out:
         write_results(Path(arguments.out), results)
-        query = shlex.join(["python", "-m", "sweeper.query", "--results", arguments.out])
+        query = shlex.join([*words("sweeper.query"), "--results", arguments.out])
         print(f"results: {arguments.out}  ({query})")
     if recorded:
         return compare(recorded, results)
@@ -206,9 +207,10 @@ def _threads(text: str) -> int:
     return int(text)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m trainer.run", description="Train one run file.")
-    add = parser.add_argument
+def parser() -> argparse.ArgumentParser:
+    """The arguments of this command."""
+    made = argparse.ArgumentParser(prog=program("trainer.run"), description="Train one run file.")
+    add = made.add_argument
     add("file", help="a run file, such as runs/digits_lfs5.yaml")
     add("--set", action="append", default=[], metavar="FIELD=VALUE", help="override a field, e.g. method.alpha=0.5")
     add("--seeds", type=_seeds, metavar="0,1,2", help="train these seeds together instead of the file's")
@@ -223,7 +225,7 @@ def _parser() -> argparse.ArgumentParser:
     every = "also checkpoint every EPOCHS epochs (default: after each task only)"
     add("--checkpoint-every", type=_epochs, default=0, metavar="EPOCHS", help=every)
     add("--verify", action="store_true", help="train a promoted file again and compare with its recorded results")
-    return parser
+    return made
 
 
 if __name__ == "__main__":

@@ -18,6 +18,17 @@ def end_imports_quietly() -> None:
 
 
 @contextlib.contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Within, a signal ends the command at once with one line: what is imported there may not expect an exception."""
+    before = [(number, signal.signal(number, _end)) for number in STOPPING]
+    try:
+        yield
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
 def interruptible() -> Iterator[list[int]]:
     """Within, the first signal is put into the list and raises KeyboardInterrupt; the second one kills."""
     received: list[int] = []

@@ -22,6 +22,7 @@ from sweeper.reporting.arguments import add_address, add_results
 from sweeper.search.space import Resources
 from sweeper.store.folder import Folder
 from sweeper.store.store import Store
+from trainer.command import program, words
 from trainer.config.files import dump_run
 from trainer.errors import ConfigError, UserError, exit_code
 from trainer.files import atomic_write
@@ -30,7 +31,7 @@ T = TypeVar("T")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = _parser().parse_args(argv)
+    arguments = parser().parse_args(argv)
     table = TABLES[arguments.table]
     if arguments.tuned and arguments.table != "table1":
         raise ConfigError(f"{arguments.table} has no searches", field="--tuned", allowed="with table1")
@@ -45,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     store = Store(Folder.at(arguments.results), f"paper-{arguments.table}")
     resources = Resources(cpu=arguments.cpu, gpu=arguments.gpu)
     name = arguments.name or arguments.table + ("-tuned" if arguments.tuned else "")
-    command = shlex.join(["python", "-m", "benchmarks.paper", *(sys.argv[1:] if argv is None else argv)])
+    command = shlex.join([*words("benchmarks.paper"), *(sys.argv[1:] if argv is None else argv)])
     out = Path(arguments.out)
     if arguments.write_run_files:
         every = replace(table, rows=(*table.rows, *table.further_rows))
@@ -135,33 +136,34 @@ def _seeds(text: str) -> tuple[int, ...]:
     return seeds
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.paper", description="Reproduce a table or figure of the paper."
+def parser() -> argparse.ArgumentParser:
+    """The arguments of this command."""
+    made = argparse.ArgumentParser(
+        prog=program("benchmarks.paper"), description="Reproduce a table or figure of the paper."
     )
-    parser.add_argument("table", choices=TABLES, help="table or figure of the paper")
+    made.add_argument("table", choices=TABLES, help="table or figure of the paper")
     names: dict[str, Any] = {"default": (), "type": _listed(str)}
-    parser.add_argument(
+    made.add_argument(
         "--data", metavar="SET,...", help="data sets, such as imagenet32_lt,digits (default: the paper's)", **names
     )
-    parser.add_argument("--columns", metavar="COLUMN,...", help="columns, such as lfs10 (default: all)", **names)
-    parser.add_argument("--only", metavar="ROW,...", help="rows, by label (default: all)", **names)
-    parser.add_argument("--seeds", default=(0, 1, 2), type=_seeds, help="seeds of every cell (default: 0,1,2)")
-    parser.add_argument("--epochs-scale", default=1.0, type=_positive, metavar="X", help="multiply all epochs by X")
-    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="override a field")
-    parser.add_argument("--tuned", action="store_true", help="search each system's own space first")
-    parser.add_argument("--trials", type=int, help="configurations per search (default: the file's)")
-    parser.add_argument("--cpu", type=float, default=1, help="CPUs per training (default: 1)")
-    parser.add_argument("--gpu", type=float, default=0, help="GPUs per training; 0.25 puts four on one (default: 0)")
-    add_results(parser)
-    parser.add_argument("--out", default="out/paper", metavar="DIR", help="folder of the files (default: out/paper)")
-    parser.add_argument("--name", help="name of the files (default: the table's)")
-    add_address(parser)
-    parser.add_argument("--dry-run", action="store_true", help="print what would be trained and start nothing")
-    parser.add_argument(
+    made.add_argument("--columns", metavar="COLUMN,...", help="columns, such as lfs10 (default: all)", **names)
+    made.add_argument("--only", metavar="ROW,...", help="rows, by label (default: all)", **names)
+    made.add_argument("--seeds", default=(0, 1, 2), type=_seeds, help="seeds of every cell (default: 0,1,2)")
+    made.add_argument("--epochs-scale", default=1.0, type=_positive, metavar="X", help="multiply all epochs by X")
+    made.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="override a field")
+    made.add_argument("--tuned", action="store_true", help="search each system's own space first")
+    made.add_argument("--trials", type=int, help="configurations per search (default: the file's)")
+    made.add_argument("--cpu", type=float, default=1, help="CPUs per training (default: 1)")
+    made.add_argument("--gpu", type=float, default=0, help="GPUs per training; 0.25 puts four on one (default: 0)")
+    add_results(made)
+    made.add_argument("--out", default="out/paper", metavar="DIR", help="folder of the files (default: out/paper)")
+    made.add_argument("--name", help="name of the files (default: the table's)")
+    add_address(made)
+    made.add_argument("--dry-run", action="store_true", help="print what would be trained and start nothing")
+    made.add_argument(
         "--write-run-files", metavar="DIR", help="write a run file for each cell of the table and start nothing"
     )
-    return parser
+    return made
 
 
 if __name__ == "__main__":

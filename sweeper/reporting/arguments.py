@@ -5,11 +5,12 @@ import os
 import shlex
 
 from sweeper.store.folder import Folder
+from trainer.command import program, words
 
 
 def command_parser(command: str, description: str, sweep: str | None = None) -> argparse.ArgumentParser:
     """A parser of ``python -m sweeper.COMMAND`` that has ``--results`` and, with a help text ``sweep``, its name."""
-    parser = argparse.ArgumentParser(prog=f"python -m sweeper.{command}", description=description)
+    parser = argparse.ArgumentParser(prog=program(f"sweeper.{command}"), description=description)
     if sweep is not None:
         parser.add_argument("sweep", help=sweep)
     add_results(parser)
@@ -33,9 +34,9 @@ def add_address(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def next_command(module: str, *words: object, results: Folder | None = None) -> str:
+def next_command(module: str, *arguments: object, results: Folder | None = None) -> str:
     """A command to paste into a shell; ``results``: the folder that it reads, if it takes ``--results``."""
-    command = ["python", "-m", module, *map(str, words)]
+    command = [*words(module), *map(str, arguments)]
     if results is not None and {str(results), os.environ.get("CIL_RESULTS", "results")} != {"results"}:
         command += ["--results", results.argument]
     return shlex.join(command)

@@ -16,6 +16,7 @@ from sweeper.search.samplers import PrunerConfig, SamplerConfig
 from sweeper.search.values import LARGEST, check_conditions, check_grid, check_points, check_steps, needed
 from sweeper.search.words import METHOD
 from sweeper.store.names import check_name
+from trainer.command import words
 from trainer.config.explain import explain
 from trainer.config.files import load_run, load_yaml, override, parse_run, parse_sets, set_field
 from trainer.config.run_config import RunConfig
@@ -195,7 +196,7 @@ def load_space(path: str | Path, sets: tuple[str, ...] = ()) -> Space:
     file = str(path)
     content = load_yaml(path, folder="search_spaces")
     if {"data", "method"} <= content.keys():
-        command = shlex.join(["python", "-m", "trainer.run", file])
+        command = shlex.join([*words("trainer.run"), file])
         raise ConfigError(f"is a run file, not a search space: {command} trains it", file=file)
     for dotted, value in parse_sets(sets):
         _override(content, dotted, value)

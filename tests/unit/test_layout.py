@@ -88,7 +88,7 @@ def imported_outside(paths: list[Path], *allowed: str) -> list[str]:
 # From the ground up. A file may import its own floor and those below it; "" are the commands at the top of a package.
 FLOORS = {
     "trainer": (
-        ("errors", "signals", "streams", "rng", "section", "files", "registry"),
+        ("command", "errors", "signals", "streams", "rng", "section", "files", "registry"),
         ("losses", "distill"),
         ("data", "nets"),
         ("stages",),
@@ -234,7 +234,7 @@ DECLARATIONS = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.A
 
 AT_IMPORT = {REPO / "sweeper" / "execution" / "__init__.py", REPO / "trainer" / "__init__.py"}
 """the one sets Ray's authentication mode, which Ray reads once, while it is imported; the other handles signals while
-a command is imported"""
+a command is imported, and ends it on Windows"""
 
 
 def declares(node: ast.stmt) -> bool:

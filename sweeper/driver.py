@@ -1,0 +1,94 @@
+"""What a launch does, from its file to its last line: the process that drives a sweep."""
+
+import argparse
+import json
+import os
+from functools import partial
+
+from sweeper.execution import plan
+from sweeper.execution.cluster import connected, find_address
+from sweeper.execution.launch import Launch
+from sweeper.execution.signals import Stopped, StopSignal
+from sweeper.execution.sweep import BrokenSweepError
+from sweeper.reporting.arguments import next_command
+from sweeper.reporting.leaderboard import print_top
+from sweeper.reporting.ledger import Ledger
+from sweeper.reporting.methods import print_methods
+from sweeper.search.rehearsal import rehearse
+from sweeper.search.space import Space, load_space
+from sweeper.search.words import format_count
+from sweeper.store.folder import Folder
+from sweeper.store.lease import Lease
+from sweeper.store.results import open_results
+from sweeper.store.store import Store
+from sweeper.store.sweep_file import absolute_path, check_unchanged
+
+_say = partial(print, flush=True)
+
+
+def drive(arguments: argparse.Namespace) -> int:
+    """Check the file, run its sweep and print what came of it. Returns the exit code. Raises UserError."""
+    own = {"trials": arguments.trials, "name": arguments.name}
+    sets = [*arguments.set, *(f"{field}={json.dumps(value)}" for field, value in own.items() if value is not None)]
+    space = load_space(arguments.file, tuple(sets))
+    rehearse(space)
+    path = space.base.data.path
+    space = Space(space.file, space.spec, absolute_path(space.base))
+    results = Folder.at(arguments.results or space.spec.results or os.environ.get("CIL_RESULTS", "results"))
+    store = Store(results, space.name)
+    task_stream = plan.load_benchmark(space)
+    if arguments.dry_run:
+        print("\n".join(plan.describe(space, store, task_stream)))
+        return 0
+    with Lease.acquire(store.folder, say=_say) as lease:
+        store.lease = lease
+        check_unchanged(space, store.folder, path, task_stream.fingerprint)
+        store.tidy()
+        if arguments.retry_failed:
+            count = store.reopen_failed()
+            _say(f"training {format_count(count, 'failed configuration')} again" if count else "nothing has failed")
+        launch = Launch(space, store, task_stream, _say)
+        for line in task_stream.said:
+            _say(line)
+        if not launch.ended:  # no cluster is needed to say that it has
+            stop = StopSignal()
+            try:
+                with connected(arguments.address, _say):
+                    launch.run(own_cluster=not find_address(arguments.address), check_stop=stop.check)
+            except Stopped:
+                status = launch.progress.status
+                total = format_count(status.total, "configuration")
+                _say(f"stopped: {status.done} of {total} ended; run the same command to resume")
+                return stop.exit_code
+            except BrokenSweepError as error:
+                _say(f"stopped: {error}")
+                return 1
+        return _conclude(launch)
+
+
+def _conclude(launch: Launch) -> int:
+    """Print the results of the sweep. Returns the exit code: 1 if every configuration failed."""
+    status, space, store = launch.progress.status, launch.space, launch.store
+    launch.progress.end("finished" if launch.ended else "stopped")
+    if status.done > space.spec.trials:
+        stored = format_count(status.done, "configuration")
+        _say(f"{stored} stored already, more than the {space.spec.trials} asked for: nothing is trained")
+    if launch.ended:
+        store.folder.child("checkpoints").remove()  # what a worker wrote that outlived its driver
+    else:  # nothing else keeps a launch from training all
+        limits = space.spec.budget.model_dump(exclude_none=True)
+        budget = ", ".join(f"{name} {value:g}" for name, value in limits.items())
+        _say(f"budget exhausted ({budget}); raise it and run the same command to continue")
+    results = open_results(store.folder.parent, store.sweep)
+    print_top(results, space.spec.objective)
+    print_methods(results, store.sweep)
+    _say(
+        f"{status.done} of {format_count(status.total, 'configuration')}: {status.pruned} pruned, "
+        f"{status.diverged} diverged, {status.failed} failed; {Ledger.of(results, store.sweep)}"
+    )
+    if status.failed:
+        _say("once the reason is mended, --retry-failed trains the failed ones again")
+    root = store.folder.parent
+    _say(f"next: {next_command('sweeper.query', 'SELECT * FROM best', results=root)}")
+    _say(f"      {next_command('sweeper.promote', store.sweep, results=root)}")
+    return 1 if status.done and status.failed == status.done else 0
