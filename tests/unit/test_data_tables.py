@@ -173,6 +173,14 @@ def test_other_keys(tmp_path: Path, keys: tuple[str, str]) -> None:
     assert source.train.labels_N.tolist() == LABELS.tolist()
 
 
+def test_keys_that_are_not_read_are_said(tmp_path: Path) -> None:
+    file = tmp_path / "set.npz"
+    np.savez(file, train_images=RAMP, train_labels=LABELS, train_masks=RAMP, val_images=RAMP)
+    assert read(file, "npz").said == (f"{file}: keys are passed over: train_masks, val_images",)
+    np.savez(file, train_images=RAMP, train_labels=LABELS, val_images=RAMP, val_labels=LABELS)
+    assert read(file, "npz").test_name == "validation"
+
+
 COLOURS = np.stack([RAMP, RAMP // 2, 255 - RAMP], 3)
 
 

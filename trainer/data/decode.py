@@ -81,8 +81,7 @@ def decoded_source(
 ) -> Source:
     """``decoded`` for each split, by its name; images of any that cannot be read are named together.
 
-    Validation images are the test images of a data set that has no others. ``said``: lines about what is there and is
-    not read.
+    ``said``: lines about what is there and is not read.
     """
     found: dict[str, ImageSet] = {}
     bad: list[BadImages] = []
@@ -94,10 +93,7 @@ def decoded_source(
     if bad:
         images = sum(len(listing.labels_N) for listing in listings.values())
         raise BadImages([one for error in bad for one in error.bad], images)
-    test, validation, name = found.get("test"), found.get("validation"), "test"
-    if test is None and validation is not None:
-        test, validation, name = validation, None, "validation"
-    return Source(found["train"], test, tuple(class_names), validation, said, test_name=name)
+    return Source.of_splits(found, class_names, said)
 
 
 def decoded(listing: Listing, config: DataConfig, resize: int | None) -> ImageSet:

@@ -1,7 +1,7 @@
 """Decoded images: one uint8 array a split, its labels, and what identifies them."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -60,6 +60,14 @@ class Source:
     """a line about each kind of file that is there and is not read"""
     test_name: str = "test"
     """what the data set calls its test images"""
+
+    @classmethod
+    def of_splits(cls, splits: Mapping[str, ImageSet], class_names: Iterable[str], said: tuple[str, ...] = ()) -> Self:
+        """From the splits by name: validation images are the test images of a data set that has no others."""
+        test, validation, name = splits.get("test"), splits.get("validation"), "test"
+        if test is None and validation is not None:
+            test, validation, name = validation, None, "validation"
+        return cls(splits["train"], test, tuple(class_names), validation, said, test_name=name)
 
     @property
     def splits(self) -> dict[str, ImageSet]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from trainer.data import location
 from trainer.data.config import DataConfig
 from trainer.data.decode import resized
-from trainer.data.images import ImageSet, Source, known_labels
+from trainer.data.images import ImageSet, Source, first_ten, known_labels
 from trainer.data.label_column import holds_labels, label_values
 from trainer.data.layout import SPLITS, split_of
 from trainer.data.pixels import eight_bit_arrays
@@ -28,7 +28,7 @@ _IMAGES, _LABELS = ("images", "image", "x", "data"), ("labels", "label", "y", "t
 def read(config: DataConfig) -> Source:
     """Labels are 0..C-1 in the order of their values. Raises DataError for keys and shapes that are none of these."""
     file = _file(location.found(config))
-    arrays = _arrays(file)
+    arrays, said = _arrays(file)
     labels = {split: _labels(arrays[split][1], f"{file}: {split} labels") for split in SPLITS if split in arrays}
     for split, labels_N in labels.items():
         values_C = known_labels(labels["train"], labels_N, str(file), split)
@@ -38,10 +38,7 @@ def read(config: DataConfig) -> Source:
         if len(pixels_NHWC) != len(labels_N):
             raise DataError(f"{file}: {len(pixels_NHWC)} {split} images, but {len(labels_N)} labels")
         found[split] = ImageSet.of(resized(pixels_NHWC, config.resize), np.searchsorted(values_C, labels_N))
-    if "test" not in found and "validation" in found:
-        found["test"] = found.pop("validation")
-    names = tuple(str(value) for value in values_C)
-    return Source(found["train"], found.get("test"), names, found.get("validation"))
+    return Source.of_splits(found, map(str, values_C), said)
 
 
 def _file(path: Path) -> Path:
@@ -54,8 +51,8 @@ def _file(path: Path) -> Path:
     return found[0]
 
 
-def _arrays(file: Path) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
-    """Images and labels of each split."""
+def _arrays(file: Path) -> tuple[dict[str, tuple[NDArray[Any], NDArray[Any]]], tuple[str, ...]]:
+    """Images and labels of each split, and a line about the keys that are not read."""
     try:
         with np.load(file, allow_pickle=False) as opened:
             keys = sorted(opened.files)
@@ -65,7 +62,9 @@ def _arrays(file: Path) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
     splits = [split for split in SPLITS if (split, True) in by_kind and (split, False) in by_kind]
     if "train" not in splits:
         raise DataError(f"{file}: no train_images and train_labels, only the keys {', '.join(keys) or 'none'}")
-    return {split: (by_kind[split, True], by_kind[split, False]) for split in splits}
+    others = [key for key in keys if (_kind(key) or ("", False))[0] not in splits]
+    said = (f"{file}: keys are passed over: {first_ten(others)}",) if others else ()
+    return {split: (by_kind[split, True], by_kind[split, False]) for split in splits}, said
 
 
 def _kind(key: str) -> tuple[str, bool] | None:
