@@ -42,7 +42,9 @@ def drive(arguments: argparse.Namespace) -> int:
         return 0
     with Lease.acquire(store.folder, say=_say) as lease:
         store.lease = lease
-        check_unchanged(space, store.folder, path, task_stream.fingerprint)
+        anew = check_unchanged(space, store.folder, path, task_stream.fingerprint)
+        if anew is not None:
+            _say(anew)
         store.tidy()
         if arguments.retry_failed:
             count = store.reopen_failed()

@@ -13,23 +13,13 @@ from sweeper.search.words import format_count, format_params
 from sweeper.store.damage import Damage
 from sweeper.store.folder import Folder
 from sweeper.store.lease import holder
-from sweeper.store.status_file import Status, format_duration
+from sweeper.store.status_file import format_duration, read_state
 from sweeper.store.sweeps import find_sweep, sweeps
 from trainer.errors import exit_code
 
 
-def _read(folder: Folder, damage: Damage) -> tuple[Status | None, str]:
-    """What the driver said last, and the state: as reported, or ``interrupted`` if the driver was killed."""
-    status, driver = Status.read(folder, damage), holder(folder)
-    if driver is not None and driver.alive():
-        return status, "running"
-    if status is None:
-        return None, "unknown"
-    return status, "interrupted" if status.state == "running" else status.state
-
-
 def _summary(name: str, folder: Folder) -> list[str]:
-    status, state = _read(folder, Damage())
+    status, state = read_state(folder, Damage())
     if status is None:
         return [name, state, "", "", "", "", "", ""]
     return [
@@ -52,7 +42,7 @@ def _details(name: str, folder: Folder) -> None:
 
     results = open_results(folder.parent, name)
     ledger = Ledger.of(results, name)  # refuses another schema before a line is printed
-    status, state = _read(folder, Damage(lambda line: None))  # named with the results
+    status, state = read_state(folder, Damage(lambda line: None))  # named with the results
     print(f"{name}: {state}")
     driver = holder(folder)
     if driver is not None:

@@ -27,7 +27,7 @@ CLOCKS_S = 5.0
 """difference of two clocks that is too large: a lease counts as abandoned after half a minute"""
 _ROOM = 1 << 30
 _IN_MEMORY = ("tmpfs", "ramfs")
-_FILES = {"space.yaml", "status.json", "suggested.json", "packing.json", "lease.json"}
+_FILES = {"space.yaml", "status.json", "suggested.json", "packing.json", "lease.json", "note.json"}
 _FOLDERS = {"runs", "promotions", "checkpoints", "base", "failed"}
 
 

@@ -77,6 +77,7 @@ class Lease(contextlib.AbstractContextManager["Lease"]):
         self._folder, self._own, self._version, self._stale_s = folder, own, version, stale_s
         self._renewed = time.monotonic()
         self._lost: str | None = None
+        self._left = False
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._renew_until_released, name="lease", daemon=True)
@@ -121,10 +122,18 @@ class Lease(contextlib.AbstractContextManager["Lease"]):
             if self._lost is not None:
                 raise StoreError(self._lost)
 
+    def leave(self) -> None:
+        """Renew it no more, and leave its file to who moves the folder now."""
+        self._ended.set()
+        self._thread.join()
+        self._left = True
+
     def release(self) -> None:
         """Give the lease back."""
         self._ended.set()
         self._thread.join()
+        if self._left:
+            return
         with self._lock, contextlib.suppress(StoreError), self._folder.lock(FILE):
             now = holder(self._folder)
             if now is not None and now.token == self._own.token:

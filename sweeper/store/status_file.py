@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 
 from sweeper.store.damage import Damage
 from sweeper.store.folder import Folder
+from sweeper.store.lease import holder
 from sweeper.store.sealed import read_sealed, sealed_json
 
 FILE = "status.json"
@@ -70,6 +71,16 @@ class Status:
 
 
 _STATUS = TypeAdapter(Status)
+
+
+def read_state(folder: Folder, damage: Damage) -> tuple[Status | None, str]:
+    """What the driver said last, and the state: as reported, or ``interrupted`` if the driver was killed."""
+    status, driver = Status.read(folder, damage), holder(folder)
+    if driver is not None and driver.alive():
+        return status, "running"
+    if status is None:
+        return None, "unknown"
+    return status, "interrupted" if status.state == "running" else status.state
 
 
 def format_duration(seconds: float | None) -> str:

@@ -7,8 +7,12 @@ import yaml
 from pydantic import ValidationError
 
 from sweeper.search.space import SearchSpace, Space, flat
+from sweeper.store.damage import Damage
 from sweeper.store.folder import Folder
 from sweeper.store.sealed import seal, unseal
+from sweeper.store.status_file import FILE as STATUS
+from sweeper.store.status_file import Status
+from sweeper.store.suggested_file import FILE as SUGGESTED
 from sweeper.store.sweeps import is_sweep, no_sweep
 from trainer.config.files import parse_run
 from trainer.config.run_config import RunConfig
@@ -39,15 +43,21 @@ def read_space(folder: Folder) -> Space:
         raise _damaged(folder) from None
 
 
-def check_unchanged(space: Space, folder: Folder, data_path: str | None, data_fingerprint: str) -> None:
+def check_unchanged(space: Space, folder: Folder, data_path: str | None, data_fingerprint: str) -> str | None:
     """Write the file, if the sweep is new or resumes unchanged. The images may have moved, but must be the same.
 
-    Raises ConfigError that shows the difference, StoreError if the file is damaged.
+    A sweep that has stored nothing yet, such as one whose launch was refused, starts anew with a changed file: returns
+    the line that says so. Raises ConfigError that shows the difference, StoreError if the file is damaged.
     """
     now = space.identity()
     try:
         before, launch = _content(folder)
     except FileNotFoundError:
+        before, launch = now, {}
+    anew = before != now or launch.get("data_fingerprint", data_fingerprint) != data_fingerprint
+    anew = anew and _nothing_stored(folder)
+    if anew:
+        _forget(folder)
         before, launch = now, {}
     if before != now:
         raise ConfigError(
@@ -62,6 +72,22 @@ def check_unchanged(space: Space, folder: Folder, data_path: str | None, data_fi
     launch = {"data_path": data_path, "data_fingerprint": data_fingerprint, "trials": spec.trials}
     launch["resources"] = spec.resources.model_dump(mode="json")
     folder.write(FILE, yaml.safe_dump(seal({**now, _LAUNCH: launch}), sort_keys=False).encode())
+    return f"sweep {space.name} starts anew: nothing was stored with the file as it was before" if anew else None
+
+
+def _nothing_stored(folder: Folder) -> bool:
+    """Whether no configuration of a sweep has ended. Deleted results count as stored: they are missed elsewhere."""
+    status = Status.read(folder, Damage(lambda line: None))
+    done = status.done if status is not None else int(STATUS in folder.names())
+    return not (done or folder.child("runs").names() or folder.child("promotions").names())
+
+
+def _forget(folder: Folder) -> None:
+    """Delete what belongs to the search space that the sweep had, first what a study would be restored from."""
+    for name in (SUGGESTED, "packing.json", STATUS):
+        folder.delete(name)
+    for name in ("checkpoints", "failed"):
+        folder.child(name).remove()
 
 
 def absolute_path(config: RunConfig) -> RunConfig:

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from support.results import store_trials
 from support.sweeps import space_file
 from sweeper import launch
 from sweeper.search.space import load_space
 from sweeper.store.folder import Folder
+from sweeper.store.store import Store
 from sweeper.store.sweep_file import check_unchanged, read_space
 from trainer.errors import StoreError, exit_code
 
@@ -44,6 +46,7 @@ def test_images_may_move_but_not_change(tmp_path: Path, capsys: pytest.CaptureFi
     check_unchanged(space, folder, "/old", "fingerprint of other images")
     check_unchanged(space, folder, "/new", "fingerprint of other images")
     assert read_space(folder).base.data.path == "/new"
+    store_trials(Store(tmp_path, "s"), range(1), tasks=1, classes=False)
     assert exit_code(lambda: launch.main([str(file), "--results", str(tmp_path)])) == 2
     line = capsys.readouterr().err
     assert line.startswith(f"error: {file}: data.path: the images are not those that sweep s started with")
