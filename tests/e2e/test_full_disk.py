@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from support.sweeps import accuracies, launch, space_file, start, until
+from support.sweeps import accuracies, files, launch, space_file, start, until
 from sweeper.store.folder import Folder
 from sweeper.store.segments import Damage
 from sweeper.store.status_file import Status
@@ -48,28 +48,27 @@ def forbid(disk: Path) -> Callable[[], object]:
 @needs_root
 @pytest.mark.slow
 @pytest.mark.usefixtures("shared_cluster")
-@pytest.mark.parametrize(("harm", "said"), [(fill, "No space left on device; free some"), (forbid, "Read-only file")])
-def test_a_disk_that_fails_in_a_sweep_is_one_line_and_the_same_command_resumes(
-    disk: Path, tmp_path: Path, harm: Callable[[Path], Callable[[], object]], said: str
-) -> None:
-    file, results = space_file(tmp_path, trials=3, resources={"cpu": 1, "pack": 1}), disk / "results"
-    driver = start(file, "--results", results)
-    until(driver, lambda: any((results / "s" / "runs").glob("*.parquet")))
-    mend = harm(disk)
-    output, _ = driver.communicate(timeout=120)
-    assert driver.returncode == 2, output
-    assert "Traceback" not in output
-    errors = [line for line in output.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 1
-    assert said in errors[0]
-    assert str(results / "s") in errors[0]
-    refused = launch(file, "--results", results, code=2)
-    assert said in refused
-    assert "Traceback" not in refused
-    mend()
-    assert Status.read(Folder.at(results / "s"), Damage(pytest.fail)) is not None
+def test_a_disk_that_fails_in_a_sweep_is_one_line_and_the_same_command_resumes(disk: Path, tmp_path: Path) -> None:
+    file, results = space_file(tmp_path, trials=4, resources={"cpu": 1, "pack": 1}), disk / "results"
+    for harm, said in ((fill, "No space left on device; free some"), (forbid, "Read-only file")):
+        before = len(files(results))
+        driver = start(file, "--results", results)
+        until(driver, lambda before=before: len(files(results)) > before)
+        mend = harm(disk)
+        output, _ = driver.communicate(timeout=120)
+        assert driver.returncode == 2, output
+        assert "Traceback" not in output
+        errors = [line for line in output.splitlines() if line.startswith("error: ")]
+        assert len(errors) == 1
+        assert said in errors[0]
+        assert str(results / "s") in errors[0]
+        refused = launch(file, "--results", results, code=2)
+        assert said in refused
+        assert "Traceback" not in refused
+        mend()
+        assert Status.read(Folder.at(results / "s"), Damage(pytest.fail)) is not None
     launch(file, "--results", results)
-    assert len(accuracies(results)) == 6
+    assert len(accuracies(results)) == 8
 
 
 @needs_root

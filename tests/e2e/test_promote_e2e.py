@@ -1,4 +1,4 @@
-"""The best of a real sweep is promoted: killed in the middle, resumed, written, verified and drawn."""
+"""The best of a real sweep is promoted: stopped, killed in the middle, resumed, written, verified and drawn."""
 
 import signal
 from itertools import accumulate
@@ -31,13 +31,14 @@ def stored(results: Path) -> list[dict[str, Any]]:
     return query(results, "SELECT run_id, finished_at FROM runs WHERE sweep = 's-promotion' ORDER BY run_id")
 
 
-def test_killed_promoted_verified_drawn(tmp_path: Path) -> None:
+def test_stopped_killed_promoted_verified_drawn(tmp_path: Path) -> None:
     results, runs = tmp_path / "results", tmp_path / "runs"
     space = tmp_path / "s.yaml"
     space.write_text(yaml.safe_dump(SPACE))
     launch(space, "--results", results)
     promote = ("s", "--results", results, "--runs", runs, "--seeds", "4")
 
+    first = _stopped_in_a_line(promote)
     process = start(*promote, command="sweeper.promote")
     until(process, lambda: bool(files(results, "s-promotion")))
     process.send_signal(signal.SIGKILL)
@@ -46,6 +47,7 @@ def test_killed_promoted_verified_drawn(tmp_path: Path) -> None:
     assert before
 
     output = ended(*promote, command="sweeper.promote")
+    assert output.startswith(first), "the results are still held"
     assert "promoted: " in output
     after = stored(results)
     assert all(row in after for row in before), "a stored run was trained again"
@@ -67,6 +69,23 @@ def test_killed_promoted_verified_drawn(tmp_path: Path) -> None:
     _again_against_itself(promote, file, results)
     assert "no configuration has finished" in _nothing_to_draw(tmp_path, results)
     _claims_that_do_not_hold(file)
+
+
+def _stopped_in_a_line(promote: tuple[str | Path, ...]) -> str:
+    """Returns what it says before it trains."""
+    process = start(*promote, command="sweeper.promote")
+    assert process.stdout is not None
+    first = ""
+    while "retraining the top 2 of 2" not in first:
+        line = process.stdout.readline()
+        assert line, first
+        first += line
+    process.send_signal(signal.SIGTERM)
+    rest, _ = process.communicate(timeout=60)
+    assert rest.startswith("stopped: ")
+    assert rest.count("\n") == 1
+    assert process.returncode == 128 + signal.SIGTERM
+    return first
 
 
 def _again_against_itself(promote: tuple[str | Path, ...], file: Path, results: Path) -> None:

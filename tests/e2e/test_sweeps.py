@@ -15,6 +15,9 @@ from support.sweeps import accuracies, files, launch, query, space_file, start, 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("one sweep that all are compared with")]
 
 
+MEASURED = " per pack"
+
+
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory: pytest.TempPathFactory, session_cluster: dict[str, str]) -> Path:
     """An undisturbed sweep's results."""
@@ -24,6 +27,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, session_cluster: dict[str, s
             patch.setenv(name, value)
         output = launch(space_file(folder, concurrency=2), "--results", folder / "results")
     assert "[6/6]" in output
+    assert MEASURED in output
     return folder / "results"
 
 
@@ -103,3 +107,18 @@ def test_stored_runs_are_not_trained_again(whole: Path, tmp_path: Path) -> None:
     assert rows[0]["spent"] == 0
     assert rows[0]["saved"] > 0
     assert "[6/6]" in output
+
+
+@pytest.mark.usefixtures("shared_cluster")
+def test_packs_are_measured_once_and_what_they_save_is_in_the_ledger(whole: Path, tmp_path: Path) -> None:
+    results = shutil.copytree(whole, tmp_path / "results")
+    chosen = (results / "s" / "packing.json").read_text()
+    more = launch(space_file(tmp_path, concurrency=2), "--results", results, "--trials", "7")
+    assert MEASURED not in more
+    assert (results / "s" / "packing.json").read_text() == chosen
+    rows = query(results, "SELECT device_s, packing_saved_s AS saved_s FROM runs")
+    gains = [row["saved_s"] / row["device_s"] for row in rows]
+    assert gains == pytest.approx([gains[0]] * 14)
+    saved_s = sum(row["saved_s"] for row in rows)
+    assert query(results, "SELECT packing_s FROM ledger")[0]["packing_s"] == pytest.approx(saved_s)
+    assert (" by packs" in more) == (saved_s > 0), "on a busy machine a pack of one may be the fastest"
