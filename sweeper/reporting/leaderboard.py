@@ -4,7 +4,7 @@ import json
 
 from sweeper.reporting import tables
 from sweeper.search.space import Objective
-from sweeper.search.words import format_value, short_names
+from sweeper.search.words import METHOD, format_value, short_names
 from sweeper.store.results import Results
 from sweeper.store.schema import std_name
 from trainer.results.spread import format_mean_std
@@ -21,7 +21,7 @@ def print_top(results: Results, objective: Objective) -> None:
         f"WHERE status = 'finished' ORDER BY {metric} {order} LIMIT {TOP}"
     )
     rows = [(row, json.loads(row["params_json"])) for row in found.rows()]
-    names = list(dict.fromkeys(name for _, params in rows for name in params))
+    names = sorted(dict.fromkeys(name for _, params in rows for name in params), key=lambda name: name != METHOD)
     headers = ["trial", *short_names(names).values(), f"{metric} (validation)", "n", "device s"]
     cells = [
         [
