@@ -171,7 +171,8 @@ def _prepare(out: Path, configs: Sequence[RunConfig], resume: bool) -> FileSlot:
 
 def _headline(config: RunConfig, seeds: Sequence[int]) -> str:
     data, protocol = config.data, config.protocol
-    tail = "balanced" if data.imbalance.order == "balanced" else f"ratio {data.imbalance.ratio:g}"
+    uncut = data.imbalance.order == "balanced" or data.imbalance.ratio == 1
+    tail = "no tail cut" if uncut else f"ratio {data.imbalance.ratio:g}"
     return (
         f"{config.method.name} on {data.source} ({tail}), {protocol.kind} {protocol.tasks}, {config.net.name}, "
         f"{config.optim.epochs} epochs a task, seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"

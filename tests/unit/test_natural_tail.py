@@ -1,19 +1,23 @@
 """A run on classes of their own sizes, one of a single image: what it stores, and what is refused."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from support.runs import tiny_run
 from support.tails import NATURAL, natural_source
 from sweeper.execution.plan import check_objective
 from sweeper.store.results import open_results
 from trainer.config.run_config import RunConfig
+from trainer.data import splits
 from trainer.data.splits import validation_count
 from trainer.data.tasks import cut
-from trainer.errors import ConfigError
+from trainer.errors import ConfigError, UserError
+from trainer.results.folder import write_results
 from trainer.results.metrics import shot
-from trainer.results.parquet import write_results
 from trainer.results.rows import RunResult
 from trainer.training.options import DeviceOptions
 from trainer.training.session import train
@@ -35,7 +39,7 @@ def trained(config: RunConfig) -> RunResult:
     return result
 
 
-@pytest.mark.parametrize(("tasks", "kind"), [(10, "lfs"), (3, "lfs"), (1, "lfs"), (5, "lfh")])
+@pytest.mark.parametrize(("tasks", "kind"), [(3, "lfs"), (1, "lfs"), (5, "lfh")])
 def test_shots_and_counts_are_those_of_the_images(tasks: int, kind: str) -> None:
     result = trained(natural_run(tasks, kind))
     last = [row for row in result.classes if row.task == result.tasks_done - 1]
@@ -65,6 +69,32 @@ def test_what_is_not_measured_is_null_in_what_is_stored(tmp_path: Path) -> None:
         "validation: 25 images a class where it has 125, otherwise a fifth: 1 to 12; 56 of 281 training images; "
         "none of class 9"
     ]
+
+
+@given(
+    counts=st.lists(st.integers(1, 60), min_size=10, max_size=10),
+    imbalance=st.sampled_from([{}, {"order": "balanced"}, {"max_per_class": 20}, {"ratio": 3, "order": "ordered"}]),
+    holdout=st.sampled_from([0.0, 0.1]),
+    split=st.sampled_from(["test", "validation"]),
+    has_test=st.booleans(),
+)
+def test_images_that_are_not_used_are_said(
+    counts: list[int], imbalance: dict[str, Any], holdout: float, split: str, has_test: bool
+) -> None:
+    source = natural_source(counts, test=has_test)
+    changes = {"imbalance": imbalance, "holdout_fraction": holdout, "evaluation": {"split": split}}
+    config = tiny_run("finetune", data=changes, protocol={"tasks": 2})
+    try:
+        found = cut(source, config.data, config.protocol)
+    except UserError:  # no image to measure on, or a ratio that leaves a class without any
+        return
+    apart = splits.split(source, config.data.evaluation)
+    trained, available = int(found.counts_C.sum()), sum(map(len, apart.train_C))
+    line = f"training: {trained} of {available} images; data.imbalance and data.holdout_fraction leave out the rest"
+    assert found.said == (*apart.said, *([line] if trained < available else []))
+    assert min(found.counts_C.tolist()) > 0
+    if imbalance in ({}, {"order": "balanced"}) and not holdout:
+        assert trained == available
 
 
 def test_an_objective_that_nothing_measures_is_refused() -> None:
