@@ -24,6 +24,7 @@ from trainer.data.config import DataConfig
 from trainer.data.file_types import open_heic
 from trainer.data.images import ImageSet, Labels, Source, content
 from trainer.data.pixels import Depth, check_depth, eight_bit
+from trainer.data.progress import counted
 from trainer.errors import ConfigError, DataError
 
 FORMAT = 3
@@ -159,8 +160,10 @@ def _write(folder: Path, listing: Listing, resize: int | None, config: DataConfi
     open_heic()
     decode = functools.partial(_decode, resize=resize, config=config)
     with ThreadPoolExecutor(cores()) as pool:
-        if not _fill(folder, listing, _decode_all(pool, listing, decode), config, channels=1):
-            _fill(folder, listing, _decode_all(pool, listing, decode), config, channels=3)
+        for channels in (1, 3):
+            with counted(_decode_all(pool, listing, decode), listing.name, len(listing.labels_N)) as images:
+                if _fill(folder, listing, images, config, channels):
+                    return
 
 
 def _fill(folder: Path, listing: Listing, images: Iterator[_Decoded], config: DataConfig, channels: int) -> bool:
