@@ -114,8 +114,8 @@ def _drawn(results: Path, out: Path) -> None:
     dimension, growth, searched, tested = drawn.axes
     assert dimension.get_xlabel() == "method.lambda"
     assert dimension.get_xscale() == "log"
-    each, best = (list(line.get_ydata()) for line in growth.get_lines()[:2])
-    assert best == list(accumulate(each, max))
+    best, *points = (list(line.get_ydata()) for line in growth.get_lines() if len(line.get_ydata()))
+    assert best == list(accumulate((value for (value,) in points), max))
     assert [text.get_text() for text in searched.get_legend().get_texts()] == ["first (trial 0)", "best (trial 1)"]
     assert [text.get_text() for text in tested.get_legend().get_texts()] == ["the sweep's base", "trial 1"]
     ended("s", "--results", results, "--out", out, command="sweeper.report")
