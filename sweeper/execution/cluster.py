@@ -8,6 +8,7 @@ import secrets
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,6 +19,7 @@ from ray._raylet import (  # type: ignore[attr-defined]
     get_authentication_mode,
 )
 
+import trainer
 from sweeper.execution.dashboard import unauthenticated_warning
 from sweeper.execution.signals import kept_handlers
 from sweeper.search.space import Resources
@@ -75,7 +77,7 @@ def connected(address: str | None, say: Callable[[str], None] = print) -> Iterat
 def _connect(address: str, options: dict[str, Any], say: Callable[[str], None]) -> None:
     """Connect to a cluster that runs. Raises ClusterError."""
     if "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ:  # a job's code is on the nodes already
-        options["runtime_env"] = {"working_dir": ".", "excludes": NOT_SENT}
+        options["runtime_env"] = {"working_dir": ".", "excludes": NOT_SENT, **_installed_code()}
     _check_reachable(address)
     tokenless = not AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True)
     if tokenless:  # Ray insists on one; a cluster without authentication ignores it
@@ -89,6 +91,14 @@ def _connect(address: str, options: dict[str, Any], say: Callable[[str], None]) 
     warning = unauthenticated_warning(context.dashboard_url)
     if warning:
         say(warning)
+
+
+def _installed_code() -> dict[str, Any]:
+    """What of a runtime environment sends this code where it is installed, and so not in the working directory."""
+    home = Path(trainer.__file__).resolve().parents[1]
+    if not (home / "__init__.py").is_file():  # a checkout
+        return {}
+    return {"py_modules": [str(home)], "worker_process_setup_hook": f"{home.name}.enter"}
 
 
 def use_fresh_token() -> None:

@@ -18,7 +18,7 @@ from sweeper.search.words import METHOD
 from sweeper.store.names import check_name
 from trainer.command import words
 from trainer.config.explain import explain
-from trainer.config.files import load_run, load_yaml, override, parse_run, parse_sets, set_field
+from trainer.config.files import load_run, load_yaml, override, parse_run, parse_sets, set_field, shipped
 from trainer.config.run_config import RunConfig
 from trainer.errors import ConfigError, Mistakes, nearest, shown
 from trainer.methods.base import METHODS, Method
@@ -304,7 +304,7 @@ def _override(content: dict[str, Any], dotted: str, value: Any) -> None:
 
 def _base(spec: SearchSpace, file: str) -> RunConfig:
     sibling = Path(file).parent / spec.base
-    found = sibling if sibling.exists() else Path(spec.base)
+    found = sibling if sibling.exists() else shipped(Path(spec.base))
     if not found.exists():
         close = nearest(found.name, [run.name for run in found.parent.glob("*.yaml")])
         raise ConfigError(f"no such run file: {spec.base}", file=file, field="base", nearest=close)

@@ -13,6 +13,7 @@ from trainer.errors import ConfigError, Mistakes, nearest, shown
 from trainer.methods.base import METHODS
 
 _NOT_YAML = (yaml.YAMLError, RecursionError, ValueError, OverflowError, TypeError)
+_PROJECT = Path(__file__).resolve().parents[2]
 """what PyYAML raises: its own errors, and Python's on impossible dates, endless numbers and deep nesting"""
 
 
@@ -52,7 +53,7 @@ def load_yaml(path: str | Path, folder: str | None = None) -> dict[str, Any]:
     """
     file = str(path)
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = shipped(Path(path)).read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError("no such file", file=file, nearest=_nearest_file(Path(path), folder)) from None
     except IsADirectoryError:
@@ -71,6 +72,16 @@ def load_yaml(path: str | Path, folder: str | None = None) -> dict[str, Any]:
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise ConfigError("must hold fields by name, like 'optim: {epochs: 160}'", file=file)
     return content
+
+
+def shipped(path: Path) -> Path:
+    """The path; where no file is there, the project's own ``runs/NAME`` or ``search_spaces/NAME``, if it is one.
+
+    So the examples of the documentation work in any folder.
+    """
+    own = _PROJECT / path
+    known = not path.is_absolute() and path.parts[:1] in (("runs",), ("search_spaces",)) and ".." not in path.parts
+    return own if known and not path.exists() and own.is_file() else path
 
 
 def _nearest_file(path: Path, folder: str | None) -> str | None:

@@ -29,10 +29,12 @@ def versions() -> dict[str, str]:
 def git_commit() -> str:
     """The commit of this code, with ``-dirty`` where files of the trainer differ from it.
 
-    A copy without its history, as a Ray job's workers have it, is named by its content: ``source-`` and a hash.
+    A copy without its history, as a Ray job's workers have it, or one that was installed within somebody's repository,
+    is named by its content: ``source-`` and a hash.
     """
     git = functools.partial(subprocess.run, cwd=_PACKAGE, capture_output=True, text=True, timeout=10, check=True)
     try:
+        git(["git", "ls-files", "--error-unmatch", "--", "run.py"])
         commit = git(["git", "rev-parse", "HEAD"]).stdout.strip()
         dirty = git(["git", "status", "--porcelain", "--", "."]).stdout.strip()
     except (OSError, subprocess.SubprocessError):
