@@ -23,7 +23,7 @@ _LINES = 6
 def draw(table: Table, found: Sequence[Entry], stepwise: Sequence[Entry], subtitle: str) -> Figure:
     """The figure. ``found``: the table's own numbers; ``stepwise``: those by task, or task and class."""
     entries = found if table.drawn == "bars" else stepwise
-    panels = _panels(table, entries)
+    panels = _panels(table, entries, found)
     rows = -(-len(panels) // _MOST)
     columns = -(-len(panels) // rows) if panels else 1
     height = 0.9 + 0.24 * len(table.rows) if table.drawn == "bars" else 3.1
@@ -36,7 +36,15 @@ def draw(table: Table, found: Sequence[Entry], stepwise: Sequence[Entry], subtit
         axis.set_title(title, fontsize=9)
         if table.log:
             axis.set_yscale("log")
-        paint(axis, own)
+        measured = [entry for entry in own if entry.mean is not None]
+        if table.drawn == "bars" and measured:
+            paint(axis, own)
+        elif measured:
+            paint(axis, measured)
+            _missing(axis, [entry for entry in own if entry.mean is None])
+        else:
+            _missing(axis, own)
+            axis.set_axis_off()
         axis.grid(color="0.92", linewidth=0.8)
         axis.set_axisbelow(True)
         axis.spines[["top", "right"]].set_visible(False)
@@ -49,17 +57,25 @@ def draw(table: Table, found: Sequence[Entry], stepwise: Sequence[Entry], subtit
     return drawn
 
 
-def _panels(table: Table, entries: Sequence[Entry]) -> list[tuple[str, list[Entry]]]:
-    """What stands in each panel: a column of a data set, of one row where classes are drawn."""
+def _panels(table: Table, entries: Sequence[Entry], cells: Sequence[Entry]) -> list[tuple[str, list[Entry]]]:
+    """What stands in each panel: a column of a data set, of one row where classes are drawn.
+
+    One of which no run has finished stands there too, with the cells that say why.
+    """
 
     def title(entry: Entry) -> str:
         return f"{entry.data} {entry.column}" + (f": {entry.row}" if table.drawn == "classes" else "")
 
     found: dict[str, list[Entry]] = {}
-    for entry in entries:
-        if entry.mean is not None:
-            found.setdefault(title(entry), []).append(entry)
+    for entry in (*entries, *(cell for cell in cells if cell.mean is None and cell not in entries)):
+        found.setdefault(title(entry), []).append(entry)
     return list(found.items())
+
+
+def _missing(axis: Axes, entries: Sequence[Entry]) -> None:
+    """Name in the panel what has no number, and why."""
+    text = "\n".join(dict.fromkeys(f"{entry.row}: {entry.note or 'not measured'}" for entry in entries))
+    axis.text(0.02, 0.98, text, transform=axis.transAxes, fontsize=7, va="top", color=_PAPER)
 
 
 def _bars(axis: Axes, entries: Sequence[Entry]) -> None:
@@ -79,6 +95,9 @@ def _bars(axis: Axes, entries: Sequence[Entry]) -> None:
             label=f"paper, {source}",
         )
         axis.legend(fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.12))
+    for place, entry in zip(places, entries, strict=True):
+        if entry.mean is None:
+            axis.text(0.0, place, f" {entry.note or 'not measured'}", fontsize=7, va="center", color=_PAPER)
     axis.set_yticks(places, [entry.row for entry in entries], fontsize=7)
 
 

@@ -11,13 +11,15 @@ from scipy import stats
 from benchmarks.paper.cells import paper_numbers
 from benchmarks.paper.measure import Measured
 from benchmarks.paper.tables import Table
+from sweeper.promotion.statistics import Interval
 from trainer.results.rows import ClassRow, RunResult
 
 STAND_INS = ("cifar100_lt", "imagenet_subset_lt", "food101_lt")
 """whose numbers are shown for a data set that the paper does not have, to compare the order of the rows only"""
-INSIDE, LEVEL = "≈", "*"
+INSIDE, LEADS = "≈", "*"
 LEGEND = (
-    f"mean ± standard deviation (n seeds). {LEVEL}: at most the sum of both deviations from the column's best. "
+    f"mean ± standard deviation (n seeds). {LEADS}: better than each other row of the column: the paired 95 % "
+    "intervals of its differences, over the same seeds, exclude 0 (not corrected for the number of rows). "
     f"{INSIDE}: the paper's number lies within our standard deviation."
 )
 
@@ -121,11 +123,11 @@ def grid(table: Table, found: Sequence[Entry], data: str) -> tuple[list[str], li
     for column in columns:
         here = {entry.row: entry for entry in own if entry.column == column}
         source = next((e.paper_of for e in here.values() if e.paper_of), None)
-        best = _best(table, here.values())
+        leader = _leader(table, list(here.values()))
         headers += [column, *([f"paper ({source})"] if source else [])]
         for line, row in zip(lines, rows, strict=True):
             entry = here.get(row)
-            line.append("" if entry is None else entry.ours + (f" {LEVEL}" if best and _level(entry, best) else ""))
+            line.append("" if entry is None else entry.ours + (f" {LEADS}" if entry is leader else ""))
             if source:
                 line.append(_paper(entry))
     return headers, lines
@@ -257,21 +259,22 @@ def _seeds(one: Measured) -> tuple[int, ...]:
     return tuple(run.seed for run in one.runs)
 
 
-def _best(table: Table, here: Iterable[Entry]) -> Entry | None:
-    """The best of a column, where there is a best."""
+def _leader(table: Table, here: Sequence[Entry]) -> Entry | None:
+    """The row of a column that is better than each other one, where the evidence is there."""
     measured = [entry for entry in here if entry.mean is not None]
     if table.higher_is_better is None or len(measured) < 2:
         return None
-    return (max if table.higher_is_better else min)(measured, key=lambda e: e.mean or 0.0)
+    sign = 1 if table.higher_is_better else -1
+    best = max(measured, key=lambda entry: sign * (entry.mean or 0.0))
+    return best if all(_better(best, other, sign) for other in measured if other is not best) else None
 
 
-def _level(entry: Entry, best: Entry) -> bool:
-    """Whether an entry is the best, or no further from it than both spreads together."""
-    if entry is best:
-        return True
-    if entry.mean is None or best.mean is None or entry.std is None or best.std is None:
+def _better(entry: Entry, other: Entry, sign: int) -> bool:
+    """Whether the paired interval of the difference excludes 0; seeds that did not all finish cannot be paired."""
+    if entry.seeds != other.seeds or not len(entry.values) == len(other.values) == len(entry.seeds):
         return False
-    return abs(entry.mean - best.mean) <= math.hypot(entry.std, best.std)
+    difference = Interval.paired(entry.values, other.values)
+    return min(sign * difference.low, sign * difference.high) > 0
 
 
 def _paper(entry: Entry | None) -> str:

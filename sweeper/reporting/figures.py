@@ -3,12 +3,16 @@
 The panels show the objective along each dimension, the best value so far, and the accuracy after each task: for the
 best and the first configuration in the search and, after a promotion, on the test images. In a search that compares
 methods, each has its colour, and the accuracy after each task is that of its best configuration.
+
+A colour is one configuration in the whole figure. Configurations that did not run to their end are crosses at the
+bottom of a panel: their accuracy, over fewer tasks, compares with no other.
 """
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from statistics import fmean, stdev
 from typing import Any
@@ -26,6 +30,9 @@ from sweeper.store.schema import std_name
 from trainer.errors import StoreError
 
 FIRST, BEST, OTHER = "#d95f02", "#1b6ca8", "#8c8c8c"
+"""the first configuration, the best in the search, each other one"""
+PROMOTED, BASE, INCUMBENT = "#1b9e77", "#7570b3", "#a6761d"
+"""on the test images: the candidate that led, unless it is the best of the search, and what it is compared with"""
 _COLUMNS = 4
 _LABELS = 24
 """letters of choices that fit below a panel side by side"""
@@ -44,13 +51,30 @@ class Tried:
 
 
 @dataclass(frozen=True)
+class Ended:
+    """A configuration that did not run to its end."""
+
+    trial: int
+    params: Mapping[str, Any]
+    how: str
+    """pruned, diverged or failed"""
+
+
+@dataclass(frozen=True)
 class Style:
     """How a configuration is drawn."""
 
+    tried: Sequence[Tried]
     best: Tried
     first: Tried
+    ended: Sequence[Ended]
+    """configurations that did not finish"""
     colors: Mapping[str, Any]
     """by method; empty if there is one"""
+
+    def color(self, trial: int) -> Any:
+        """Of a configuration that finished, by its method."""
+        return next((self.colors[t.method] for t in self.tried if t.trial == trial), PROMOTED)
 
     def marker(self, tried: Tried) -> dict[str, Any]:
         """Keyword arguments of ``Axes.plot``: the best is large, and the first too unless colours tell methods."""
@@ -71,16 +95,18 @@ class Curve:
     color: str
     mean_T: Sequence[float]
     std_T: Sequence[float]
+    line: str = "-"
 
 
 def draw(space: Space, results: Results) -> Figure:
     """The figure of a sweep. Raises StoreError if none of its configurations has finished."""
-    tried = _tried(space, results)
+    tried, ended = _tried(space, results), _ended(space, results)
     best = (max if space.maximize else min)(tried, key=lambda t: t.value)
     first = tried[0]
-    dimensions = {name: own for name, own in space.spec.vary.items() if any(name in t.params for t in tried)}
+    given = {name for params in [*(t.params for t in tried), *(t.params for t in ended)] for name in params}
+    dimensions = {name: own for name, own in space.spec.vary.items() if name in given}
     colors = _colors(space, tried)
-    style = Style(best, first, colors)
+    style = Style(tried, best, first, ended, colors)
     if colors:
         shown = [(method, _best_of(space, tried, method), color) for method, color in colors.items()]
     else:
@@ -89,7 +115,7 @@ def draw(space: Space, results: Results) -> Figure:
     searched = [
         _curve(f"{which} (trial {t.trial})", color, results, space, where, trial=t.trial) for which, t, color in shown
     ]
-    promoted = _promotion_curves(space, results)
+    promoted = _promotion_curves(space, results, style)
     panels = len(dimensions) + 2 + bool(promoted)
     rows = -(-panels // _COLUMNS)
     columns = -(-panels // rows)
@@ -115,7 +141,8 @@ def draw(space: Space, results: Results) -> Figure:
         axis.spines[["top", "right"]].set_visible(False)
         axis.tick_params(labelsize=8)
     seeds = format_count(len(space.spec.seeds), "seed")
-    drawn.suptitle(f"{space.name}: {format_count(len(tried), 'configuration')} x {seeds}", fontsize=11)
+    count = format_count(len(tried) + len(ended), "configuration")
+    drawn.suptitle(f"{space.name}: {count} x {seeds}{_endings(tried, ended)}", fontsize=11)
     return drawn
 
 
@@ -133,6 +160,21 @@ def _tried(space: Space, results: Results) -> list[Tried]:
     ]
 
 
+def _ended(space: Space, results: Results) -> list[Ended]:
+    rows = results.sql(
+        "SELECT trial, params_json, status FROM seeds WHERE sweep = $sweep AND status <> 'finished' ORDER BY trial",
+        sweep=space.name,
+    ).rows()
+    return [Ended(r["trial"], json.loads(r["params_json"] or "{}"), r["status"]) for r in rows]
+
+
+def _endings(tried: Sequence[Tried], ended: Sequence[Ended]) -> str:
+    """`` (9 finished, 3 pruned)``; empty where all finished."""
+    counts = Counter(t.how for t in ended)
+    said = [f"{len(tried)} finished", *(f"{count} {how}" for how, count in sorted(counts.items()))]
+    return f" ({', '.join(said)})" if ended else ""
+
+
 def _colors(space: Space, tried: Sequence[Tried]) -> dict[str, Any]:
     """A colour for each method that finished, where several are searched; the same whichever have finished so far."""
     methods, done = space.methods(), {t.method for t in tried}
@@ -144,7 +186,7 @@ def _best_of(space: Space, tried: Sequence[Tried], method: str) -> Tried:
     return (max if space.maximize else min)((t for t in tried if t.method == method), key=lambda t: t.value)
 
 
-def _promotion_curves(space: Space, results: Results) -> list[Curve]:
+def _promotion_curves(space: Space, results: Results, style: Style) -> list[Curve]:
     """Curves of the last promotion: the candidate that led, the incumbent and the base; empty without a promotion."""
     last = results.sql(
         "SELECT trial, config_id, incumbent_config_id, seeds FROM promotions WHERE sweep = $sweep "
@@ -153,13 +195,15 @@ def _promotion_curves(space: Space, results: Results) -> list[Curve]:
     ).rows()
     curves = []
     for row in last:
-        base = space.base_on_test().config_id
-        wanted = {base: ("the sweep's base", FIRST), row["incumbent_config_id"]: ("incumbent", OTHER)}
-        wanted[row["config_id"]] = (f"trial {row['trial']}", BEST)
-        for config_id, (label, color) in wanted.items():
+        base, trial = space.base_on_test().config_id, row["trial"]
+        known = {style.first.trial: FIRST, style.best.trial: BEST}
+        own = style.color(trial) if style.colors else known.get(trial, PROMOTED)
+        wanted = {base: ("the sweep's base", BASE, "--"), row["incumbent_config_id"]: ("incumbent", INCUMBENT, ":")}
+        wanted[row["config_id"]] = (f"trial {trial}", own, "-")
+        for config_id, (label, color, line) in wanted.items():
             where = "sweep = $sweep || '-promotion' AND config_id = $config_id AND seed IN (SELECT unnest($seeds))"
             curve = _curve(label, color, results, space, where, config_id=config_id, seeds=row["seeds"])
-            curves += [curve] if curve.mean_T else []
+            curves += [replace(curve, line=line)] if curve.mean_T else []
     return curves
 
 
@@ -180,18 +224,32 @@ def _curve(label: str, color: str, results: Results, space: Space, where: str, *
 def _dimension(axis: Axes, name: str, dimension: AnyDimension, tried: Sequence[Tried], style: Style) -> None:
     """Draw the objective over one dimension; configurations without that dimension are omitted."""
     shown = [t for t in tried if name in t.params]
+    ended = [t for t in style.ended if name in t.params]
+    values = {t.trial: t.params[name] for t in shown} | {t.trial: t.params[name] for t in ended}
     if isinstance(dimension, CategoricalDimension):
         choices = [str(choice) for choice in dimension.choices]
-        place = {t.trial: choices.index(str(t.params[name])) for t in shown}
+        place = {trial: choices.index(str(value)) for trial, value in values.items()}
         long = len("".join(choices)) > _LABELS
         axis.set_xticks(range(len(choices)), choices, rotation=30 if long else 0, ha="right" if long else "center")
         axis.set_xlim(-0.5, len(choices) - 0.5)
     else:
-        place = {t.trial: t.params[name] for t in shown}
+        place = values
         axis.set_xscale("log" if dimension.log else "linear")
     for t in shown:
         axis.errorbar(place[t.trial], t.value, t.std, fmt="o", elinewidth=0.8, **style.marker(t))
+    _at_the_bottom(axis, [(place[t.trial], t) for t in ended])
     axis.set_xlabel(name)
+
+
+def _at_the_bottom(axis: Axes, places: Sequence[tuple[float, Ended]]) -> None:
+    """A cross for each configuration that did not finish, with a label for each way to end."""
+    by_end: dict[str, list[float]] = {}
+    for place, ended in places:
+        by_end.setdefault(ended.how, []).append(place)
+    for how, own in sorted(by_end.items()):
+        look: dict[str, Any] = {"color": OTHER, "ms": 5, "mew": 1, "clip_on": False, "label": how, "zorder": 1}
+        marker = "x" if how == "pruned" else "+"
+        axis.plot(own, [0.0] * len(own), marker, transform=axis.get_xaxis_transform(), **look)
 
 
 def _best_so_far(axis: Axes, tried: Sequence[Tried], style: Style, *, maximize: bool) -> None:
@@ -203,15 +261,15 @@ def _best_so_far(axis: Axes, tried: Sequence[Tried], style: Style, *, maximize: 
         axis.plot([], [], "o", color=OTHER, ms=4, label="each")
     for t in tried:
         axis.plot([t.trial], [t.value], "o", label=labels.get(t.trial), **style.marker(t))
+    _at_the_bottom(axis, [(t.trial, t) for t in style.ended])
     axis.set_xlabel("trial")
 
 
 def _tasks(axis: Axes, title: str, curves: Sequence[Curve]) -> None:
     for curve in curves:
         numbers = range(1, len(curve.mean_T) + 1)
-        axis.errorbar(
-            numbers, curve.mean_T, curve.std_T, fmt="o-", ms=4, capsize=2, color=curve.color, label=curve.label
-        )
+        look: dict[str, Any] = {"fmt": f"o{curve.line}", "ms": 4, "capsize": 2}
+        axis.errorbar(numbers, curve.mean_T, curve.std_T, color=curve.color, label=curve.label, **look)
     axis.set_title(title, fontsize=9)
     axis.set_xlabel("after task")
     axis.set_ylabel("accuracy on all classes seen, %")

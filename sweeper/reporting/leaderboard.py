@@ -14,6 +14,11 @@ TOP = 5
 
 def print_top(results: Results, objective: Objective) -> None:
     """Print one row per configuration: its dimensions, and the objective with its standard deviation over seeds."""
+    tables.print_table(*top(results, objective))
+
+
+def top(results: Results, objective: Objective) -> tuple[list[str], list[list[str]]]:
+    """Headers and rows of the best configurations, the best first."""
     metric = objective.metric
     order = "DESC" if objective.direction == "maximize" else "ASC"
     found = results.sql(
@@ -33,4 +38,4 @@ def print_top(results: Results, objective: Objective) -> None:
         ]
         for row, params in rows
     ]
-    tables.print_table(headers, cells)
+    return headers, cells

@@ -14,6 +14,11 @@ from typing import Any
 import pyarrow as pa
 
 _SHOWN_ROWS = 1000
+_LATEX = {letter: rf"\{letter}" for letter in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+}
 NULL = "-"
 """how a table for people shows a value that is not there"""
 
@@ -71,6 +76,18 @@ def records_text(headers: Sequence[str], rows: Sequence[Sequence[str]], width: i
 
 def _widths(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
     return [max(len(line[i]) for line in (headers, *rows)) for i in range(len(headers))]
+
+
+def latex(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A ``tabular`` with the rules of the package booktabs."""
+    lines = [" & ".join(map(_in_latex, line)) + r" \\" for line in (headers, *rows)]
+    begin, end = rf"\begin{{tabular}}{{{'l' * len(headers)}}}", r"\end{tabular}"
+    return "\n".join([begin, r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule", end]) + "\n"
+
+
+def _in_latex(text: str) -> str:
+    found = "".join(_LATEX.get(letter, letter) for letter in text)
+    return found.replace("±", r"$\pm$")
 
 
 def cells(table: pa.Table) -> list[list[str]]:

@@ -79,5 +79,6 @@ def test_a_figure_has_a_panel_for_what_was_tried_and_a_colour_for_each_method(sp
     assert all(axis.lines or axis.collections for axis in drawn.axes)
     curves = drawn.axes[-1].get_legend_handles_labels()
     assert curves[1] == ["finetune (trial 0)", "bic (trial 2)"]
-    colors = {tuple(line.get_color()) for axis in drawn.axes[:2] for line in axis.lines if len(line.get_xdata()) == 1}
+    points = [line for axis in drawn.axes[:2] for line in axis.lines if line.get_marker() == "o"]
+    colors = {tuple(line.get_color()) for line in points}
     assert len(colors) == 2

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from benchmarks.paper import __main__ as command
-from benchmarks.paper import layout, tuned
+from benchmarks.paper import figures, layout, tuned
 from benchmarks.paper.cells import RUNS, Cell, Choice, cells, columns, configure, departures, paper_numbers, scaled
 from benchmarks.paper.layout import Entry
 from benchmarks.paper.measure import Measured
@@ -174,8 +174,8 @@ def test_the_table() -> None:
     assert headers == ["system", "lfs10", "paper (cifar100_lt)"]
     assert rows == [
         ["WA", "21.00 ± 1.41 (2)", "27.63"],
-        ["BiC", "31.00 ± 1.41 (2) *", "30.50 ≈"],
-        ["IL2M", "30.50 ± 0.00 (2) *", "31.37"],
+        ["BiC", "31.00 ± 1.41 (2)", "30.50 ≈"],
+        ["IL2M", "30.50 ± 0.00 (2)", "31.37"],
         ["SS-IL", "3 of 3 diverged", ""],
     ]
     assert entry("WA", 0.0123, 0.0125).ours == "0.0124 ± 0.000141 (2)"
@@ -193,6 +193,32 @@ def test_fewer_is_better_where_it_is() -> None:
     assert [row[1].endswith("*") for row in rows] == [False, True]
     _, rows = layout.grid(TABLES["fig6"], found, "cifar100_lt")
     assert not any(row[1].endswith("*") for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("best", "others", "marked"),
+    [
+        ((30.0, 31.0, 32.0), {"WA": (20.0, 21.0, 22.5)}, True),
+        ((30.0, 31.0, 32.0), {"WA": (20.0, 21.0, 22.5), "noisy and low": (5.0, 40.0, 10.0)}, False),
+        ((30.0, 31.0, 32.0), {"close": (29.0, 31.5, 31.0)}, False),
+        ((30.0, 31.0), {"a seed failed": (20.0, 21.0, 22.0)}, False),
+        ((30.0,), {"one seed": (20.0,)}, False),
+    ],
+)
+def test_a_star_needs_evidence(best: Sequence[float], others: dict[str, Sequence[float]], marked: bool) -> None:
+    found = [entry("BiC", *best), *(entry(row, *values) for row, values in others.items())]
+    _, rows = layout.grid(TABLES["table1"], found, "cifar100_lt")
+    assert [row[1].endswith("*") for row in rows] == [marked, *[False] * len(others)]
+
+
+@pytest.mark.parametrize("name", ["table1", "fig4", "fig6"])
+def test_a_panel_of_which_nothing_finished_says_so(name: str) -> None:
+    table = TABLES[name]
+    steps = {"step": 0, "position": 0 if table.drawn == "classes" else None}
+    cells = [entry("BiC", 30.0, 31.0), entry("WA", note="3 of 3 diverged")]
+    drawn = figures.draw(table, cells, [replace(cells[0], **steps)], "")
+    texts = [text.get_text() for axis in drawn.axes for text in axis.texts]
+    assert any("3 of 3 diverged" in text for text in texts)
 
 
 def finished(accuracy_pct: float, seed: int = 0, tasks: Sequence[TaskRow] = ()) -> RunResult:
