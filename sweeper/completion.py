@@ -61,6 +61,7 @@ def options(command: str) -> list[Option]:
             tuple(map(str, action.choices or ())),
         )
         for action in actions
+        if action.help != argparse.SUPPRESS
     ]
 
 

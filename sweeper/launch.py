@@ -22,6 +22,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return drive(arguments)
 
 
+def _no_device(device: str) -> str:
+    wanted = "resources.cpu=2" if device == "cpu" else "resources.gpu=1"
+    raise argparse.ArgumentTypeError(f"a sweep computes on what each of its trials is given: --set {wanted}")
+
+
 def parser() -> argparse.ArgumentParser:
     """The arguments of a launch."""
     made = argparse.ArgumentParser(prog=program("sweeper.launch"), description="Launch a sweep, or resume it.")
@@ -33,6 +38,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--name", help="sweep name (default: name of the file)")
     made.add_argument("--retry-failed", action="store_true", help="train again the configurations that have failed")
+    made.add_argument("--device", type=_no_device, help=argparse.SUPPRESS)
     add_address(made)
     made.add_argument("--dry-run", action="store_true", help="print the plan and start nothing")
     return made

@@ -43,24 +43,26 @@ def _details(name: str, folder: Folder) -> None:
     results = open_results(folder.parent, name)
     ledger = Ledger.of(results, name)  # refuses another schema before a line is printed
     status, state = read_state(folder, Damage(lambda line: None))  # named with the results
-    print(f"{name}: {state}")
+    tables.print_line(f"{name}: {state}")
     driver = holder(folder)
     if driver is not None:
-        print(f"driver: {driver}{'' if driver.alive() else ' (gone)'}")
+        tables.print_line(f"driver: {driver}{'' if driver.alive() else ' (gone)'}")
     if status is None:
         return
     ends = ((status.pruned, "pruned"), (status.diverged, "diverged"), (status.failed, "failed"))
     of_them = ", ".join(f"{count} {end}" for count, end in ends if count)
     count = format_count(status.total, "configuration")
-    print(f"done: {status.done} of {count}" + (f" ({of_them})" if of_them else ""))
+    tables.print_line(f"done: {status.done} of {count}" + (f" ({of_them})" if of_them else ""))
     if status.best is not None:
-        print(f"best: {status.best.value:.6g}, trial {status.best.trial}, {format_params(status.best.params)}")
+        tables.print_line(
+            f"best: {status.best.value:.6g}, trial {status.best.trial}, {format_params(status.best.params)}"
+        )
     if state == "running":
-        print(f"time left: {format_duration(status.eta_s) or 'not known yet'}")
+        tables.print_line(f"time left: {format_duration(status.eta_s) or 'not known yet'}")
         if status.waiting:
-            print(f"waiting: {status.waiting}")
-    print(f"ledger: {ledger}")
-    print(f"last change: {format_duration(max(0.0, time.time() - status.updated_at))} ago")
+            tables.print_line(f"waiting: {status.waiting}")
+    tables.print_line(f"ledger: {ledger}")
+    tables.print_line(f"last change: {format_duration(max(0.0, time.time() - status.updated_at))} ago")
     if status.running and state == "running":
         rows = [
             [str(r.trial), f"{r.task}/{r.tasks}", "" if r.value is None else f"{r.value:.6g}", format_params(r.params)]

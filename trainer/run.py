@@ -173,8 +173,9 @@ def _headline(config: RunConfig, seeds: Sequence[int]) -> str:
     data, protocol = config.data, config.protocol
     uncut = data.imbalance.order == "balanced" or data.imbalance.ratio == 1
     tail = "no tail cut" if uncut else f"ratio {data.imbalance.ratio:g}"
+    tasks = f"{protocol.tasks} {'equal tasks' if protocol.kind == 'lfs' else 'tasks after half of the classes'}"
     return (
-        f"{config.method.name} on {data.source} ({tail}), {protocol.kind} {protocol.tasks}, {config.net.name}, "
+        f"{config.method.name} on {data.source} ({tail}), {tasks} ({protocol.kind}), {config.net.name}, "
         f"{config.optim.epochs} epochs a task, seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
     )
 

@@ -48,6 +48,14 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         print(f"... and {hidden} more rows; --format csv shows all")
 
 
+def print_line(text: str) -> None:
+    """Print a line, which is wrapped between words where a terminal is narrower."""
+    width = shutil.get_terminal_size().columns
+    if sys.stdout.isatty() and len(text) > width:
+        text = textwrap.fill(text, width, subsequent_indent="  ", break_on_hyphens=False)
+    print(text)
+
+
 def plain_text(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Aligned columns: a header and one line per row."""
     lines, widths = [tuple(headers), *map(tuple, rows)], _widths(headers, rows)

@@ -47,7 +47,7 @@ def test_a_run_is_shown_and_written(tmp_path: Path) -> None:
         [tiny_run("distillation", data=FEW_IMAGES, seed=seed) for seed in (0, 1)], DeviceOptions(device="cpu")
     )
     first, *_ = shown.splitlines()
-    assert first == "distillation on digits (ratio 4), lfs 3, small, 2 epochs a task, seeds 0, 1"
+    assert first == "distillation on digits (ratio 4), 3 equal tasks (lfs), small, 2 epochs a task, seeds 0, 1"
     accuracies = [result.acc_task_mean_pct for result in expected]
     mean, spread = sum(accuracies) / 2, abs(accuracies[0] - accuracies[1]) / 2**0.5
     assert re.search(

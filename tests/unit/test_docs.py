@@ -65,8 +65,8 @@ def test_the_architecture_page_names_every_package() -> None:
     assert [package.name for package in packages if package.name not in page] == []
 
 
-def test_there_are_fifteen_words() -> None:
-    assert len(re.findall(r"^\| \*", (ROOT / "docs" / "words.md").read_text(), re.MULTILINE)) == 15
+def test_the_words_are_read_in_a_minute() -> None:
+    assert len(re.findall(r"^\| \*", (ROOT / "docs" / "words.md").read_text(), re.MULTILINE)) <= 20
 
 
 def test_every_guarantee_names_a_test_that_exists() -> None:

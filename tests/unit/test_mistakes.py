@@ -151,6 +151,14 @@ def test_a_gpu_is_called_cuda() -> None:
         DeviceOptions(device="gpu").resolve_device()
 
 
+@pytest.mark.parametrize(("device", "hint"), [("gpu", "--set resources.gpu=1"), ("cpu", "--set resources.cpu=2")])
+def test_a_sweep_has_resources_instead_of_a_device(capsys: pytest.CaptureFixture[str], device: str, hint: str) -> None:
+    with pytest.raises(SystemExit) as refused:
+        launch.main(["search_spaces/digits.yaml", "--device", device])
+    assert refused.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1].endswith(hint)
+
+
 def test_a_name_instead_of_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     for given, meant in {"digits": "search_spaces/digits.yaml", "digit.yaml": "search_spaces/digits.yaml"}.items():
