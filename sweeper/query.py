@@ -6,9 +6,9 @@ from pathlib import Path
 
 from sweeper.reporting import tables
 from sweeper.reporting.arguments import command_parser
+from sweeper.reporting.imports import without_pandas
 from sweeper.store import schema
 from sweeper.store.folder import Folder
-from sweeper.store.results import QueryError, open_results
 from trainer.command import program
 from trainer.errors import exit_code
 
@@ -40,6 +40,9 @@ def main(argv: list[str] | None = None) -> int:
             end="",
         )
         return 0
+    with without_pandas():
+        from sweeper.store.results import QueryError, open_results  # noqa: PLC0415  (SQL is slow to import)
+
     if arguments.format == "parquet" and arguments.out is None and sys.stdout.isatty():
         raise QueryError("Parquet cannot be shown on a terminal; pass --out FILE")
     found = open_results(arguments.results, arguments.sweep).sql(arguments.query).arrow()

@@ -9,6 +9,7 @@ import time
 
 from sweeper.reporting import tables
 from sweeper.reporting.arguments import command_parser
+from sweeper.reporting.imports import without_pandas
 from sweeper.search.words import format_count, format_params
 from sweeper.store.damage import Damage
 from sweeper.store.folder import Folder
@@ -36,9 +37,10 @@ def _summary(name: str, folder: Folder) -> list[str]:
 
 def _details(name: str, folder: Folder) -> None:
     """Print one sweep in detail."""
-    from sweeper.reporting.ledger import Ledger  # noqa: PLC0415  (SQL is slow to import, and the list needs none)
-    from sweeper.reporting.methods import print_methods  # noqa: PLC0415
-    from sweeper.store.results import open_results  # noqa: PLC0415
+    with without_pandas():
+        from sweeper.reporting.ledger import Ledger  # noqa: PLC0415  (SQL is slow to import, and the list needs none)
+        from sweeper.reporting.methods import print_methods  # noqa: PLC0415
+        from sweeper.store.results import open_results  # noqa: PLC0415
 
     results = open_results(folder.parent, name)
     ledger = Ledger.of(results, name)  # refuses another schema before a line is printed

@@ -11,7 +11,7 @@ from sweeper.store.status_file import Status
 from sweeper.store.store import Store
 
 ROOT = Path(__file__).parents[2]
-SLOW = ("torch", "ray", "optuna", "matplotlib")
+SLOW = ("torch", "ray", "optuna", "matplotlib", "pandas")
 """packages whose import takes a good part of a second, or seconds"""
 
 
