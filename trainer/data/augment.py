@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from trainer.data.config import DataConfig
+from trainer.data.host_pixels import HostPixels, Pixels, taken
 
 _ATTEMPTS = 10
 _SCALE = (0.08, 1.0)
@@ -51,14 +52,14 @@ def crops(uniforms_MNU: Tensor, height: int, width: int, data: DataConfig) -> Te
     return torch.stack([*box_MN4, mirrored_MN.to(uniforms_MNU.dtype)], 2)
 
 
-def augment(pixels_NCHW: Tensor, index_MB: Tensor, crops_MB5: Tensor, data: DataConfig, dtype: torch.dtype) -> Tensor:
+def augment(pixels_NCHW: Pixels, index_MB: Tensor, crops_MB5: Tensor, data: DataConfig, dtype: torch.dtype) -> Tensor:
     """Training images of M members, ``[B, M*C, crop, crop]`` in channels-last memory, member after member.
 
     ``pixels_NCHW``: all images, uint8. ``index_MB``: which ones. ``crops_MB5``: see ``crops``.
     """
     if data.augment == "none":
         return centre(pixels_NCHW, index_MB, data, dtype)
-    images_NHWC = pixels_NCHW.permute(0, 2, 3, 1)[index_MB.reshape(-1)]
+    images_NHWC = taken(pixels_NCHW, index_MB.reshape(-1))
     count, height, width, channels = images_NHWC.shape
     top_N, left_N, rows_N, columns_N, mirrored_N = crops_MB5.reshape(count, 5).unbind(1)
     exact = torch.promote_types(dtype, torch.float32)
@@ -70,16 +71,19 @@ def augment(pixels_NCHW: Tensor, index_MB: Tensor, crops_MB5: Tensor, data: Data
     return _normalised(x, index_MB.shape[0], data, dtype)
 
 
-def centre(pixels_NCHW: Tensor, index: Tensor, data: DataConfig, dtype: torch.dtype) -> Tensor:
+def centre(pixels_NCHW: Pixels, index: Tensor, data: DataConfig, dtype: torch.dtype) -> Tensor:
     """Evaluation images ``[B]``, or each member's own ``[M, B]``: centre crop, normalised.
 
     ``[B, M*C, crop, crop]`` in channels-last memory, M = 1 for images ``[B]``.
     """
     height, width = pixels_NCHW.shape[2:]
+    members = index.shape[0] if index.dim() == 2 else 1
     # rounded half to even, as torchvision's center_crop
     top, left = round((height - data.crop) / 2), round((width - data.crop) / 2)
-    cut_NHWC = pixels_NCHW.permute(0, 2, 3, 1)[:, top : top + data.crop, left : left + data.crop]
-    return _normalised(cut_NHWC[index.reshape(-1)], index.shape[0] if index.dim() == 2 else 1, data, dtype)
+    cut = (slice(None), slice(top, top + data.crop), slice(left, left + data.crop))
+    if isinstance(pixels_NCHW, HostPixels):
+        return _normalised(pixels_NCHW.take(index.reshape(-1))[cut], members, data, dtype)
+    return _normalised(pixels_NCHW.permute(0, 2, 3, 1)[cut][index.reshape(-1)], members, data, dtype)
 
 
 def resampling(start_N: Tensor, length_N: Tensor, size: int, pad: int, crop: int, mirror_N: Tensor | None) -> Tensor:

@@ -1,6 +1,7 @@
 """From a source to a stream of tasks: class order, validation split, long tail, hold-out, tasks."""
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
@@ -10,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainer.data import long_tail, splits
+from trainer.data import host_pixels, long_tail, splits
 from trainer.data.config import ClassOrder, DataConfig, Protocol
+from trainer.data.host_pixels import HostPixels, Pixels
 from trainer.data.images import ImageSet, Source
 from trainer.data.long_tail import Indices
 from trainer.data.sources import load
@@ -35,11 +37,11 @@ class Task:
 class TaskStream:
     """Everything a run trains and is measured on. Labels are positions in the class order."""
 
-    train_pixels_NCHW: Tensor
+    train_pixels_NCHW: Pixels
     """uint8, channels last; only the images that are trained on"""
     train_labels_N: Tensor
     """int64, rising"""
-    eval_pixels_NCHW: Tensor
+    eval_pixels_NCHW: Pixels
     eval_labels_N: Tensor
     tasks: tuple[Task, ...]
     counts_C: Tensor
@@ -53,11 +55,17 @@ class TaskStream:
     """a line about each choice of images that the data set itself does not make"""
 
     def to(self, device: torch.device) -> Self:
-        """With every tensor on the device."""
+        """With every tensor on the device, but for images that it has no memory for."""
         tasks = tuple(replace(t, train_N=t.train_N.to(device), eval_N=t.eval_N.to(device)) for t in self.tasks)
         moved: dict[str, Any] = {
-            name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)
+            name: value.to(device)
+            for name, value in vars(self).items()
+            if isinstance(value, Tensor) and "pixels" not in name
         }
+        for name in ("train_pixels_NCHW", "eval_pixels_NCHW"):
+            moved[name] = host_pixels.moved(getattr(self, name), device)
+            if moved[name] is not getattr(self, name):
+                _say_where(moved[name], str(device))
         return replace(self, tasks=tasks, **moved)
 
 
@@ -128,10 +136,14 @@ def cut(source: Source, data: DataConfig, protocol: Protocol) -> TaskStream:
     for index, (first, stop) in enumerate(pairwise(accumulate(sizes, initial=0))):
         train_N, eval_N = (torch.arange(sum(n[:first]), sum(n[:stop])) for n in (counts_C, eval_counts_C))
         tasks.append(Task(index, first, stop - first, train_N, eval_N))
+    train_pixels = _pixels(source.train, train_C, order_C)
+    eval_pixels = _pixels(apart.measured, apart.measured_C, order_C)
+    for pixels in (train_pixels, eval_pixels):
+        _say_where(pixels, "this machine")
     return TaskStream(
-        train_pixels_NCHW=_pixels(source.train, train_C, order_C),
+        train_pixels_NCHW=train_pixels,
         train_labels_N=torch.repeat_interleave(torch.tensor(counts_C)),
-        eval_pixels_NCHW=_pixels(apart.measured, apart.measured_C, order_C),
+        eval_pixels_NCHW=eval_pixels,
         eval_labels_N=torch.repeat_interleave(torch.tensor(eval_counts_C)),
         tasks=tuple(tasks),
         counts_C=torch.tensor(counts_C),
@@ -149,7 +161,20 @@ def _left_out(available: int, kept: int) -> tuple[str, ...]:
     return (f"training: {kept} of {available} images; data.imbalance and data.holdout_fraction leave out the rest",)
 
 
-def _pixels(images: ImageSet, indices_C: list[Indices], order_C: Sequence[int]) -> Tensor:
+def _pixels(images: ImageSet, indices_C: list[Indices], order_C: Sequence[int]) -> Pixels:
     """The images class by class in the class order, ``[N, C, H, W]`` in channels-last memory."""
     index_N = np.concatenate([indices_C[label] for label in order_C])
+    found = HostPixels(images.pixels_NHWC, index_N)
+    if found.shape.numel() > host_pixels.SHARE * host_pixels.free_bytes(torch.device("cpu")):
+        return found
     return torch.from_numpy(np.asarray(images.pixels_NHWC[index_N])).permute(0, 3, 1, 2)
+
+
+def _say_where(pixels: Pixels, where: str) -> None:
+    if isinstance(pixels, HostPixels):
+        size = f"{len(pixels.rows_N)} images, {pixels.shape.numel() / 1e9:.2g} GB"
+        print(
+            f"note: {size}, take more than {host_pixels.SHARE:.0%} of the memory that is free on {where}: they are "
+            "read batch by batch, which is slower; a smaller data.resize avoids it",
+            file=sys.stderr,
+        )

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from trainer.data.augment import centre
+from trainer.data.host_pixels import Pixels
 from trainer.data.tasks import TaskStream
 from trainer.nets.member import repeat_images
 from trainer.nets.network import Outputs
@@ -19,7 +20,7 @@ CPU: the activations of more do not stay in its caches, which halves the speed""
 
 
 @torch.no_grad()
-def forward(state: State, pixels_NCHW: Tensor, index: Tensor) -> Iterator[tuple[slice, Outputs]]:
+def forward(state: State, pixels_NCHW: Pixels, index: Tensor) -> Iterator[tuple[slice, Outputs]]:
     """What every member makes of the same images ``[N]``, or each of its own ``[M, N]``, a batch at a time."""
     learner = state.learner
     learner.network.eval()
@@ -35,7 +36,7 @@ def forward(state: State, pixels_NCHW: Tensor, index: Tensor) -> Iterator[tuple[
         yield part, stage2.scaled(learner.network, out)
 
 
-def embed(state: State, pixels_NCHW: Tensor, index: Tensor) -> Embedding:
+def embed(state: State, pixels_NCHW: Pixels, index: Tensor) -> Embedding:
     """Features and logits of all of the images together, with evaluation transforms."""
     parts = [out for _, out in forward(state, pixels_NCHW, index)]
     return Embedding(torch.cat([out.features_MBD for out in parts], 1), torch.cat([out.logits_MBK for out in parts], 1))
