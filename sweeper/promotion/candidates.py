@@ -137,8 +137,6 @@ def evaluate_candidates(
         check_comparable(config, incumbent.config, file=incumbent.name, other="the sweep")
     task_stream = build(absolute_path(incumbent.config).data, incumbent.config.protocol)
     check_objective(metric, task_stream, incumbent.name)
-    for line in task_stream.said:
-        say(line)
 
     def train(groups: Mapping[str, Sequence[RunConfig]]) -> dict[str, list[RunResult]]:
         return train_given(groups, store, space.spec.resources, metric, task_stream.fingerprint, say, check_stop)
@@ -150,6 +148,8 @@ def evaluate_candidates(
     leader = leader_of(candidates, again, maximize=space.maximize)
 
     seeds = _fresh_seeds(space, TEST_SEEDS, n)
+    for line in task_stream.said:
+        say(line)
     say(f"{leader.label} leads; evaluating it on the test split, all training images, seeds {seeds[0]}-{seeds[-1]}")
     results = train(
         {
