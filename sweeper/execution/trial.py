@@ -14,6 +14,7 @@ import torch
 
 from sweeper.execution.job import Job, SetUp
 from sweeper.execution.messages import EndedTrial, Message, PackSplit, TaskDone, TrialsEnded, Warned
+from sweeper.search.words import format_count
 from sweeper.store.folder import Folder
 from trainer.config.run_config import RunConfig, content_hash
 from trainer.errors import UserError
@@ -71,7 +72,8 @@ def train_pack(job: Job, pack: Mapping[int, Sequence[RunConfig]], report: Callab
     except torch.OutOfMemoryError:
         left = list(reporter.left)
         if len(left) < 2:
-            raise TrialError(f"out of memory: a configuration is too large, seeds: {len(pack[left[0]])}") from None
+            seeds = format_count(len(pack[left[0]]), "seed")
+            raise TrialError(f"out of memory: a configuration with {seeds} is too large") from None
     report(PackSplit(pack=reporter.pack))
     gc.collect()  # what the failed run held
     if torch.cuda.is_available():
