@@ -119,6 +119,23 @@ def test_files_of_another_source_are_recognised(tmp_path: Path, file: str, sourc
         assert refused(path).endswith(f"; data.source: {source} reads {suffix} files")
 
 
+@pytest.mark.parametrize("source", ["parquet", "csv", "npz"])
+def test_class_folders_are_recognised(folder: Path, source: str) -> None:
+    with pytest.raises(DataError, match=r"; data\.source: image_folder reads class folders$"):
+        load(DataConfig(source=source, path=str(folder)))
+
+
+def test_a_path_with_a_slip_is_recognised(folder: Path) -> None:
+    assert refused(folder.parent / "sets") == f"data.path: {folder.parent}/sets is missing; did you mean 'set'?"
+
+
+def test_all_oddities_are_said_before_a_file_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("notes.txt", "broken.png"):
+        (folder / "train" / "ant" / name).write_bytes(b"no image")
+    assert "broken.png: cannot be decoded" in refused(folder)
+    assert "1 file is passed over: 1 .txt" in capsys.readouterr().err
+
+
 def test_class_folders_without_splits(tmp_path: Path) -> None:
     folder = tmp_path / "set"
     for name in ("ant", "bee"):

@@ -121,7 +121,7 @@ def test_bad_tables_are_one_line(folder: Path, rows: list[str], complaint: str) 
 
 
 def test_which_table_is_asked_where_there_are_several(folder: Path) -> None:
-    assert line_of(DataError, folder).endswith("has no train.csv, and no other table")
+    assert "has no train.csv, and no other table" in line_of(DataError, folder)
     for name in ("a", "b"):
         table(folder / f"{name}.csv", "image,label", "0.png,0", "1.png,1")
     assert line_of(DataError, folder).endswith("holds several tables (a.csv, b.csv): give one of them")

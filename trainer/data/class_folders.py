@@ -28,7 +28,7 @@ def find(folder: Path, choose: Choice) -> Layout:
     found = {split: _classes(home, passed) for split, home in homes.items()}
     if homes["train"] == folder and sum(map(bool, found["train"].values())) < 2:
         inner = [entry for entry in sorted(folder.iterdir()) if entry.is_dir() and "train" in _homes(entry)]
-        hint = f"; did you mean {str(inner[0])!r}?" if len(inner) == 1 else location.hint(folder)
+        hint = f"; did you mean {str(inner[0])!r}?" if len(inner) == 1 else location.hint(folder, folders=False)
         raise DataError(
             f"data.path: {folder} has neither train.txt nor the folders train/ and test/, nor two class folders{hint}"
         )

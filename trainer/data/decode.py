@@ -92,6 +92,8 @@ def decoded_source(
         except BadImages as error:
             bad.append(error)
     if bad:
+        for line in said:  # all at once: the next launch would name them
+            print(f"note: {line}", file=sys.stderr)
         images = sum(len(listing.labels_N) for listing in listings.values())
         raise BadImages([one for error in bad for one in error.bad], images)
     return Source.of_splits(found, class_names, said)

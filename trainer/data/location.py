@@ -5,7 +5,8 @@ import re
 from pathlib import Path
 
 from trainer.data.config import DataConfig
-from trainer.errors import ConfigError, DataError
+from trainer.data.file_types import readable
+from trainer.errors import ConfigError, DataError, nearest
 
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 _SOURCES = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".npz": "npz"}
@@ -29,7 +30,9 @@ def found(config: DataConfig) -> Path:
         raise ConfigError(f"is missing: the source {config.source} reads a folder", field="data.path")
     path = expand(config.path)
     if not path.exists():
-        raise DataError(f"data.path: {path} is missing")
+        siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        similar = nearest(path.name, siblings)
+        raise DataError(f"data.path: {path} is missing" + (f"; did you mean {similar!r}?" if similar else ""))
     return path
 
 
@@ -41,8 +44,16 @@ def folder(config: DataConfig) -> Path:
     return path
 
 
-def hint(path: Path) -> str:
-    """Which source reads the files at ``path``, to end a message with; empty where that is not known."""
+def hint(path: Path, *, folders: bool = True) -> str:
+    """Which source reads the files at ``path``, to end a message with; empty where that is not known.
+
+    ``folders``: whether class folders count too.
+    """
     files = [path] if path.is_file() else [file for pattern in ("*", "data/*") for file in sorted(path.glob(pattern))]
     found = next((suffix for file in files if (suffix := file.suffix.lower()) in _SOURCES), None)
-    return f"; data.source: {_SOURCES[found]} reads {found} files" if found else ""
+    if found:
+        return f"; data.source: {_SOURCES[found]} reads {found} files"
+    images = readable()
+    if folders and any(file.suffix.lower() in images for pattern in ("*/*", "*/*/*") for file in path.glob(pattern)):
+        return "; data.source: image_folder reads class folders"
+    return ""

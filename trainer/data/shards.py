@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from trainer.data import location
 from trainer.data.images import first_ten
 from trainer.data.layout import SPLITS, is_system, split_of
 from trainer.errors import DataError
@@ -46,7 +47,7 @@ def find(folder: Path) -> Shards:
             names = first_ten(entry for entry, _ in configurations)
             raise DataError(f"data.path: {folder} holds several data sets: give the folder of one: {names}")
         if not configurations:
-            raise DataError(f"data.path: {folder} has no train*.parquet")
+            raise DataError(f"data.path: {folder} has no train*.parquet{location.hint(folder)}")
         found = configurations[0][1]
     left = sorted(set(found.left) | (set(found.unsplit) if found.splits else set()))
     said: tuple[str, ...] = ()

@@ -70,7 +70,7 @@ def _tables(path: Path) -> list[tuple[str | None, Path]]:
     if found:
         names = ", ".join(file.name for file in found)
         raise DataError(f"data.path: {path} holds several tables ({names}): give one of them")
-    raise DataError(f"data.path: {path} has no train.csv, and no other table")
+    raise DataError(f"data.path: {path} has no train.csv, and no other table{location.hint(path)}")
 
 
 def _files(folder: Path) -> list[Path]:

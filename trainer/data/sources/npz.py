@@ -47,7 +47,7 @@ def _file(path: Path) -> Path:
     found = sorted(path.glob("*.npz"))
     if len(found) != 1:
         names = f"several .npz files ({', '.join(file.name for file in found)}): give one" if found else "no .npz file"
-        raise DataError(f"data.path: {path} holds {names}")
+        raise DataError(f"data.path: {path} holds {names}{'' if found else location.hint(path)}")
     return found[0]
 
 

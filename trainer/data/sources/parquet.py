@@ -25,7 +25,9 @@ from trainer.data.label_column import holds_labels, label_values
 from trainer.data.layout import SPLITS, rows_by_split
 from trainer.errors import ConfigError, DataError
 
-_ROWS = 1024
+_ROWS = 128
+_BUFFER = 1 << 20
+"""bytes: without it a whole row group, up to gigabytes of images, is in memory at once"""
 _SPLIT_COLUMN = "split"
 """the column of splits where none is given and no file's name says a split"""
 
@@ -169,7 +171,9 @@ def _items(parts: list[_Rows], column: str) -> Iterator[Item]:
         wanted = None if part.rows_n is None else set(part.rows_n.tolist())
         row = 0
         try:
-            for batch in pq.ParquetFile(part.file).iter_batches(_ROWS, columns=[column]):
+            for batch in pq.ParquetFile(part.file, buffer_size=_BUFFER, pre_buffer=False).iter_batches(
+                _ROWS, columns=[column]
+            ):
                 for value in batch.column(0).to_pylist():
                     if wanted is None or row in wanted:
                         # a struct's path is of the machine that wrote it, and says nothing here
