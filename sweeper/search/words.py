@@ -8,9 +8,10 @@ METHOD = "method.name"
 
 
 def format_params(params: Mapping[str, Any]) -> str:
-    """``alpha 0.5, lambda 0.1``: short enough for a line."""
+    """``alpha 0.5, lambda 0.1``: short enough for a line; a method comes first."""
     names = short_names(params)
-    return ", ".join(f"{names[field]} {format_value(value)}" for field, value in params.items())
+    shown = sorted(params, key=lambda field: field != METHOD)
+    return ", ".join(f"{names[field]} {format_value(params[field])}" for field in shown)
 
 
 def short_names(fields: Iterable[str]) -> dict[str, str]:

@@ -193,7 +193,7 @@ def test_a_stored_sweep_knows_its_methods(tmp_path: Path) -> None:
     check_unchanged(space(tmp_path), Folder.at(tmp_path / "s"), None, "images")
 
 
-def test_a_method_is_called_a_method() -> None:
+def test_a_method_is_called_a_method_and_comes_first() -> None:
     assert (
-        format_params({NAME: "bic", "method.lambda": 0.5, "net.name": "small"}) == "method bic, lambda 0.5, net small"
+        format_params({"method.lambda": 0.5, NAME: "bic", "net.name": "small"}) == "method bic, lambda 0.5, net small"
     )
