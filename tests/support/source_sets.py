@@ -4,6 +4,7 @@ import hashlib
 import importlib
 import json
 import pickle
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,18 @@ def _npz(folder: Path, _: Patch) -> dict[str, Any]:
     return {"path": str(folder / "set.npz")}
 
 
+def _webdataset(folder: Path, _: Patch) -> dict[str, Any]:
+    _folders(folder / "files")
+    for split in ("train", "test"):
+        with tarfile.open(folder / f"{split}-000000.tar", "w") as tar:
+            for number, file in enumerate(sorted((folder / "files" / split).glob("*/*.png"))):
+                label = folder / "label"
+                label.write_text(file.parent.name)
+                tar.add(label, f"{number:06d}.cls")
+                tar.add(file, f"{number:06d}.png")
+    return {"path": str(folder)}
+
+
 def cifar100_files(folder: Path, monkeypatch: Patch) -> Path:
     """Three classes of four images in CIFAR-100's files. Only torchvision's constants for their checksums change."""
     home = folder / "cifar-100-python"
@@ -140,4 +153,5 @@ EXAMPLES: dict[str, Callable[[Path, Patch], dict[str, Any]]] = {
     "imagenet_subset": _imagenet_subset,
     "npz": _npz,
     "parquet": _parquet,
+    "webdataset": _webdataset,
 }

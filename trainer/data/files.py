@@ -43,7 +43,12 @@ def _listing(name: str, folder: Path, files: Files) -> Listing:
 
 def _hash(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return digest(path)
     except OSError as error:  # decoding names the file
         return type(error).__name__
+
+
+def digest(path: Path) -> str:
+    """sha256 of a file's content. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

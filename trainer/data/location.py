@@ -9,7 +9,7 @@ from trainer.data.file_types import readable
 from trainer.errors import ConfigError, DataError, nearest
 
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
-_SOURCES = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".npz": "npz"}
+_SOURCES = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".npz": "npz", ".tar": "webdataset"}
 
 
 def expand(path: str) -> Path:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from trainer.data import location, shards
 from trainer.data.config import DataConfig
 from trainer.data.decode import Item, Listing, decoded_source
+from trainer.data.files import digest
 from trainer.data.images import Labels, Source, known_labels
 from trainer.data.label_column import holds_labels, label_values
 from trainer.data.layout import SPLITS, rows_by_split
@@ -49,7 +50,7 @@ def read(config: DataConfig) -> Source:
     labels = {split: _labels(splits[split], config) for split in SPLITS if split in splits}
     for split, labels_N in labels.items():
         values_C = known_labels(labels["train"], labels_N, str(splits[split][0].file), split)
-    digests = {part.file: _digest(part.file) for parts in splits.values() for part in parts}
+    digests = {part.file: digest(part.file) for parts in splits.values() for part in parts}
     listings = {
         split: _listing(split, splits[split], np.searchsorted(values_C, labels_N), config, digests)
         for split, labels_N in labels.items()
@@ -142,11 +143,6 @@ def _names(file: Path, values_C: NDArray[Any], label_column: str) -> tuple[str, 
     if values_C[-1] >= len(named):
         raise DataError(f"{file}: label {values_C[-1]}, but the file's metadata name {len(named)} classes")
     return tuple(named[value] for value in values_C)
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _listing(split: str, parts: list[_Rows], labels_N: Labels, config: DataConfig, digests: dict[Path, str]) -> Listing:
