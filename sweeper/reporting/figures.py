@@ -34,6 +34,10 @@ FIRST, BEST, OTHER = "#d95f02", "#1b6ca8", "#8c8c8c"
 PROMOTED, BASE, INCUMBENT = "#1b9e77", "#7570b3", "#a6761d"
 """on the test images: the candidate that led, unless it is the best of the search, and what it is compared with"""
 _COLUMNS = 4
+_ABOVE = 0.03
+"""of a panel's height: where the crosses are"""
+_SIDE = 0.07
+"""between crosses of one choice, at most"""
 _LABELS = 24
 """letters of choices that fit below a panel side by side"""
 
@@ -237,7 +241,14 @@ def _dimension(axis: Axes, name: str, dimension: AnyDimension, tried: Sequence[T
         axis.set_xscale("log" if dimension.log else "linear")
     for t in shown:
         axis.errorbar(place[t.trial], t.value, t.std, fmt="o", elinewidth=0.8, **style.marker(t))
-    _at_the_bottom(axis, [(place[t.trial], t) for t in ended])
+    # Each is seen, though those of one choice have one place.
+    aside = min(_SIDE, 0.9 / (len(ended) + 1)) if isinstance(dimension, CategoricalDimension) else 0.0
+    before, places = Counter[float](), list[tuple[float, Ended]]()
+    for cross in ended:
+        own = place[cross.trial]
+        places.append((own + aside * before[own], cross))
+        before[own] += 1
+    _at_the_bottom(axis, places)
     axis.set_xlabel(name)
 
 
@@ -249,14 +260,14 @@ def _at_the_bottom(axis: Axes, places: Sequence[tuple[float, Ended]]) -> None:
     for how, own in sorted(by_end.items()):
         look: dict[str, Any] = {"color": OTHER, "ms": 5, "mew": 1, "clip_on": False, "label": how, "zorder": 1}
         marker = "x" if how == "pruned" else "+"
-        axis.plot(own, [0.0] * len(own), marker, transform=axis.get_xaxis_transform(), **look)
+        axis.plot(own, [_ABOVE] * len(own), marker, transform=axis.get_xaxis_transform(), **look)
 
 
 def _best_so_far(axis: Axes, tried: Sequence[Tried], style: Style, *, maximize: bool) -> None:
     numbers, values = [t.trial for t in tried], [t.value for t in tried]
     grown = list(accumulate(values, max if maximize else min))
-    axis.step(numbers, grown, where="post", color="black" if style.colors else BEST, label="best so far")
-    labels = {} if style.colors else {style.first.trial: "first"}
+    axis.step(numbers, grown, where="post", color="0.3", lw=1, label="best so far")
+    labels = {} if style.colors else {style.first.trial: "first", style.best.trial: "best"}
     if not style.colors:
         axis.plot([], [], "o", color=OTHER, ms=4, label="each")
     for t in tried:
