@@ -49,9 +49,17 @@ def test_every_mistake_of_a_run_file_has_a_line(tmp_path: Path) -> None:
     lines = refused(tmp_path / "run.yaml", content, run=True)
     fields = ["net", "method.lambda", "method.alhpa", "optim.epochs", "optim.lr", "optim.nesterov", "seed"]
     assert [line.partition(":")[0] for line in lines] == fields
-    assert lines[0] == "net: 'resnet32' is not allowed; allowed: fields by name"
+    assert lines[0] == "net: 'resnet32' is not allowed; write {name: resnet32}"
     assert lines[2].endswith("did you mean 'alpha'?")
     assert lines[6] == "seed: 'three' is not allowed; allowed: a whole number"
+
+
+def test_a_section_is_not_its_name(tmp_path: Path) -> None:
+    lines = refused(tmp_path / "run.yaml", {"method": "finetune", "optim": "sgd"}, run=True)
+    assert lines == [
+        "method: 'finetune' is not allowed; write {name: finetune}",
+        "optim: 'sgd' is not allowed; allowed: fields by name",
+    ]
 
 
 def test_an_unknown_method_hides_no_other_mistake(tmp_path: Path) -> None:

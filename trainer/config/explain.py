@@ -96,6 +96,8 @@ def _explained(
         case _ if isinstance(given, str) and _NUMBER.fullmatch(given):
             problem = f"{shown(given)} is text, not a number (YAML reads 1e-3 as text: write 1.0e-3, without quotes)"
             found = ConfigError(problem, **where)
+        case "model_type" | "model_attributes_type" if isinstance(given, str) and _is_named(model, first["loc"]):
+            found = ConfigError(f"{shown(given)} is not allowed; write {{name: {shown(given)[1:-1]}}}", **where)
         case _:
             allowed = " or ".join(dict.fromkeys(map(_allowed, findings)))
             found = ConfigError(f"{shown(given)} is not allowed", allowed=allowed, **where)
@@ -105,6 +107,12 @@ def _explained(
 def _not_a_choice(given: object, expected: str, where: dict[str, Any]) -> ConfigError:
     known = expected.replace("'", "").replace(" or ", ", ").split(", ")
     return ConfigError.unknown(f"{shown(given)} is not one of the choices", given, known, **where)
+
+
+def _is_named(model: type[BaseModel], loc: Sequence[str | int]) -> bool:
+    """Whether a section has a name among its fields, as methods and networks do."""
+    section = _resolve(model, loc)[1]
+    return _is_model(section) and (hasattr(section, "name") or "name" in section.model_fields)
 
 
 def _allowed(finding: ErrorDetails) -> str:
