@@ -1,0 +1,81 @@
+"""What a folder or file of images is, without reading it all: which source reads it, how large its images are."""
+
+import io
+import os
+import statistics
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+from PIL import Image, UnidentifiedImageError
+
+from trainer.data.file_types import readable
+from trainer.data.layout import is_system
+
+_SAMPLE = 64
+"""images whose size is looked at"""
+_BY_SUFFIX = {".parquet": "parquet", ".npz": "npz", ".csv": "csv", ".tsv": "csv"}
+
+
+def source_of(path: Path) -> str:
+    """The name of the source that reads a folder or a file: by the files in it, down to the folders of splits."""
+    if path.is_file():
+        return _BY_SUFFIX.get(path.suffix.lower(), "image_folder")
+    if (path / "train.txt").is_file():
+        return "image_folder"
+    near = [path, *(entry for entry in sorted(path.iterdir()) if entry.is_dir() and not is_system(entry.name))]
+    suffixes = {entry.suffix.lower() for folder in near for entry in folder.iterdir() if not is_system(entry.name)}
+    suffixes |= {file.suffix.lower() for file in islice(path.glob("*/*/*.parquet"), 1)}
+    return next((source for suffix, source in _BY_SUFFIX.items() if suffix in suffixes), "image_folder")
+
+
+def sizes(source: str, path: Path, image_column: str) -> list[tuple[int, int]]:
+    """Width and height of the first images that can be opened, at most 64; none where there are none."""
+    if source == "npz":
+        return _array_sizes(path)
+    found = []
+    contents: Iterator[Path | io.BytesIO] = _encoded(path, image_column) if source == "parquet" else _files(path)
+    for content in islice(contents, _SAMPLE):
+        try:
+            with Image.open(content) as image:
+                found.append(image.size)
+        except (OSError, UnidentifiedImageError, ValueError, SyntaxError):  # the source names it
+            continue
+    return found
+
+
+def short_side(found: list[tuple[int, int]]) -> int | None:
+    """The median of the short sides; None of no images."""
+    return int(statistics.median(min(size) for size in found)) if found else None
+
+
+def _files(path: Path) -> Iterator[Path | io.BytesIO]:
+    kinds = readable()
+    for where, folders, files in os.walk(path if path.is_dir() else path.parent, followlinks=True):
+        folders[:] = sorted(name for name in folders if not is_system(name))
+        # A few of each folder: one class may have other images than the next.
+        images = [Path(where, name) for name in sorted(files) if Path(name).suffix.lower() in kinds]
+        yield from images[:8]
+
+
+def _encoded(path: Path, column: str) -> Iterator[Path | io.BytesIO]:
+    for file in [path] if path.is_file() else sorted(path.rglob("*.parquet")):
+        for batch in pq.ParquetFile(file).iter_batches(batch_size=8, columns=[column]):
+            for value in batch.column(0).to_pylist():
+                content = value.get("bytes") if isinstance(value, dict) else value
+                if isinstance(content, bytes):
+                    yield io.BytesIO(content)
+
+
+def _array_sizes(path: Path) -> list[tuple[int, int]]:
+    files = [path] if path.is_file() else sorted(path.glob("*.npz"))
+    for file in files[:1]:
+        with np.load(file, allow_pickle=False) as opened:
+            for key in opened.files:
+                shape = opened[key].shape
+                if len(shape) >= 3:
+                    height, width = shape[2:4] if len(shape) == 4 and shape[1] in (1, 3, 4) else shape[1:3]
+                    return [(int(width), int(height))]
+    return []
