@@ -75,20 +75,28 @@ class Style:
     """configurations that did not finish"""
     colors: Mapping[str, Any]
     """by method; empty if there is one"""
+    led: int | None
+    """trial that led the last promotion"""
+
+    @property
+    def special(self) -> dict[int, tuple[str, str]]:
+        """Name and colour of the configurations that stand out, by trial, unless colours tell methods."""
+        found = {} if self.led is None else {self.led: ("led on fresh seeds", PROMOTED)}
+        return found | {self.first.trial: ("first", FIRST), self.best.trial: ("best", BEST)}
 
     def color(self, trial: int) -> Any:
-        """Of a configuration that finished, by its method."""
-        return next((self.colors[t.method] for t in self.tried if t.trial == trial), PROMOTED)
+        """Of a configuration that finished."""
+        by_method = {t.trial: self.colors[t.method] for t in self.tried} if self.colors else {}
+        return by_method.get(trial) or self.special.get(trial, ("", OTHER))[1]
 
     def marker(self, tried: Tried) -> dict[str, Any]:
-        """Keyword arguments of ``Axes.plot``: the best is large, and the first too unless colours tell methods."""
-        best, first = tried is self.best, tried is self.first
+        """Keyword arguments of ``Axes.plot``: the best is large, and what stands out unless colours tell methods."""
+        best = tried is self.best
         if self.colors:
             look = {"ms": 8, "markeredgecolor": "black", "zorder": 3} if best else {"ms": 4, "zorder": 1}
-            return {"color": self.colors[tried.method], **look}
-        if best or first:
-            return {"color": BEST if best else FIRST, "ms": 7, "zorder": 3 if best else 2}
-        return {"color": OTHER, "ms": 4, "zorder": 1}
+        else:
+            look = {"ms": 7, "zorder": 3 if best else 2} if tried.trial in self.special else {"ms": 4, "zorder": 1}
+        return {"color": self.color(tried.trial), **look}
 
 
 @dataclass(frozen=True)
@@ -110,7 +118,8 @@ def draw(space: Space, results: Results) -> Figure:
     given = {name for params in [*(t.params for t in tried), *(t.params for t in ended)] for name in params}
     dimensions = {name: own for name, own in space.spec.vary.items() if name in given}
     colors = _colors(space, tried)
-    style = Style(tried, best, first, ended, colors)
+    promotion = _last_promotion(space, results)
+    style = Style(tried, best, first, ended, colors, None if promotion is None else promotion["trial"])
     if colors:
         shown = [(method, _best_of(space, tried, method), color) for method, color in colors.items()]
     else:
@@ -119,7 +128,7 @@ def draw(space: Space, results: Results) -> Figure:
     searched = [
         _curve(f"{which} (trial {t.trial})", color, results, space, where, trial=t.trial) for which, t, color in shown
     ]
-    promoted = _promotion_curves(space, results, style)
+    promoted = [] if promotion is None else _promotion_curves(space, results, style, promotion)
     panels = len(dimensions) + 2 + bool(promoted)
     rows = -(-panels // _COLUMNS)
     columns = -(-panels // rows)
@@ -190,24 +199,25 @@ def _best_of(space: Space, tried: Sequence[Tried], method: str) -> Tried:
     return (max if space.maximize else min)((t for t in tried if t.method == method), key=lambda t: t.value)
 
 
-def _promotion_curves(space: Space, results: Results, style: Style) -> list[Curve]:
-    """Curves of the last promotion: the candidate that led, the incumbent and the base; empty without a promotion."""
-    last = results.sql(
+def _last_promotion(space: Space, results: Results) -> dict[str, Any] | None:
+    found = results.sql(
         "SELECT trial, config_id, incumbent_config_id, seeds FROM promotions WHERE sweep = $sweep "
         "ORDER BY decided_at DESC LIMIT 1",
         sweep=space.name,
     ).rows()
+    return found[0] if found else None
+
+
+def _promotion_curves(space: Space, results: Results, style: Style, row: Mapping[str, Any]) -> list[Curve]:
+    """Curves of a promotion: the candidate that led, the incumbent and the base, as far as they are stored."""
+    base, trial = space.base_on_test().config_id, row["trial"]
+    wanted = {base: ("the sweep's base", BASE, "--"), row["incumbent_config_id"]: ("incumbent", INCUMBENT, ":")}
+    wanted[row["config_id"]] = (f"trial {trial}", style.color(trial), "-")
     curves = []
-    for row in last:
-        base, trial = space.base_on_test().config_id, row["trial"]
-        known = {style.first.trial: FIRST, style.best.trial: BEST}
-        own = style.color(trial) if style.colors else known.get(trial, PROMOTED)
-        wanted = {base: ("the sweep's base", BASE, "--"), row["incumbent_config_id"]: ("incumbent", INCUMBENT, ":")}
-        wanted[row["config_id"]] = (f"trial {trial}", own, "-")
-        for config_id, (label, color, line) in wanted.items():
-            where = "sweep = $sweep || '-promotion' AND config_id = $config_id AND seed IN (SELECT unnest($seeds))"
-            curve = _curve(label, color, results, space, where, config_id=config_id, seeds=row["seeds"])
-            curves += [replace(curve, line=line)] if curve.mean_T else []
+    for config_id, (label, color, line) in wanted.items():
+        where = "sweep = $sweep || '-promotion' AND config_id = $config_id AND seed IN (SELECT unnest($seeds))"
+        curve = _curve(label, color, results, space, where, config_id=config_id, seeds=row["seeds"])
+        curves += [replace(curve, line=line)] if curve.mean_T else []
     return curves
 
 
@@ -267,7 +277,7 @@ def _best_so_far(axis: Axes, tried: Sequence[Tried], style: Style, *, maximize: 
     numbers, values = [t.trial for t in tried], [t.value for t in tried]
     grown = list(accumulate(values, max if maximize else min))
     axis.step(numbers, grown, where="post", color="0.3", lw=1, label="best so far")
-    labels = {} if style.colors else {style.first.trial: "first", style.best.trial: "best"}
+    labels = {} if style.colors else {trial: name for trial, (name, _) in style.special.items()}
     if not style.colors:
         axis.plot([], [], "o", color=OTHER, ms=4, label="each")
     for t in tried:
