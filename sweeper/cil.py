@@ -71,7 +71,7 @@ def commands() -> dict[str, str]:
 def about(command: str) -> str:
     """What a command does, as the first line of its file says. Nothing is imported."""
     first = (ast.get_docstring(_source(commands()[command])) or "").partition("\n")[0]
-    return first.partition(": ``")[0].rstrip(".")
+    return first.partition(": ``")[0].rstrip(".").replace("``", "")
 
 
 def _functions(module: str) -> set[str]:

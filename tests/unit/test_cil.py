@@ -33,6 +33,11 @@ def test_every_command_is_there_and_explained_in_a_line(capsys: pytest.CaptureFi
     assert printed(capsys) == page
 
 
+def test_the_page_explains_every_command() -> None:
+    page = (ROOT / "docs" / "command.md").read_text()
+    assert [name for name in cil.commands() if f"| `cil {name}" not in page] == []
+
+
 def test_an_unknown_command_is_one_line_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     assert printed(capsys, "lanch", code=2) == "error: no such command: 'lanch'; did you mean 'launch'?\n"
     assert printed(capsys, "zzz", code=2).count("\n") == 1

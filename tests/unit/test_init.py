@@ -5,6 +5,7 @@ import os
 import pty
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -127,3 +128,18 @@ def test_on_a_terminal_it_asks(photos: Path, here: Path) -> None:
     os.close(ours)
     own, _ = written("asked")
     assert (own.base.data.crop, own.base.protocol.tasks) == (24, 2)
+
+
+def test_tar_files_are_found(tmp_path: Path, here: Path) -> None:
+    (tmp_path / "packed").mkdir()
+    with tarfile.open(tmp_path / "packed" / "train-0000.tar", "w") as packed:
+        for number, picture in enumerate(pictures(24, 40, 40)):
+            content = io.BytesIO()
+            picture.save(content, format="png")
+            for suffix, body in (("png", content.getvalue()), ("cls", str(number % 3).encode())):
+                member = tarfile.TarInfo(f"{number:04d}.{suffix}")
+                member.size = len(body)
+                packed.addfile(member, io.BytesIO(body))
+    assert init.main([str(tmp_path / "packed")]) == 0
+    base = written("packed")[0].base
+    assert (base.data.source, base.data.crop) == ("webdataset", 32)

@@ -3,6 +3,7 @@
 import io
 import os
 import statistics
+import tarfile
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -16,7 +17,7 @@ from trainer.data.layout import is_system
 
 _SAMPLE = 64
 """images whose size is looked at"""
-_BY_SUFFIX = {".parquet": "parquet", ".npz": "npz", ".csv": "csv", ".tsv": "csv"}
+_BY_SUFFIX = {".parquet": "parquet", ".npz": "npz", ".csv": "csv", ".tsv": "csv", ".tar": "webdataset"}
 
 
 def source_of(path: Path) -> str:
@@ -36,8 +37,7 @@ def sizes(source: str, path: Path, image_column: str) -> list[tuple[int, int]]:
     if source == "npz":
         return _array_sizes(path)
     found = []
-    contents: Iterator[Path | io.BytesIO] = _encoded(path, image_column) if source == "parquet" else _files(path)
-    for content in islice(contents, _SAMPLE):
+    for content in islice(_contents(source, path, image_column), _SAMPLE):
         try:
             with Image.open(content) as image:
                 found.append(image.size)
@@ -49,6 +49,12 @@ def sizes(source: str, path: Path, image_column: str) -> list[tuple[int, int]]:
 def short_side(found: list[tuple[int, int]]) -> int | None:
     """The median of the short sides; None of no images."""
     return int(statistics.median(min(size) for size in found)) if found else None
+
+
+def _contents(source: str, path: Path, image_column: str) -> Iterator[Path | io.BytesIO]:
+    if source == "parquet":
+        return _encoded(path, image_column)
+    return _packed(path) if source == "webdataset" else _files(path)
 
 
 def _files(path: Path) -> Iterator[Path | io.BytesIO]:
@@ -67,6 +73,16 @@ def _encoded(path: Path, column: str) -> Iterator[Path | io.BytesIO]:
                 content = value.get("bytes") if isinstance(value, dict) else value
                 if isinstance(content, bytes):
                     yield io.BytesIO(content)
+
+
+def _packed(path: Path) -> Iterator[Path | io.BytesIO]:
+    kinds = readable()
+    for file in [path] if path.is_file() else sorted(path.rglob("*.tar")):
+        with tarfile.open(file) as opened:
+            for member in opened:
+                content = opened.extractfile(member) if Path(member.name).suffix.lower() in kinds else None
+                if content is not None:
+                    yield io.BytesIO(content.read())
 
 
 def _array_sizes(path: Path) -> list[tuple[int, int]]:
