@@ -9,6 +9,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from trainer.data.guess import picked_resize
+
 
 @dataclass(frozen=True)
 class Images:
@@ -43,26 +45,12 @@ class Images:
     @property
     def resize(self) -> int | None:
         """The short side that images are stored at; None: as they are."""
-        return None if self.uniform and self.size == self.short_side else max(self.size, round(self.size * 256 / 224))
+        return picked_resize(self.size, self.short_side, uniform=self.uniform)
 
     @property
     def natural_tail(self) -> bool:
         """Whether the largest class has several times the images of the smallest."""
         return max(self.counts_C) >= 3 * min(self.counts_C)
-
-
-def picked_size(short_side: int, *, uniform: bool, gpu: bool) -> int:
-    """The size in pixels that images are trained at if nobody says so."""
-    if uniform and short_side <= (64 if gpu else 32):
-        return max(short_side, 4)
-    largest = 224 if gpu else 32
-    return next((size for size in (224, 128, 64, 32) if size <= min(largest, short_side)), max(4, short_side))
-
-
-def picked_tasks(classes: int) -> int:
-    """The number of tasks: 10 from 50 classes on, otherwise 5, of two classes or more each."""
-    most = 10 if classes >= 50 else 5
-    return next((tasks for tasks in range(most, 1, -1) if classes >= 2 * tasks), min(classes, 2))
 
 
 def run_file(images: Images) -> str:

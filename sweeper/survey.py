@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sweeper.starting import Images, picked_size, picked_tasks
+from sweeper.starting import Images
 from trainer.config.files import parse_run
 from trainer.data import guess
 from trainer.data.config import DataConfig
@@ -34,8 +34,8 @@ def survey(
     if short_side is None:
         raise DataError(f"{path}: no images were found that can be opened")
     wants_gpu = torch.cuda.is_available() if gpu is None else gpu
-    uniform = len(set(seen)) == 1 and seen[0][0] == seen[0][1]
-    pixels = size(picked_size(short_side, uniform=uniform, gpu=wants_gpu))
+    uniform = guess.uniform(seen)
+    pixels = size(guess.picked_size(short_side, uniform=uniform, gpu=wants_gpu))
     images = Images(name, found, path, short_side, uniform, pixels, False, (1,), 1, wants_gpu)
     read = load(_data(images))
     counts = tuple(np.bincount(read.train.labels_N, minlength=len(read.class_names)).tolist())
@@ -44,7 +44,7 @@ def survey(
         f"{found}: {len(read.train.labels_N)} training images of {len(counts)} classes, {min(counts)} to {max(counts)} "
         f"each, {'grey' if grey else 'in colour'}, {short_side} pixels on the short side"
     )
-    picked = tasks(picked_tasks(len(counts)))
+    picked = tasks(guess.picked_tasks(len(counts)))
     return Images(name, found, path, short_side, uniform, pixels, grey, counts, picked, wants_gpu)
 
 

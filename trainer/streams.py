@@ -4,7 +4,7 @@ import codecs
 import io
 import sys
 
-_IN_ASCII = {"±": "+-", "×": "x", "…": "...", "–": "-", "—": "-", "≤": "<=", "≥": ">=", "→": "->"}  # noqa: RUF001
+_IN_ASCII = {"±": "+-", "×": "x", "…": "...", "–": "-", "—": "-", "≤": "<=", "≥": ">=", "→": "->", "█": "#", "░": "."}  # noqa: RUF001
 
 
 def replace_what_they_lack() -> None:

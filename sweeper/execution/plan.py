@@ -12,6 +12,7 @@ from trainer.config.run_config import RunConfig
 from trainer.data.tasks import TaskStream, build
 from trainer.errors import ConfigError, DataError
 from trainer.results.history import measured_metrics
+from trainer.survey.text import tail_line
 from trainer.training.options import DeviceOptions
 from trainer.training.profile import profile_steps
 
@@ -61,6 +62,7 @@ def describe(space: Space, store: Store, task_stream: TaskStream) -> list[str]:
         f"  results: {store.folder}",
         f"  each run: {classes} classes in {format_count(tasks, 'task')}, {images} training images, "
         f"{spec.objective.split} split",
+        f"  the tail: {tail_line(task_stream.counts_C.tolist())}",
         *(f"  {line}" for line in (*task_stream.said, other_threads(space, store)) if line),
         f"  the first task is {first_task}",
     ]

@@ -95,6 +95,7 @@ FLOORS = {
         ("methods",),
         ("config",),
         ("results",),
+        ("survey",),
         ("training",),
         ("",),
     ),

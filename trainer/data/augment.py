@@ -86,6 +86,13 @@ def centre(pixels_NCHW: Pixels, index: Tensor, data: DataConfig, dtype: torch.dt
     return _normalised(pixels_NCHW.permute(0, 2, 3, 1)[cut][index.reshape(-1)], members, data, dtype)
 
 
+def pixels_again(x_NCHW: Tensor, data: DataConfig) -> Tensor:
+    """The uint8 pixels ``[N, H, W, C]`` of images that are normalised, of one member: for people to look at."""
+    images_NHWC = x_NCHW.permute(0, 2, 3, 1).float()
+    shift_C, scale_C = _shift_and_scale(data.normalise, images_NHWC.shape[3], images_NHWC.device, images_NHWC.dtype)
+    return ((images_NHWC - shift_C) / scale_C).round().clamp(0, 255).to(torch.uint8)
+
+
 def resampling(start_N: Tensor, length_N: Tensor, size: int, pad: int, crop: int, mirror_N: Tensor | None) -> Tensor:
     """Weights ``[N, crop, size]`` of the pixels of one axis in each pixel of the crop.
 

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,12 +23,12 @@ from PIL import Image, UnidentifiedImageError
 from trainer.data import cache
 from trainer.data.config import DataConfig
 from trainer.data.file_types import open_heic
-from trainer.data.images import ImageSet, Labels, Source, content
+from trainer.data.images import Encoded, ImageSet, Labels, Source, content
 from trainer.data.pixels import Depth, check_depth, eight_bit
 from trainer.data.progress import counted
 from trainer.errors import ConfigError, DataError
 
-FORMAT = 3
+FORMAT = 4
 """version of the cache entries; raise it when decoding changes"""
 _CHUNK = 256
 _SHOWN = 10
@@ -46,6 +47,10 @@ class _Decoded(NamedTuple):
     depth: Depth | None = None
     content: int = 0
     """hash of its pixels before they were resized"""
+    size: tuple[int, int] = (0, 0)
+    """width and height, upright, before it was resized"""
+    mode: str = ""
+    """Pillow's, of the file"""
 
 
 class BadImages(DataError):
@@ -58,7 +63,7 @@ class BadImages(DataError):
     def __str__(self) -> str:
         count = "" if len(self.bad) == 1 else f"{len(self.bad)} of {self.images} images cannot be read: "
         skip = "" if len(self.bad) == self.images else "; data.on_bad_image: skip leaves such images out"
-        return f"{count}{_named(self.bad)}{skip}"
+        return f"{count}{named(self.bad)}{skip}"
 
 
 @dataclass(frozen=True)
@@ -103,8 +108,8 @@ def decoded(listing: Listing, config: DataConfig, resize: int | None) -> ImageSe
     """The split's images, from the cache if they were decoded before.
 
     ``resize``: short side in pixels; the centre square of that side is kept. None: as they are, all of one size.
-    Raises BadImages (unless they are to be skipped, then stderr names them), and ConfigError for images of several
-    sizes or for values that do not fit ``data.value_range``.
+    Raises BadImages (unless they are to be skipped), and ConfigError for images of several sizes or for values that do
+    not fit ``data.value_range``.
     """
     if not len(listing.labels_N):
         raise DataError(f"{listing.name}: no images")
@@ -114,16 +119,23 @@ def decoded(listing: Listing, config: DataConfig, resize: int | None) -> ImageSe
     try:
         meta = json.loads((folder / "meta.json").read_text())
         pixels_NHWC = np.memmap(folder / "pixels.u8", dtype=np.uint8, mode="r", shape=tuple(meta["shape"]))
-        labels_N, content_N = np.load(folder / "labels.npy"), np.load(folder / "content.npy")
-        images, bad = ImageSet(pixels_NHWC, labels_N, meta["digest"], content_N), meta["bad"]
+        labels_N, content_N, kept_N, size_N2 = (
+            np.load(folder / f"{name}.npy") for name in ("labels", "content", "kept", "size")
+        )
+        bad = tuple((str(name), str(reason)) for name, reason in meta["bad"])
+        names = functools.cache(functools.partial(_names, listing, kept_N))
+        files = Encoded(listing.name, size_N2, meta["modes"], names, bad)
+        images = ImageSet(pixels_NHWC, labels_N, meta["digest"], content_N, files)
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"the image cache entry {folder} is damaged ({error}); delete that folder") from error
     if bad and config.on_bad_image == "error":
         raise BadImages(bad, len(listing.labels_N))
-    if bad:
-        count = f"{len(bad)} of {len(listing.labels_N)} images"
-        print(f"warning: {listing.name}: {count} skipped: {_named(bad)}", file=sys.stderr)
     return images
+
+
+def _names(listing: Listing, kept_N: NDArray[np.int64]) -> list[str]:
+    names = [name for name, _ in listing.items()]
+    return [names[position] for position in kept_N.tolist()]
 
 
 def resized(pixels_NHWC: NDArray[np.uint8], resize: int | None) -> NDArray[np.uint8]:
@@ -134,7 +146,8 @@ def resized(pixels_NHWC: NDArray[np.uint8], resize: int | None) -> NDArray[np.ui
     return np.stack([_stored(Image.fromarray(image), resize) for image in images])
 
 
-def _named(bad: Sequence[_Bad]) -> str:
+def named(bad: Sequence[_Bad]) -> str:
+    """The first ten images that cannot be read, each with the reason, and how many more there are."""
     shown = "; ".join(f"{name}: {reason}" for name, reason in bad[:_SHOWN])
     return shown + (f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else "")
 
@@ -172,11 +185,13 @@ def _fill(folder: Path, listing: Listing, images: Iterator[_Decoded], config: Da
     """One pass over a split, kept in ``channels`` or those of its first image. False if a later one has more."""
     kept: list[int] = []
     contents: list[int] = []
+    sizes: list[tuple[int, int]] = []
+    modes: Counter[str] = Counter()
     bad: list[_Bad] = []
     depths: dict[str, Depth] = {}
     shape, first = (0, 0, 0), ""
     with (folder / "pixels.u8").open("wb") as file:
-        for position, (name, found, depth, hashed) in enumerate(images):
+        for position, (name, found, depth, hashed, size, mode) in enumerate(images):
             if isinstance(found, str):
                 bad.append((name, found))
                 continue
@@ -196,19 +211,24 @@ def _fill(folder: Path, listing: Listing, images: Iterator[_Decoded], config: Da
             file.write(np.broadcast_to(found, shape).tobytes())
             kept.append(position)
             contents.append(hashed)
+            sizes.append(size)
+            modes[mode] += 1
         file.flush()
         os.fsync(file.fileno())
     if bad and config.on_bad_image == "error":
         raise BadImages(bad, len(listing.labels_N))
     if not kept:
-        raise DataError(f"{listing.name}: no image can be read: {_named(bad)}")
+        raise DataError(f"{listing.name}: no image can be read: {named(bad)}")
     for depth in depths.values():
         check_depth(depth, config)
     labels_N, content_N = listing.labels_N[kept], np.array(contents, dtype=np.uint64)
     np.save(folder / "labels.npy", labels_N)
     np.save(folder / "content.npy", content_N)
+    np.save(folder / "kept.npy", np.array(kept, dtype=np.int64))
+    np.save(folder / "size.npy", np.array(sizes, dtype=np.int64))
     pixels_NHWC = np.memmap(folder / "pixels.u8", dtype=np.uint8, mode="r", shape=(len(kept), *shape))
-    meta = {"shape": pixels_NHWC.shape, "digest": ImageSet.of(pixels_NHWC, labels_N, content_N).digest, "bad": bad}
+    digest = ImageSet.of(pixels_NHWC, labels_N, content_N).digest
+    meta = {"shape": pixels_NHWC.shape, "digest": digest, "bad": bad, "modes": modes}
     (folder / "meta.json").write_text(json.dumps(meta))
     return True
 
@@ -229,9 +249,10 @@ def _decode(name: str, encoded: bytes | Path | None, resize: int | None, config:
         opened = io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded
         with warnings.catch_warnings(), Image.open(opened) as file:
             warnings.simplefilter("ignore")  # Pillow on odd but readable metadata
+            mode = file.mode
             image, depth = eight_bit(file, name, config)
         hashed = content(np.atleast_3d(np.asarray(image)))
-        return _Decoded(name, _stored(image, resize), depth, hashed)
+        return _Decoded(name, _stored(image, resize), depth, hashed, image.size, mode)
     except FileNotFoundError:
         return _Decoded(name, "missing")
     except UnidentifiedImageError:

@@ -1,4 +1,4 @@
-"""What a folder or file of images is, without reading it all: which source reads it, how large its images are."""
+"""A folder or file of images, without reading it all: its source, the images' size, and what is picked for them."""
 
 import io
 import os
@@ -49,6 +49,30 @@ def sizes(source: str, path: Path, image_column: str) -> list[tuple[int, int]]:
 def short_side(found: list[tuple[int, int]]) -> int | None:
     """The median of the short sides; None of no images."""
     return int(statistics.median(min(size) for size in found)) if found else None
+
+
+def uniform(found: list[tuple[int, int]]) -> bool:
+    """Whether all are squares of one size."""
+    return len(set(found)) == 1 and found[0][0] == found[0][1]
+
+
+def picked_size(short_side: int, *, uniform: bool, gpu: bool) -> int:
+    """The size in pixels that images are trained at if nobody says so."""
+    if uniform and short_side <= (64 if gpu else 32):
+        return max(short_side, 4)
+    largest = 224 if gpu else 32
+    return next((size for size in (224, 128, 64, 32) if size <= min(largest, short_side)), max(4, short_side))
+
+
+def picked_resize(size: int, short_side: int, *, uniform: bool) -> int | None:
+    """The short side that images are stored at, with some room around the crop; None: as they are."""
+    return None if uniform and size == short_side else max(size, round(size * 256 / 224))
+
+
+def picked_tasks(classes: int) -> int:
+    """The number of tasks: 10 from 50 classes on, otherwise 5, of two classes or more each."""
+    most = 10 if classes >= 50 else 5
+    return next((tasks for tasks in range(most, 1, -1) if classes >= 2 * tasks), min(classes, 2))
 
 
 def _contents(source: str, path: Path, image_column: str) -> Iterator[Path | io.BytesIO]:

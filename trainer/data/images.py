@@ -1,7 +1,7 @@
 """Decoded images: one uint8 array a split, its labels, and what identifies them."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -12,6 +12,22 @@ from trainer.errors import DataError
 
 Labels = NDArray[np.int64]
 Contents = NDArray[np.uint64]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """The image files of a split, before they were decoded and resized."""
+
+    name: str
+    """of the split, for messages"""
+    size_N2: NDArray[np.int64]
+    """width and height in pixels, upright"""
+    modes: Mapping[str, int]
+    """images of each of Pillow's modes"""
+    names: Callable[[], list[str]]
+    """of the files or rows, looked up only where one is to be named"""
+    bad: tuple[tuple[str, str], ...] = ()
+    """images that could not be read and are left out, each with the reason"""
 
 
 @dataclass(frozen=True)
@@ -26,6 +42,8 @@ class ImageSet:
     """sha256 of shape, pixels and labels"""
     content_N: Contents
     """a hash of each image's pixels before it was resized: equal images have equal ones"""
+    encoded: Encoded | None = None
+    """None for images that did not come as files"""
 
     @classmethod
     def of(cls, pixels_NHWC: NDArray[np.uint8], labels_N: Labels, content_N: Contents | None = None) -> Self:

@@ -117,18 +117,10 @@ def cut(source: Source, data: DataConfig, protocol: Protocol) -> TaskStream:
     classes = len(source.class_names)
     order_C = class_order(classes, protocol.class_order)
     sizes = task_sizes(classes, protocol)
-    height, width = source.train.pixels_NHWC.shape[1:3]
-    if min(height, width) < data.crop:
-        raise ConfigError(
-            f"{data.crop} pixels are more than the images have ({width}x{height})",
-            field="data.crop",
-            allowed=f"up to {min(height, width)}, or a larger data.resize",
-        )
+    check_crop(source, data)
     apart = splits.split(source, data.evaluation)
     available = sum(map(len, apart.train_C))
-    tail_C = long_tail.tail_counts([len(index_n) for index_n in apart.train_C], order_C, data.imbalance)
-    train_C = long_tail.kept(apart.train_C, tail_C, data.imbalance)
-    train_C = splits.without(train_C, splits.holdout(train_C, data.holdout_fraction, data.imbalance.seed))
+    train_C = trained(apart.train_C, order_C, data)
     counts_C, eval_counts_C = (
         [len(indices_C[label]) for label in order_C] for indices_C in (train_C, apart.measured_C)
     )
@@ -153,6 +145,24 @@ def cut(source: Source, data: DataConfig, protocol: Protocol) -> TaskStream:
         fingerprint=source.fingerprint,
         said=(*apart.said, *_left_out(available, sum(counts_C))),
     )
+
+
+def check_crop(source: Source, data: DataConfig) -> None:
+    """Raises ConfigError for a crop that is larger than the images."""
+    height, width = source.train.pixels_NHWC.shape[1:3]
+    if min(height, width) < data.crop:
+        raise ConfigError(
+            f"{data.crop} pixels are more than the images have ({width}x{height})",
+            field="data.crop",
+            allowed=f"up to {min(height, width)}, or a larger data.resize",
+        )
+
+
+def trained(available_C: list[Indices], order_C: Sequence[int], data: DataConfig) -> list[Indices]:
+    """The images of each label that are trained on: those available, after the tail is cut and the hold-out."""
+    tail_C = long_tail.tail_counts([len(index_n) for index_n in available_C], order_C, data.imbalance)
+    train_C = long_tail.kept(available_C, tail_C, data.imbalance)
+    return splits.without(train_C, splits.holdout(train_C, data.holdout_fraction, data.imbalance.seed))
 
 
 def _left_out(available: int, kept: int) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ import sys
 import numpy as np
 
 from trainer.data.config import DataConfig
+from trainer.data.decode import named
 from trainer.data.images import Source, first_ten
 from trainer.errors import ConfigError, DataError
 from trainer.registry import module, plugins
@@ -13,16 +14,31 @@ __path__ = [*__path__, *plugins("sources")]
 
 
 def load(config: DataConfig) -> Source:
-    """Read, and decode if that was not done before, the data set that ``config`` names.
+    """Read, and decode if that was not done before, the data set that ``config`` names. What is passed over is printed.
 
     Raises DataError or ConfigError, one line each, for what is missing, empty, corrupt or contradictory.
     """
+    source = read(config)
+    for line in source.said:
+        print(f"note: {line}", file=sys.stderr)
+    for images in source.splits.values():
+        if images.encoded and (bad := images.encoded.bad):
+            count = f"{len(bad)} of {len(bad) + len(images.labels_N)} images"
+            print(f"warning: {images.encoded.name}: {count} skipped: {named(bad)}", file=sys.stderr)
+    return checked(source)
+
+
+def read(config: DataConfig) -> Source:
+    """What the source gives, unchecked; nothing is printed. Raises DataError or ConfigError where it gives nothing."""
     found = module("trainer.data.sources", config.source)
     if not callable(getattr(found, "read", None)):
         raise ConfigError(f"{found.__file__} must define read(config) -> Source", field="data.source")
     source: Source = found.read(config)
-    for line in source.said:
-        print(f"note: {line}", file=sys.stderr)
+    return source
+
+
+def checked(source: Source) -> Source:
+    """The source, in colour if one of its splits is. Raises DataError for classes without images, or other sizes."""
     classes = len(source.class_names)
     for split, images in source.splits.items():
         if not len(images.labels_N):
