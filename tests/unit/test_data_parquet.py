@@ -217,6 +217,13 @@ def test_bad_images_are_named_or_skipped_aloud(
     assert "row 3" in line_of(DataError, config(tmp_path))  # a cache made by skipping does not hide it
 
 
+def test_a_path_without_its_image_is_named(tmp_path: Path) -> None:
+    simple(tmp_path)
+    structs = [{"bytes": None, "path": f"{i}.png"} for i in range(3)]
+    write(tmp_path / "test.parquet", structs, [0, 1, 2])
+    assert "test.parquet row 0 (no bytes, only the path '0.png'): missing" in line_of(DataError, config(tmp_path))
+
+
 def test_all_bad(tmp_path: Path) -> None:
     simple(tmp_path)
     write(tmp_path / "train.parquet", [b"x"] * 3, [0, 1, 2])

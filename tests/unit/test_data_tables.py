@@ -120,6 +120,14 @@ def test_bad_tables_are_one_line(folder: Path, rows: list[str], complaint: str) 
     assert complaint in line_of(DataError, folder)
 
 
+def test_a_file_that_is_listed_twice(folder: Path) -> None:
+    rows = ["image,label,split", "0.png,a,train", "1.png,b,train"]
+    table(folder / "all.csv", *rows, "0.png,b,train")
+    assert line_of(DataError, folder).endswith(f"1 images are listed with two labels: {folder}/0.png")
+    table(folder / "all.csv", *rows, "0.png,a,test", "2.png,b,test")
+    assert read(folder).said == (f"{folder}: 1 images of the test split are listed in the train split too",)
+
+
 def test_which_table_is_asked_where_there_are_several(folder: Path) -> None:
     assert "has no train.csv, and no other table" in line_of(DataError, folder)
     for name in ("a", "b"):

@@ -44,6 +44,9 @@ def find(folder: Path, choose: Choice) -> Layout:
     said = passed.said(folder)
     if empty:
         said = (*said, f"{folder}: class folders without images are passed over: {first_ten(empty)}")
+    left = sorted(name for name, paths in found["train"].items() if paths and name not in names)
+    if left and (folder / "classes.txt").is_file():
+        said = (*said, f"{folder}: class folders that classes.txt leaves out: {first_ten(left)}")
     return Layout(splits, names, said)
 
 

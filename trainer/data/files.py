@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from trainer.data import class_folders, list_files, location
 from trainer.data.class_folders import Choice
 from trainer.data.config import DataConfig
 from trainer.data.decode import Listing, cores, decoded_source
-from trainer.data.images import Source
+from trainer.data.images import Source, first_ten
 from trainer.data.layout import Files, Layout
+from trainer.errors import DataError
 
 
 def read_folder(config: DataConfig, resize: int | None, choose: Choice) -> Source:
@@ -22,9 +24,33 @@ def read_folder(config: DataConfig, resize: int | None, choose: Choice) -> Sourc
 
 
 def source(folder: Path, layout: Layout, config: DataConfig, resize: int | None) -> Source:
-    """Decode all splits. Files are named by their path relative to ``folder``."""
+    """Decode all splits. Files are named by their path relative to ``folder``.
+
+    Raises DataError for a file with two labels; one that is in two splits is said.
+    """
+    said = (*layout.said, *_shared(folder, layout))
     listings = {split: _listing(f"{folder} ({split})", folder, files) for split, files in layout.splits.items()}
-    return decoded_source(listings, layout.class_names, config, resize, layout.said)
+    return decoded_source(listings, layout.class_names, config, resize, said)
+
+
+def _shared(folder: Path, layout: Layout) -> tuple[str, ...]:
+    """A line for the files that several splits list. Raises DataError for those that are listed with several labels."""
+    seen: dict[Path, tuple[str, int]] = {}
+    labels: list[Path] = []
+    splits: Counter[tuple[str, str]] = Counter()
+    for split, files in layout.splits.items():
+        for path, label in files:
+            first, known = seen.setdefault(path, (split, label))
+            if known != label:
+                labels.append(path)
+            elif first != split:
+                splits[first, split] += 1
+    if labels:
+        raise DataError(f"{folder}: {len(labels)} images are listed with two labels: {first_ten(labels)}")
+    return tuple(
+        f"{folder}: {count} images of the {split} split are listed in the {first} split too"
+        for (first, split), count in splits.items()
+    )
 
 
 def _listing(name: str, folder: Path, files: Files) -> Listing:

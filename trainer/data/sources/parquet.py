@@ -161,6 +161,12 @@ def _listing(split: str, parts: list[_Rows], labels_N: Labels, config: DataConfi
     )
 
 
+def _place(file: Path, row: int, value: Any, encoded: bytes | None) -> str:
+    """The name of an image; with its path where that is all there is: it is of the machine that wrote the file."""
+    only = value.get("path") if isinstance(value, dict) and not encoded else None
+    return f"{file} row {row}" + (f" (no bytes, only the path {only!r})" if only else "")
+
+
 def _items(parts: list[_Rows], column: str) -> Iterator[Item]:
     """The encoded images, a batch of rows in memory at a time."""
     for part in parts:
@@ -172,9 +178,8 @@ def _items(parts: list[_Rows], column: str) -> Iterator[Item]:
             ):
                 for value in batch.column(0).to_pylist():
                     if wanted is None or row in wanted:
-                        # a struct's path is of the machine that wrote it, and says nothing here
                         encoded = value["bytes"] if isinstance(value, dict) else value
-                        yield f"{part.file} row {row}", encoded or None
+                        yield _place(part.file, row, value, encoded), encoded or None
                     row += 1
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"{part.file}: cannot be read after row {row} ({error})") from error
