@@ -41,6 +41,9 @@ def find(folder: Path, choose: Choice) -> Layout:
         for split, classes in found.items()
     }
     empty = sorted({name for classes in found.values() for name, paths in classes.items() if not paths} - set(names))
+    if len(names) < 2:
+        more = f"; class folders without images: {first_ten(empty)}" if empty else ""
+        raise DataError(f"{homes['train']}: images of one class alone, {first_ten(names) or 'none'}{more}")
     said = passed.said(folder)
     if empty:
         said = (*said, f"{folder}: class folders without images are passed over: {first_ten(empty)}")
