@@ -69,6 +69,12 @@ def test_samples_of_shards(tmp_path: Path, names: tuple[str, ...]) -> None:
     assert source.test.pixels_NHWC[:, 0, 0, 0].tolist() == [4, 5]
 
 
+def test_one_file_alone(tmp_path: Path) -> None:
+    source = read(shards(tmp_path, "pets.tar") / "pets.tar")
+    assert source.train.labels_N.tolist() == [0, 1]
+    assert source.test is None
+
+
 def test_names_json_and_what_is_not_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     label = {"label": "owl", "width": 8}
     tar(tmp_path / "train-0.tar", a_png=png(1), a_json=json.dumps(label), b_png=png(2), b_cls="ant", b_txt="an ant")

@@ -1,7 +1,8 @@
 """WebDataset's tar files: samples of an image and a label that share a name, ``000123.jpg`` with ``000123.cls``.
 
-``data.path`` is a folder of tar files by split: ``train-000000.tar``, ``imagenet-val-00.tar``, ``test/0000.tar``. A
-label is a ``.cls`` file, a number or a name, or the field ``data.label_column`` of a ``.json`` file.
+``data.path`` is a folder of tar files by split: ``train-000000.tar``, ``imagenet-val-00.tar``, ``test/0000.tar``; or
+one tar file of training images. A label is a ``.cls`` file, a number or a name, or the field ``data.label_column`` of a
+``.json`` file.
 """
 
 import hashlib
@@ -32,8 +33,8 @@ _Samples = tuple[list[Any], int]
 
 def read(config: DataConfig) -> Source:
     """Raises DataError for shards that are missing in a row of numbers, and for images without a label."""
-    folder = location.folder(config)
-    shards = _shards(folder)
+    folder = location.found(config)
+    shards = {"train": [folder]} if folder.is_file() else _shards(folder)
     kinds = readable()
     labels: dict[str, NDArray[Any]] = {}
     others = 0
