@@ -7,27 +7,32 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from sweeper.search.space import load_space
 from trainer import look
-from trainer.config.files import load_run, load_yaml
-from trainer.config.run_config import RunConfig
 from trainer.errors import exit_code
+from trainer.signals import ended_by_signals
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return look.main(argv, _of_file)
+    arguments = parser().parse_args(argv)
+    print(f"looking at {arguments.images}", flush=True)  # what is imported next takes seconds
+    with ended_by_signals():
+        from sweeper.search.space import load_space  # noqa: PLC0415
+        from trainer.config.files import load_run, load_yaml  # noqa: PLC0415
+        from trainer.config.run_config import RunConfig  # noqa: PLC0415
+        from trainer.survey.show import show  # noqa: PLC0415
+
+    def of_file(file: str, sets: Sequence[str]) -> RunConfig:
+        """Of a run file, or of a search space: its base, measured as its trials are."""
+        if {"base", "vary"} & load_yaml(file, folder="runs").keys():
+            return load_space(file, tuple(sets)).configs({})[0]
+        return load_run(file, sets).config
+
+    return show(arguments.images, arguments.set, arguments.out, of_file)
 
 
 def parser() -> argparse.ArgumentParser:
     """The arguments of this command."""
     return look.parser()
-
-
-def _of_file(file: str, sets: Sequence[str]) -> RunConfig:
-    """Of a run file, or of a search space: its base, measured as its trials are."""
-    if {"base", "vary"} & load_yaml(file, folder="runs").keys():
-        return load_space(file, tuple(sets)).configs({})[0]
-    return load_run(file, sets).config
 
 
 if __name__ == "__main__":

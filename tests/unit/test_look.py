@@ -1,6 +1,8 @@
 """``cil look``: what a data set holds, each oddity named once, all mistakes at once, and pictures."""
 
 import io
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from sweeper import look
 from trainer.errors import exit_code
 from trainer.look import main
 
+ROOT = Path(__file__).parents[2]
 CLASSES = {"ant": 30, "bee": 12, "cat": 6, "dog": 1}
 
 
@@ -183,3 +186,9 @@ def test_pictures_are_written(odd: Path, tmp_path: Path, capsys: pytest.CaptureF
         assert str(folder / name) in out
         with Image.open(folder / name) as image:
             assert min(image.size) > 100
+
+
+def test_the_first_line_waits_for_no_import() -> None:
+    code = "import sys; from sweeper import look; look.parser(); print({'torch', 'optuna'} & set(sys.modules))"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout == "set()\n"
