@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from rich.cells import cell_len
 
 from sweeper import look
 from trainer.errors import exit_code
@@ -169,6 +170,16 @@ def test_many_classes_share_bars(tmp_path: Path, capsys: pytest.CaptureFixture[s
     out, _ = looked(capsys, tmp_path / "set.npz")
     assert len([line for line in out.splitlines() if "█" in line]) == 41
     assert "and 2 more" in out
+
+
+def test_columns_are_aligned_by_what_a_terminal_shows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, seeds in (("猫", range(9)), ("a tree", range(9, 12))):
+        (tmp_path / name).mkdir()
+        for seed in seeds:
+            picture(seed).save(tmp_path / name / f"{seed}.png")
+    out, _ = looked(capsys, tmp_path)
+    cat, tree = (cell_len(line.partition("█")[0]) for line in out.splitlines() if line.startswith(("猫", "a tree")))
+    assert cat == tree
 
 
 def test_it_reads_in_ascii(clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,13 +50,13 @@ def show(given: str, sets: Sequence[str], out: str | None, of_file: OfFile) -> i
     found = survey(looked.source, data, looked.config.protocol)
     for line in lines(found, shutil.get_terminal_size().columns):
         print(line)
+    sys.stdout.flush()
+    for line in found.errors:
+        print(f"error: {line}", file=sys.stderr)
     if out:
         from trainer.survey.pictures import draw  # noqa: PLC0415  (matplotlib is slow to import)
 
         print(f"\nwritten: {', '.join(map(str, draw(found, Path(out))))}")
-    sys.stdout.flush()
-    for line in found.errors:
-        print(f"error: {line}", file=sys.stderr)
     return 2 if found.errors else 0
 
 

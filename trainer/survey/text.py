@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from rich.cells import cell_len, set_cell_size
 
 from trainer.data.images import ImageSet
 from trainer.results.metrics import FEW, MANY, shot
@@ -12,7 +13,7 @@ from trainer.survey.found import Survey
 _ROWS = 40
 """bars that are drawn: with more classes a bar is several"""
 _NAME = 24
-"""letters of a class that are shown beside its bar"""
+"""cells of a class's name that are shown beside its bar"""
 
 
 def lines(found: Survey, width: int) -> Iterator[str]:
@@ -71,13 +72,13 @@ def _tail(found: Survey, width: int) -> Iterator[str]:
     head = ("class", *(name for name, count_C in numbers.items() if count_C))
     rows = [head, *((_called(found, group), *_counts(numbers, group)) for group in groups)]
     text = list(_aligned(rows, right=range(1, len(head))))
-    room, most = max(width - max(map(len, text)) - 2, 10), max(found.found_C)
-    longest = max(map(len, text))
+    longest, most = max(map(cell_len, text)), max(found.found_C)
+    room = max(width - longest - 2, 10)
     yield text[0]
     for line, group in zip(text[1:], groups, strict=True):
         whole, kept = (np.mean([count_C[label] for label in group]) for count_C in (found.found_C, kept_C))
         solid, total = (max(round(room * count / most), int(count > 0)) for count in (kept, whole))
-        yield f"{line.ljust(longest)}  {'█' * solid}{'░' * (total - solid)}"
+        yield f"{set_cell_size(line, longest)}  {'█' * solid}{'░' * (total - solid)}"
 
 
 def largest_first(found: Survey) -> list[int]:
@@ -88,7 +89,7 @@ def largest_first(found: Survey) -> list[int]:
 
 def _called(found: Survey, group: Sequence[int]) -> str:
     name = found.source.class_names[group[0]]
-    short = name if len(name) <= _NAME else f"{name[: _NAME - 3]}..."
+    short = name if cell_len(name) <= _NAME else f"{set_cell_size(name, _NAME - 3)}..."
     return short if len(group) == 1 else f"{short} and {len(group) - 1} more"
 
 
@@ -104,11 +105,14 @@ def _tasks(found: Survey, width: int) -> Iterator[str]:
         images = str(sum(len(found.trained_C[label]) for label in labels)) if found.trained_C else "?"
         names = ", ".join(found.source.class_names[label] for label in labels)
         rows.append((str(number), str(len(labels)), images, names))
-    yield from (line if len(line) <= width else f"{line[: width - 3]}..." for line in _aligned(rows, right=range(3)))
+    for line in _aligned(rows, right=range(3)):
+        yield line if cell_len(line) <= width else f"{set_cell_size(line, width - 3)}..."
 
 
 def _aligned(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> Iterator[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    """Columns by the cells that they take: a letter of Chinese takes two."""
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        cells = (c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
+        padded = [(cell, " " * (width - cell_len(cell))) for cell, width in zip(row, widths, strict=True)]
+        cells = (f"{room}{cell}" if i in right else f"{cell}{room}" for i, (cell, room) in enumerate(padded))
         yield "  ".join(cells).rstrip()
