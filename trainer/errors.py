@@ -230,4 +230,5 @@ def exit_code(main: Callable[[], int | None]) -> int:
             if not signals:  # otherwise it is what a library has made of the interrupt
                 raise
         print("stopped", file=sys.stderr)
+        exec("")  # Python remembers an interrupt that has passed through exec, and would end itself by SIGINT
         return 128 + (signals or [signal.SIGINT])[0]

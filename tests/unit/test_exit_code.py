@@ -45,6 +45,16 @@ def test_a_signal_is_one_line(number: signal.Signals) -> None:
     assert process.returncode == 128 + number
 
 
+def test_a_signal_within_code_that_is_made_of_text_has_the_same_exit_code(tmp_path: Path) -> None:
+    """As dataclasses, named tuples and compilers make it."""
+    text = "import signal; signal.raise_signal(signal.SIGTERM)"
+    program = f"import sys; from trainer.errors import exit_code; sys.exit(exit_code(lambda: exec({text!r})))"
+    (tmp_path / "command.py").write_text(program)
+    command = [sys.executable, "-m", "command"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (128 + signal.SIGTERM, "stopped\n")
+
+
 def test_what_a_library_makes_of_an_interrupt_is_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     def main() -> int:
         try:
