@@ -10,10 +10,12 @@ import json
 import sys
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import yaml
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from sweeper.search.space import SearchSpace
@@ -30,7 +32,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def contents() -> dict[Path, str]:
     """What each generated file holds."""
-    found = {"docs/methods.md": methods_page(), "docs/results_schema.md": results_page()}
+    found = {"docs/methods.md": methods_page(), "docs/run_files.md": run_files_page()}
+    found["docs/results_schema.md"] = results_page()
     schemas = {"runs": run_file_schema(), "search_spaces": SearchSpace.model_json_schema()}
     found |= {f"{folder}/schema.json": json.dumps(content, indent=1) + "\n" for folder, content in schemas.items()}
     return {ROOT / name: content for name, content in found.items()}
@@ -107,7 +110,7 @@ def _allowed(info: FieldInfo) -> str:
         name: getattr(one, name) for one in info.metadata for name in ("ge", "gt", "le", "lt") if hasattr(one, name)
     }
     signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
-    return " ".join([kind, *(f"{signs[name]} {bound:g}" for name, bound in bounds.items())]) + or_null
+    return " ".join([kind, *(f"{signs[name]} {bound:.15g}" for name, bound in bounds.items())]) + or_null
 
 
 def _inner(annotation: Any) -> tuple[Any, bool]:
@@ -127,6 +130,59 @@ def _value(value: Any) -> str:
 
 def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "/")
+
+
+# -- docs/run_files.md ---------------------------------------------------------------------------------
+
+_RUN_FILES = """# Fields of a run file
+
+Written by `make docs`; do not edit. A run file is YAML with the sections below; what it omits has the default. Any
+field can be set from the command line (`--set optim.lr=0.05`), be fixed for a sweep (`set:`) and be searched (`vary:`),
+by its full name. The files in `runs/` are complete examples. [runs.md](runs.md) says how they are run, and
+[images.md](images.md) which images can be read.
+
+```yaml
+{example}
+```
+
+Fields of `method` are those of the method that `method.name` names: [methods.md](methods.md). `provenance` is written
+by a promotion.
+"""
+
+_EXAMPLE = """
+data: {source: image_folder, path: photos, resize: 72, crop: 64, augment: random_crop, pad: 8}
+protocol: {tasks: 5}
+method: {name: gradient_reweighting, alpha: 0.5}
+optim: {epochs: 60, milestones: [40, 50], batch_size: 64}
+"""
+
+
+def run_files_page() -> str:
+    """The text of docs/run_files.md."""
+    example = _EXAMPLE.strip()
+    RunConfig.model_validate(yaml.safe_load(example))
+    alone = {name: info for name, info in RunConfig.model_fields.items() if not _section_of(info)}
+    pages = [_RUN_FILES.format(example=example), *_run_sections(RunConfig, "")]
+    return "\n".join([*pages, f"## Outside sections\n\n{_table(alone, declared=False)}"])
+
+
+def _run_sections(model: type[BaseModel], above: str) -> Iterator[str]:
+    for name, info in model.model_fields.items():
+        section = _section_of(info)
+        if section is None or issubclass(section, Method):
+            continue
+        place = f"{above}{name}"
+        own = {key: field for key, field in section.model_fields.items() if not _section_of(field)}
+        default = "\n\nThe default is `null`: none." if info.default is None else ""
+        about = inspect.cleandoc(section.__doc__ or "")
+        yield f"## {place}\n\n{about}{default}\n\n{_table(own, declared=False)}"
+        yield from _run_sections(section, f"{place}.")
+
+
+def _section_of(info: FieldInfo) -> type[BaseModel] | None:
+    """The section that a field holds; None for a value."""
+    kind, _ = _inner(info.annotation)
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 
 # -- docs/results_schema.md ----------------------------------------------------------------------------

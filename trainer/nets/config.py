@@ -8,6 +8,8 @@ from trainer.section import Section
 
 
 class NetConfig(Section):
+    """The backbone that all tasks share; the classifier on it is the method's."""
+
     name: Literal["resnet32", "resnet18", "small"] = Field(
         "resnet32",
         description="resnet32: 32 px, 64 features; resnet18: 224 px, 512 features; small: digits, 64 features",

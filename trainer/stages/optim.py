@@ -21,9 +21,9 @@ class OptimConfig(Section):
     )
     gamma: float = Field(0.1, gt=0, le=1, description="factor of the learning rate at a milestone")
     warmup_epochs: int = Field(0, ge=0, le=1000, description="epochs over which the learning rate rises linearly")
-    batch_size: int = Field(128, ge=1, le=65_536)
-    momentum: float = Field(0.9, ge=0, lt=1)
-    weight_decay: float = Field(5e-4, ge=0, le=1)
+    batch_size: int = Field(128, ge=1, le=65_536, description="images of a step")
+    momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD")
+    weight_decay: float = Field(5e-4, ge=0, le=1, description="factor of the L2 penalty on all weights")
     clip_norm: float | None = Field(None, gt=0, description="largest norm of a run's gradient; null: not clipped")
 
     @field_validator("milestones", mode="before")
