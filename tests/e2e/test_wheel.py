@@ -33,8 +33,14 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def site(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of packages that has the wheel, whose code differs from the checkout's by a comment."""
+    """A folder of packages that has the wheel, whose code differs from the checkout's by a comment.
+
+    It lies in somebody's repository, whose commit is not the code's.
+    """
     folder = tmp_path_factory.mktemp("site")
+    author = ["-c", "user.name=somebody", "-c", "user.email=somebody@example.com"]
+    for words in (["init", "--quiet"], [*author, "commit", "--quiet", "--allow-empty", "--message", "theirs"]):
+        subprocess.run(["git", *words], cwd=folder, check=True)
     pip(["install", "--no-deps", "--no-index", "--target", str(folder), str(wheel)])
     with (folder / "imbalanced_cil_sweeper" / "trainer" / "rng.py").open("a") as file:
         file.write("# a node with the checkout's code trains nothing of this\n")
