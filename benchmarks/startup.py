@@ -66,8 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             "starts": {c: [s._asdict() for s in found] for c, found in starts.items()},
         }
         table = "\n".join(f"| {' | '.join(row)} |" for row in (headers, ["---"] * len(headers), *rows))
-        load = f"{os.getloadavg()[0]:.1f} processes that others wanted to run at the same time"
-        about = f"Time until `cil` answers, {arguments.rounds} starts of each command in turn, beside {load}."
+        load = f"load average of the machine: {os.getloadavg()[0]:.1f}"
+        about = f"Time until `cil` answers, {arguments.rounds} starts of each command in turn; {load}."
         record(arguments.name, content, [about, table])
     return 0
 
