@@ -26,8 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError(f"{arguments.dir}: no such folder or file")
     print(f"looking at {path}", flush=True)  # what is imported next takes seconds
     with ended_by_signals():
-        from sweeper.starting import methods_file, run_file, search_file  # noqa: PLC0415
-        from sweeper.survey import survey  # noqa: PLC0415
+        from sweeper.starting.files import methods_file, run_file, search_file  # noqa: PLC0415
+        from sweeper.starting.images import survey  # noqa: PLC0415
 
     asks = sys.stdin.isatty() and sys.stdout.isatty() and not arguments.yes
     name = _given(arguments.name, _usual_name(path), "name of the sweep", str, asks)

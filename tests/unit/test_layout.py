@@ -99,7 +99,7 @@ FLOORS = {
         ("training",),
         ("",),
     ),
-    "sweeper": (("search", "store"), ("execution",), ("promotion", "reporting"), ("",)),
+    "sweeper": (("search", "store", "starting"), ("execution",), ("promotion", "reporting"), ("",)),
 }
 
 

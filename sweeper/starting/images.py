@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sweeper.starting import Images
+from sweeper.starting.files import Images
 from trainer.config.files import parse_run
 from trainer.data import guess
 from trainer.data.config import DataConfig
