@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from sweeper import cil
+
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "README.md").read_text()
 
@@ -36,8 +38,24 @@ def test_every_command_and_its_options_exist(command: str, capsys: pytest.Captur
     assert options <= set(re.findall(r"--[\w-]+", capsys.readouterr().out))
 
 
+CIL = re.findall(r"^cil (.*)$", TEXT, re.MULTILINE)
+
+
+@pytest.mark.parametrize("line", CIL)
+def test_every_line_of_cil_is_accepted(line: str) -> None:
+    command, *arguments = shlex.split(line, comments=True)
+    importlib.import_module(cil.commands()[command]).parser().parse_args(arguments)
+
+
+def test_own_images_take_six_lines() -> None:
+    (block,) = [block for block in re.findall(r"```\n(.*?)```", TEXT, re.DOTALL) if "cil init" in block]
+    words = [line.split() for line in block.splitlines()]
+    assert [line[1] for line in words if line[0] == "cil"] == ["look", "init", "launch", "query", "promote"]
+    assert len(words) == 6
+
+
 def test_every_shipped_file_that_is_named_exists() -> None:
     named = set(re.findall(r"(?:search_spaces|runs)/\w+\.yaml", TEXT))
-    made = {"search_spaces/photos.yaml", "runs/photos_start.yaml"}  # by init
+    made = {"search_spaces/photos.yaml", "runs/photos_start.yaml", "runs/photos.yaml"}  # by init and promote
     theirs = {"search_spaces/mine.yaml", "runs/digits.yaml", *made}  # what the reader makes
     assert {name for name in named - theirs if not (ROOT / name).exists()} == set()
