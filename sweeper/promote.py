@@ -18,9 +18,12 @@ from sweeper.promotion.decision import complete_record, decide_and_record
 from sweeper.promotion.statistics import Decision
 from sweeper.reporting import tables
 from sweeper.reporting.arguments import add_address, command_parser, next_command
+from sweeper.search.words import format_count
+from sweeper.store.damage import Damage
 from sweeper.store.folder import Folder
 from sweeper.store.lease import Lease
 from sweeper.store.names import check_name
+from sweeper.store.status_file import Status
 from sweeper.store.store import Store
 from sweeper.store.sweep_file import read_space
 from sweeper.store.sweeps import find_sweep, promotion_of
@@ -46,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if decision is not None:
             _say("recorded the promotion that was interrupted after its run file was written")
             return _written(decision, file)
+        _warn_of_the_unfinished(folder)
         stop = StopSignal()
         try:
             with connected(arguments.address, _say):
@@ -61,9 +65,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         tables.print_table(*comparison.table)
         decision = decide_and_record(space, comparison, file, sweep, force=arguments.force)
     if not decision.promoted and not arguments.force:
-        _say(f"refused: {decision.reason}\n(use --force to write {file} anyway)")
+        _say(f"refused: {decision.reason}")
+        _say(f"more --trials of the search or more --seeds here may show more; --force writes {file} anyway")
         return 1
     return _written(decision, file)
+
+
+def _warn_of_the_unfinished(sweep: Folder) -> None:
+    status = Status.read(sweep, Damage())
+    if status is not None and status.done < status.total:
+        now = "is running" if status.state == "running" else "has not ended"
+        _say(
+            f"warning: the sweep {now}: {status.done} of {format_count(status.total, 'configuration')} are stored; "
+            "those that end later are not considered"
+        )
 
 
 def _written(decision: Decision, file: Path) -> int:

@@ -70,7 +70,7 @@ def _details(name: str, folder: Folder) -> None:
             [str(r.trial), f"{r.task}/{r.tasks}", "" if r.value is None else f"{r.value:.6g}", format_params(r.params)]
             for r in status.running
         ]
-        tables.print_table(("trial", "task", "value", "params"), rows)
+        tables.print_table(("trial", "task", "so far", "params"), rows)
     print_methods(results, name)
 
 

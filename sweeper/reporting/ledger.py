@@ -22,5 +22,6 @@ class Ledger(LedgerRow):
             "packs": self.packing_s,
             "the store": self.store_s,
         }
-        named = ", ".join(f"{seconds:.0f} by {what}" for what, seconds in saved.items() if seconds)
-        return f"{self.spent_s:.0f} device seconds spent; saved: {named or 'none'}"
+        named = ", ".join(f"{seconds:.0f} by {what}" for what, seconds in saved.items() if round(seconds) > 0)
+        lost = "".join(f"; lost: {-seconds:.0f} by {what}" for what, seconds in saved.items() if round(seconds) < 0)
+        return f"{self.spent_s:.0f} device seconds spent; saved: {named or 'none'}{lost}"

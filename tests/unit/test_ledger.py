@@ -38,6 +38,11 @@ def test_spent_and_saved_add_up(tmp_path: Path) -> None:
     )
 
 
+def test_what_a_pack_lost_is_not_called_saved(tmp_path: Path) -> None:
+    Store(tmp_path, "s").finish_trial(0, [run(0, "finished", 3)], attempt="a", packing_saved_s=[-20.0])
+    assert str(Ledger.of(open_results(tmp_path), "s")) == "60 device seconds spent; saved: none; lost: 20 by packs"
+
+
 def test_without_a_finished_run_nobody_knows_what_pruning_saved(tmp_path: Path) -> None:
     store = Store(tmp_path, "s")
     store.finish_trial(0, [run(0, "pruned", 1)], attempt="a")

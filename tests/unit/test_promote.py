@@ -26,6 +26,7 @@ from sweeper.promotion.statistics import Decision
 from sweeper.search.space import load_space
 from sweeper.store.folder import Folder
 from sweeper.store.results import open_results
+from sweeper.store.status_file import Status
 from sweeper.store.store import Store
 from sweeper.store.sweep_file import check_unchanged, read_space
 from trainer.config.files import dump_run, load_run
@@ -335,3 +336,12 @@ def test_bad_input_is_one_line(bench: Bench, name: str, capsys: pytest.CaptureFi
     assert error.startswith("error: ")
     assert f"no sweep '{name}'" in error
     assert error.count("\n") == 1
+
+
+def test_a_sweep_that_has_not_ended_is_warned_of(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    Status(8, done=4).write(bench.store.folder)
+    nobody = ["--address", "127.0.0.1:1"]
+    assert (
+        exit_code(lambda: main(["s", "--results", str(bench.results), "--runs", str(bench.file.parent), *nobody])) == 2
+    )
+    assert "warning: the sweep is running: 4 of 8 configurations are stored" in capsys.readouterr().out

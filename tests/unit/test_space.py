@@ -182,10 +182,18 @@ def test_another_kind_of_file_is_told_apart(tmp_path: Path) -> None:
     run = ROOT / "runs" / "digits_lfs5.yaml"
     with pytest.raises(ConfigError, match=r"is a run file, not a search space: python -m trainer\.run"):
         load_space(run)
-    with pytest.raises(ConfigError, match="is a search space, not a run file"):
+    with pytest.raises(ConfigError, match=r"is a search space, not a run file: python -m sweeper\.launch"):
         load_run(SHIPPED[0])
-    with pytest.raises(ConfigError, match="is a folder, not a file"):
+    with pytest.raises(ConfigError, match=r"is a folder, not a file; .*python -m sweeper\.init"):
         load_space(tmp_path)
+
+
+def test_the_projects_own_file_is_the_nearest_outside_the_checkout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"digits: no such file; did you mean 'search_spaces/digits\.yaml'"):
+        load_space("digits")
 
 
 def test_conditions_and_sharing(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Run files: YAML that holds a complete RunConfig, and in promoted ones where its numbers come from."""
 
+import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -7,14 +8,15 @@ from typing import Any, ClassVar, NamedTuple
 import yaml
 from pydantic import ValidationError
 
+from trainer.command import words
 from trainer.config.explain import explain
 from trainer.config.run_config import RunConfig
 from trainer.errors import ConfigError, Mistakes, nearest, shown
 from trainer.methods.base import METHODS
 
 _NOT_YAML = (yaml.YAMLError, RecursionError, ValueError, OverflowError, TypeError)
-_PROJECT = Path(__file__).resolve().parents[2]
 """what PyYAML raises: its own errors, and Python's on impossible dates, endless numbers and deep nesting"""
+_PROJECT = Path(__file__).resolve().parents[2]
 
 
 class RunFile(NamedTuple):
@@ -57,7 +59,10 @@ def load_yaml(path: str | Path, folder: str | None = None) -> dict[str, Any]:
     except FileNotFoundError:
         raise ConfigError("no such file", file=file, nearest=_nearest_file(Path(path), folder)) from None
     except IsADirectoryError:
-        raise ConfigError("is a folder, not a file", file=file) from None
+        command = shlex.join([*words("sweeper.init"), file])
+        raise ConfigError(
+            f"is a folder, not a file; for a folder of images, {command} writes files", file=file
+        ) from None
     except (OSError, UnicodeDecodeError, ValueError) as error:
         raise ConfigError(f"cannot be read: {error}", file=file) from None
     try:
@@ -88,7 +93,8 @@ def _nearest_file(path: Path, folder: str | None) -> str | None:
     siblings = {found.name: found.name for found in path.parent.glob("*.yaml")}
     near = nearest(path.name, siblings)
     if near is None and folder is not None:
-        others = {found.stem: str(found) for found in Path(folder).glob("*.yaml")}
+        theirs = (_PROJECT / folder).glob("*.yaml")
+        others = {found.stem: f"{folder}/{found.name}" for found in [*theirs, *Path(folder).glob("*.yaml")]}
         near = others.get(nearest(path.stem, others) or "")
     return near
 
@@ -97,7 +103,8 @@ def load_run(path: str | Path, sets: Sequence[str] = ()) -> RunFile:
     """Read and check a run file, with ``--set`` overrides like ``method.alpha=0.5`` applied."""
     content = load_yaml(path, folder="runs")
     if {"base", "vary"} <= content.keys():
-        raise ConfigError("is a search space, not a run file", file=str(path))
+        command = shlex.join([*words("sweeper.launch"), str(path)])
+        raise ConfigError(f"is a search space, not a run file: {command} searches it", file=str(path))
     provenance = content.pop("provenance", None)
     if provenance is not None and not isinstance(provenance, dict):
         raise ConfigError("must be a mapping", file=str(path), field="provenance")
