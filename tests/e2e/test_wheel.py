@@ -90,7 +90,8 @@ def test_a_wheel_has_one_name_at_its_top_and_all_that_commands_read(wheel: Path)
 
 def test_other_programs_find_the_packages_behind_their_own(site: Path, tmp_path: Path) -> None:
     """As ``site`` adds folders of packages: another package called trainer stays what it is."""
-    code = f"import site; site.addsitedir({str(site)!r}); import trainer; print(trainer.__file__)"
+    without = f"import site, sys; sys.path[:] = [folder for folder in sys.path if folder != {str(ROOT)!r}]"  # editable
+    code = f"{without}; site.addsitedir({str(site)!r}); import trainer; print(trainer.__file__)"
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
     def found() -> str:
