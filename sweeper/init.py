@@ -13,7 +13,7 @@ from typing import TypeVar
 from sweeper.reporting.arguments import next_command
 from sweeper.store.names import check_name
 from trainer.command import program
-from trainer.errors import ConfigError, UserError, exit_code
+from trainer.errors import ConfigError, UserError, did_you_mean, exit_code
 from trainer.signals import ended_by_signals
 
 T = TypeVar("T")
@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     path = Path(arguments.dir).expanduser().absolute()
     if not path.exists():
-        raise UserError(f"{arguments.dir}: no such folder or file")
+        raise UserError(f"{arguments.dir}: no such folder or file{did_you_mean(path)}")
     print(f"looking at {path}", flush=True)  # what is imported next takes seconds
     with ended_by_signals():
         from sweeper.starting.files import methods_file, run_file, search_file  # noqa: PLC0415

@@ -8,6 +8,7 @@ import reprlib
 import signal
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Self
 
 from trainer.signals import interruptible
@@ -139,6 +140,12 @@ def shown(given: object) -> str:
     except ValueError:  # an integer of more digits than Python prints
         text = f"a huge {type(given).__name__}"
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def did_you_mean(path: Path) -> str:
+    """The end of a message about a path that is missing: what beside it has nearly its name; empty if nothing has."""
+    near = nearest(path.name, [entry.name for entry in path.parent.iterdir()]) if path.parent.is_dir() else None
+    return f"; did you mean {near!r}?" if near else ""
 
 
 def nearest(name: object, known: Iterable[str]) -> str | None:

@@ -12,7 +12,7 @@ import yaml
 from PIL import Image
 from rich.cells import cell_len
 
-from sweeper import look
+from sweeper import init, look
 from trainer.errors import exit_code
 from trainer.look import main
 
@@ -161,6 +161,12 @@ def test_what_is_not_there_is_one_line(capsys: pytest.CaptureFixture[str]) -> No
     _, err = looked(capsys, "runs/digits_lfs.yaml", code=2)
     assert err.count("\n") == 1
     assert "did you mean" in err
+
+
+def test_a_slip_in_a_path_has_its_nearest(clean: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in (look.main, main, init.main):
+        assert exit_code(lambda command=command: command([str(clean.with_name("claen"))])) == 2  # type: ignore[misc]
+        assert f"claen: no such folder or file; did you mean {clean.name!r}?" in capsys.readouterr().err
 
 
 def test_many_classes_share_bars(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

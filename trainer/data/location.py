@@ -6,7 +6,7 @@ from pathlib import Path
 
 from trainer.data.config import DataConfig
 from trainer.data.file_types import readable
-from trainer.errors import ConfigError, DataError, nearest
+from trainer.errors import ConfigError, DataError, did_you_mean
 
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 _SOURCES = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".npz": "npz", ".tar": "webdataset"}
@@ -30,9 +30,7 @@ def found(config: DataConfig) -> Path:
         raise ConfigError(f"is missing: the source {config.source} reads a folder", field="data.path")
     path = expand(config.path)
     if not path.exists():
-        siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-        similar = nearest(path.name, siblings)
-        raise DataError(f"data.path: {path} is missing" + (f"; did you mean {similar!r}?" if similar else ""))
+        raise DataError(f"data.path: {path} is missing{did_you_mean(path)}")
     return path
 
 

@@ -13,7 +13,7 @@ from trainer.config.run_config import RunConfig
 from trainer.data import guess
 from trainer.data.config import DataConfig
 from trainer.data.images import Source
-from trainer.errors import DataError
+from trainer.errors import DataError, UserError, did_you_mean
 from trainer.survey.found import read_anyway, survey
 from trainer.survey.text import lines
 
@@ -40,7 +40,11 @@ def show(given: str, sets: Sequence[str], out: str | None, of_file: OfFile) -> i
 
     Raises UserError where there is nothing to look at.
     """
-    is_yaml = Path(given).suffix.lower() in (".yaml", ".yml") or not Path(given).exists()
+    is_yaml = Path(given).suffix.lower() in (".yaml", ".yml")
+    if not is_yaml and not Path(given).exists():
+        if hint := did_you_mean(Path(given)):
+            raise UserError(f"{given}: no such folder or file{hint}")
+        is_yaml = True  # it may be nearly the name of a run file
     looked = Looked.of(of_file(given, sets)) if is_yaml else _images(given, sets)
     data = looked.config.data
     print(f"source: {data.source}" + (f", {data.path}" if data.path not in (None, given) else ""))
