@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from itertools import islice
 
+import torch
+
 from sweeper.search.space import Space
 from sweeper.search.study import Study
 from sweeper.search.words import METHOD, format_count, format_value
@@ -99,14 +101,21 @@ def _cost(space: Space, store: Store, task_stream: TaskStream) -> tuple[float, s
         return sum(spent) / len(spent), f"mean of {format_count(len(spent), 'finished run')}"
     point = space.spec.first[0] if space.spec.first else {}
     points = [{METHOD: method} for method in space.methods()] if METHOD in space.spec.vary else [point]
-    costs = [_run_s(space, task_stream, space.configs(params)) for params in points]
-    basis = "from a few steps of the last task, timed now on this machine"
+    resources, before = space.spec.resources, torch.get_num_threads()
+    torch.set_num_threads(resources.threads)
+    try:
+        costs = [_run_s(space, task_stream, space.configs(params)) for params in points]
+    finally:
+        torch.set_num_threads(before)
+    how = "" if resources.gpu else f" with {format_count(resources.threads, 'thread')}, as a trial has"
+    basis = f"from a few steps of the last task, timed now on this machine{how}"
     return sum(costs) / len(costs), basis + (", mean over the methods" if len(costs) > 1 else "")
 
 
 def _run_s(space: Space, task_stream: TaskStream, configs: Sequence[RunConfig]) -> float:
     """Device seconds of one of these runs, trained together, by a few steps of theirs."""
-    cost, optim = profile_steps(configs, task_stream, DeviceOptions()), configs[0].optim
+    options = DeviceOptions(device="auto" if space.spec.resources.gpu else "cpu")
+    cost, optim = profile_steps(configs, task_stream, options), configs[0].optim
     kept = task_stream.counts_C.clamp_max(configs[0].memory.per_class)
     images = [len(task.train_N) + int(kept[: task.first].sum()) for task in task_stream.tasks]
     counted = images[1:] if space.reuses_first_tasks() and len(images) > 1 else images

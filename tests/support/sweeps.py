@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import io
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from sweeper.store.results import open_results
 from trainer.errors import exit_code
 
 ROOT = Path(__file__).parents[2]
+_LONGEST_S = 240
 OWN = {"RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
 
 
@@ -55,25 +57,37 @@ def ended(*arguments: str | Path, command: str = "sweeper.launch", code: int = 0
     In a process of its own, unless it uses a cluster that other tests use too.
     """
     if root == ROOT and "RAY_ADDRESS" in os.environ:
-        return _ended_here(arguments, command, code)
-    process = start(*arguments, command=command, root=root)
-    output, _ = process.communicate(timeout=240)
-    assert process.returncode == code, output
+        returned, output = _ended_here(arguments, command)
+    else:
+        process = start(*arguments, command=command, root=root)
+        output, _ = process.communicate(timeout=_LONGEST_S)
+        returned = process.returncode
+    assert returned == code, output
+    assert "Traceback" not in output or code == 1, output  # 1: an error of the code that was run
     return output
 
 
-def _ended_here(arguments: Sequence[str | Path], command: str, code: int) -> str:
+def _ended_here(arguments: Sequence[str | Path], command: str) -> tuple[int, str]:
     """In this process, which has imported all: that takes a new one longer than these sweeps train."""
     AuthenticationTokenLoader.instance().reset_cache()  # of the cluster that the environment names
     main = importlib.import_module("benchmarks.paper.__main__" if command == "benchmarks.paper" else command).main
-    output = io.StringIO()
+    written = io.BytesIO()
+    output = io.TextIOWrapper(written, "utf-8", write_through=True)
+
+    def give_up(number: int, frame: object) -> None:
+        raise TimeoutError(written.getvalue().decode())
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(_LONGEST_S)
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
         try:
-            ended = exit_code(lambda: main([str(word) for word in arguments]))
+            returned = exit_code(lambda: main([str(word) for word in arguments]))
         except SystemExit as refused:  # by argparse
-            ended = int(refused.code or 0)
-    assert ended == code, output.getvalue()
-    return output.getvalue()
+            returned = int(refused.code or 0)
+        finally:
+            signal.alarm(0)
+            signal.signal(signal.SIGALRM, before)
+    return returned, written.getvalue().decode()
 
 
 def launch(*arguments: str | Path, code: int = 0, root: Path = ROOT) -> str:
