@@ -24,7 +24,8 @@ from sweeper.execution.progress import Progress
 from sweeper.execution.sweep import Sweep
 from sweeper.execution.tune import run_trials
 from sweeper.execution.worker import send
-from sweeper.search.space import Resources, Space, load_space
+from sweeper.search.space import Resources, Space
+from sweeper.search.space_file import load_space
 from sweeper.search.study import Study
 from sweeper.store.results import open_results
 from sweeper.store.store import Store

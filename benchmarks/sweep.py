@@ -20,7 +20,8 @@ import yaml
 
 from benchmarks import timing
 from sweeper.reporting.ledger import Ledger
-from sweeper.search.space import Space, load_space
+from sweeper.search.space import Space
+from sweeper.search.space_file import load_space
 from sweeper.search.study import Study
 from sweeper.store.results import open_results
 from trainer.errors import exit_code

@@ -7,11 +7,11 @@ import argparse
 import sys
 
 from sweeper.reporting.arguments import command_parser
-from sweeper.search.words import format_count
 from sweeper.store.lease import Lease
 from sweeper.store.store import Store
 from sweeper.store.sweeps import find_sweep
 from trainer.errors import exit_code
+from trainer.words import format_count
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -33,8 +33,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The arguments of this command."""
-    made = command_parser("compact", "Merge a sweep's files of runs.", "name of a sweep that is not running")
-    return made
+    return command_parser("compact", "Merge a sweep's files of runs.", "name of a sweep that is not running")
 
 
 if __name__ == "__main__":

@@ -15,13 +15,14 @@ from sweeper.reporting.leaderboard import print_top
 from sweeper.reporting.ledger import Ledger
 from sweeper.reporting.methods import print_methods
 from sweeper.search.rehearsal import rehearse
-from sweeper.search.space import Space, load_space
-from sweeper.search.words import format_count
+from sweeper.search.space import Space
+from sweeper.search.space_file import load_space
 from sweeper.store.folder import Folder
 from sweeper.store.lease import Lease
 from sweeper.store.results import open_results
 from sweeper.store.store import Store
 from sweeper.store.sweep_file import absolute_path, check_unchanged
+from trainer.words import format_count
 
 _say = partial(print, flush=True)
 

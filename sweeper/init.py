@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from sweeper.reporting.arguments import next_command
+from sweeper.reporting.arguments import at_least, next_command
 from sweeper.store.names import check_name
 from trainer.command import program
-from trainer.errors import ConfigError, UserError, did_you_mean, exit_code
+from trainer.errors import ConfigError, UserError, exit_code, nearest_path
 from trainer.signals import ended_by_signals
 
 T = TypeVar("T")
@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     path = Path(arguments.dir).expanduser().absolute()
     if not path.exists():
-        raise UserError(f"{arguments.dir}: no such folder or file{did_you_mean(path)}")
+        raise UserError(f"{arguments.dir}: no such folder or file{nearest_path(path)}")
     print(f"looking at {path}", flush=True)  # what is imported next takes seconds
     with ended_by_signals():
         from sweeper.starting.files import methods_file, run_file, search_file  # noqa: PLC0415
@@ -40,8 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         name,
         path,
         source=arguments.source,
-        size=lambda picked: _given(arguments.size, picked, "pixels of a side for training", _at_least(4), asks),
-        tasks=lambda picked: _given(arguments.tasks, picked, "tasks that the classes are cut into", _at_least(1), asks),
+        size=lambda picked: _given(arguments.size, picked, "pixels of a side for training", at_least(4), asks),
+        tasks=lambda picked: _given(arguments.tasks, picked, "tasks that the classes are cut into", at_least(1), asks),
         gpu=arguments.gpu,
     )
     for file, text in zip(files, (run_file(images), search_file(images), methods_file(images)), strict=True):
@@ -65,8 +65,8 @@ def parser() -> argparse.ArgumentParser:
     add = made.add_argument
     add("dir", help="folder of the images, or a Parquet, CSV or NumPy file of them")
     add("--name", help="name of the sweep (default: the folder's)")
-    add("--size", type=_at_least(4), metavar="PIXELS", help="side that images are trained at (default: by the images)")
-    add("--tasks", type=_at_least(1), help="tasks that the classes are cut into (default: by their number)")
+    add("--size", type=at_least(4), metavar="PIXELS", help="side that images are trained at (default: by the images)")
+    add("--tasks", type=at_least(1), help="tasks that the classes are cut into (default: by their number)")
     add("--gpu", action=argparse.BooleanOptionalAction, help="train on a GPU (default: if this machine has one)")
     add("--source", metavar="NAME", help="data.source of the run file (default: by the files that are there)")
     add("--cluster", action="store_true", help="also write the files that start a cluster")
@@ -88,15 +88,6 @@ def _given(given: T | None, picked: T, what: str, parse: Callable[[str], T], ask
             return picked
         except (ValueError, argparse.ArgumentTypeError) as error:
             print(error)
-
-
-def _at_least(smallest: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not text.isdecimal() or int(text) < smallest:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number from {smallest} on")
-        return int(text)
-
-    return parse
 
 
 def _usual_name(path: Path) -> str:

@@ -16,7 +16,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     print(f"looking at {arguments.images}", flush=True)  # what is imported next takes seconds
     with ended_by_signals():
-        from sweeper.search.space import load_space  # noqa: PLC0415
+        from sweeper.search.space_file import load_space  # noqa: PLC0415
         from trainer.config.files import load_run, load_yaml  # noqa: PLC0415
         from trainer.config.run_config import RunConfig  # noqa: PLC0415
         from trainer.survey.show import show  # noqa: PLC0415

@@ -17,17 +17,17 @@ from sweeper.promotion.candidates import Incumbent, evaluate_candidates
 from sweeper.promotion.decision import complete_record, decide_and_record
 from sweeper.promotion.statistics import Decision
 from sweeper.reporting import tables
-from sweeper.reporting.arguments import add_address, command_parser, next_command
-from sweeper.search.words import format_count
+from sweeper.reporting.arguments import add_address, at_least, command_parser, next_command
 from sweeper.store.damage import Damage
 from sweeper.store.folder import Folder
 from sweeper.store.lease import Lease
 from sweeper.store.names import check_name
-from sweeper.store.status_file import Status
+from sweeper.store.status_file import read_state
 from sweeper.store.store import Store
 from sweeper.store.sweep_file import read_space
 from sweeper.store.sweeps import find_sweep, promotion_of
 from trainer.errors import exit_code
+from trainer.words import format_count
 
 _say = partial(print, flush=True)
 
@@ -72,9 +72,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _warn_of_the_unfinished(sweep: Folder) -> None:
-    status = Status.read(sweep, Damage())
+    status, state = read_state(sweep, Damage())
     if status is not None and status.done < status.total:
-        now = "is running" if status.state == "running" else "has not ended"
+        now = "is running" if state == "running" else "has not ended"
         _say(
             f"warning: the sweep {now}: {status.done} of {format_count(status.total, 'configuration')} are stored; "
             "those that end later are not considered"
@@ -87,18 +87,11 @@ def _written(decision: Decision, file: Path) -> int:
     return 0
 
 
-def _at_least(smallest: int, text: str) -> int:
-    value = int(text)
-    if value < smallest:
-        raise argparse.ArgumentTypeError(f"{value}: must be at least {smallest}")
-    return value
-
-
 def parser() -> argparse.ArgumentParser:
     """The arguments of this command."""
     made = command_parser("promote", "Promote the best configuration of a sweep to a run file.", "name of the sweep")
-    made.add_argument("--top", type=lambda t: _at_least(1, t), default=3, help="number of candidates (default: 3)")
-    made.add_argument("--seeds", type=lambda t: _at_least(2, t), default=5, help="number of fresh seeds (default: 5)")
+    made.add_argument("--top", type=at_least(1), default=3, help="number of candidates (default: 3)")
+    made.add_argument("--seeds", type=at_least(2), default=5, help="number of fresh seeds (default: 5)")
     made.add_argument("--runs", default="runs", metavar="DIR", help="folder of run files (default: runs)")
     made.add_argument("--name", help="name of the run file (default: the sweep's)")
     made.add_argument("--force", action="store_true", help="write the run file even without evidence")

@@ -5,18 +5,18 @@ The driver writes ``status.json`` at each change; the lease tells whether the dr
 
 import argparse
 import sys
-import time
 
 from sweeper.reporting import tables
 from sweeper.reporting.arguments import command_parser
 from sweeper.reporting.imports import without_pandas
-from sweeper.search.words import format_count, format_params
+from sweeper.search.words import format_params
 from sweeper.store.damage import Damage
 from sweeper.store.folder import Folder
 from sweeper.store.lease import holder
 from sweeper.store.status_file import format_duration, read_state
 from sweeper.store.sweeps import find_sweep, sweeps
 from trainer.errors import exit_code
+from trainer.words import format_count
 
 
 def _summary(name: str, folder: Folder) -> list[str]:
@@ -64,7 +64,7 @@ def _details(name: str, folder: Folder) -> None:
         if status.waiting:
             tables.print_line(f"waiting: {status.waiting}")
     tables.print_line(f"ledger: {ledger}")
-    tables.print_line(f"last change: {format_duration(max(0.0, time.time() - status.updated_at))} ago")
+    tables.print_line(f"last change: {status.ago()}")
     if status.running and state == "running":
         rows = [
             [str(r.trial), f"{r.task}/{r.tasks}", "" if r.value is None else f"{r.value:.6g}", format_params(r.params)]

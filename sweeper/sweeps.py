@@ -2,20 +2,19 @@
 
 import argparse
 import sys
-import time
 from collections.abc import Sequence
 from functools import partial
 
 from sweeper.reporting import tables
 from sweeper.reporting.arguments import add_results
-from sweeper.search.words import format_count
 from sweeper.store import manage
 from sweeper.store.damage import Damage
 from sweeper.store.folder import Folder
-from sweeper.store.status_file import Status, format_duration, read_state
+from sweeper.store.status_file import Status, read_state
 from sweeper.store.sweeps import find_sweep, sweeps
 from trainer.command import program
 from trainer.errors import UserError, exit_code
+from trainer.words import format_count
 
 _say = partial(print, flush=True)
 
@@ -50,8 +49,7 @@ def _row(name: str, folder: Folder) -> list[str]:
     note = manage.read_note(folder, Damage()) or ""
     if status is None:
         return [name, state, "", "", note]
-    ago = format_duration(max(0.0, time.time() - status.updated_at))
-    return [name, state, f"{status.done}/{status.total}", f"{ago} ago", note]
+    return [name, state, f"{status.done}/{status.total}", status.ago(), note]
 
 
 def _delete(results: Folder, sweep: str, *, sure: bool) -> int:

@@ -13,6 +13,7 @@ from typing import Self
 
 from trainer.signals import interruptible
 from trainer.streams import replace_what_they_lack
+from trainer.words import format_count
 
 
 class Error(Exception):
@@ -76,7 +77,7 @@ class ConfigError(UserError):
 
     def lines(self) -> list[str]:
         shown, rest = self.mistakes[:_MISTAKES], len(self.mistakes) - _MISTAKES
-        more = [f"... and {rest} more mistake{'' if rest == 1 else 's'}"] if rest > 0 else []
+        more = [f"... and {format_count(rest, 'more mistake')}"] if rest > 0 else []
         return [*(mistake.line() for mistake in shown), *more]
 
     def __str__(self) -> str:
@@ -142,10 +143,15 @@ def shown(given: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def did_you_mean(path: Path) -> str:
-    """The end of a message about a path that is missing: what beside it has nearly its name; empty if nothing has."""
-    near = nearest(path.name, [entry.name for entry in path.parent.iterdir()]) if path.parent.is_dir() else None
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """The end of a message about a name that is none of the ``known``: the nearest one; empty if none is close."""
+    near = nearest(name, known)
     return f"; did you mean {near!r}?" if near else ""
+
+
+def nearest_path(path: Path) -> str:
+    """``did_you_mean`` of a path that is missing: among what lies beside it."""
+    return did_you_mean(path.name, [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else [])
 
 
 def nearest(name: object, known: Iterable[str]) -> str | None:

@@ -28,6 +28,7 @@ from trainer.training.loop import EpochReport
 from trainer.training.observer import Observer, TaskReport
 from trainer.training.options import PRECISIONS, DeviceOptions
 from trainer.training.session import train
+from trainer.words import format_count
 
 _MOST_THREADS = 1024
 _WIDE = 80
@@ -95,7 +96,7 @@ def show(results: Sequence[RunResult], terminal: Console) -> None:
     terminal.print(table)
     for r in results:
         if r.status != "finished":
-            print(f"seed {r.seed}: {r.status} after {len(r.tasks)} task{'' if len(r.tasks) == 1 else 's'}: {r.error}")
+            print(f"seed {r.seed}: {r.status} after {format_count(len(r.tasks), 'task')}: {r.error}")
     finished = [r for r in results if r.status == "finished"]
     if finished:
         mean = partial(_mean, finished, spread=True)
@@ -150,7 +151,7 @@ def _recorded_threads(file: RunFile) -> int | None:
 
 def _machine(result: RunResult) -> str:
     """What decides the last digits. A run that failed at once does not say."""
-    threads = f"{result.torch_threads} thread{'' if result.torch_threads == 1 else 's'}"
+    threads = format_count(result.torch_threads, "thread")
     note = " (another number of threads rounds differently: --threads)" if result.device == "cpu" else ""
     return f"{result.device}, {result.precision}, {threads}{note}"
 

@@ -99,7 +99,7 @@ class SetUp:
     @property
     def pack(self) -> str:
         """Names its checkpoints."""
-        return content_hash(["first task", *(config.run_id for config in self.configs)])
+        return first_task_pack(self.configs)
 
     @classmethod
     def of_trial(cls, trial: Mapping[str, Any]) -> Self | None:
@@ -111,6 +111,11 @@ class SetUp:
         """The configuration of the Ray trial that does this work."""
         configs = [config.as_dict() for config in self.configs]
         return {_SET_UP: {"configs": configs, "largest": self.largest, "first_tasks": self.first_tasks}}
+
+
+def first_task_pack(configs: Sequence[RunConfig]) -> str:
+    """What the checkpoints of a first task are called that these runs are trained in together."""
+    return content_hash(["first task", *(config.run_id for config in configs)])
 
 
 def pack_as_trial(pack: Mapping[int, Sequence[RunConfig]]) -> dict[str, Any]:

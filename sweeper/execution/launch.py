@@ -16,12 +16,12 @@ from sweeper.execution.sweep import Sweep
 from sweeper.execution.tune import run_trials
 from sweeper.search.space import Space
 from sweeper.search.study import Study
-from sweeper.search.words import format_count
 from sweeper.store.cache import RunCache
 from sweeper.store.store import Store
 from trainer.data.tasks import TaskStream
 from trainer.results.rows import RunResult
 from trainer.training import checkpoint
+from trainer.words import format_count
 
 
 class Launch:

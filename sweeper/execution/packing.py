@@ -16,7 +16,6 @@ import torch
 from pydantic import BaseModel, Field
 
 from sweeper.search.space import Resources, Space
-from sweeper.search.words import format_count
 from sweeper.store.folder import Folder
 from sweeper.store.sealed import sealed_json, unsealed_json
 from trainer.config.run_config import RunConfig
@@ -24,6 +23,7 @@ from trainer.data.tasks import build
 from trainer.errors import StoreError
 from trainer.training.options import DeviceOptions
 from trainer.training.profile import StepCost, profile_steps
+from trainer.words import format_count
 
 _FILE = "packing.json"
 _WORTH = 0.95

@@ -8,7 +8,7 @@ import torch
 
 from sweeper.search.space import Space
 from sweeper.search.study import Study
-from sweeper.search.words import METHOD, format_count, format_value
+from sweeper.search.words import METHOD, format_value
 from sweeper.store.store import Store
 from trainer.config.run_config import RunConfig
 from trainer.data.tasks import TaskStream, build
@@ -17,6 +17,7 @@ from trainer.results.history import measured_metrics
 from trainer.survey.text import tail_line
 from trainer.training.options import DeviceOptions
 from trainer.training.profile import profile_steps
+from trainer.words import format_count
 
 
 def load_benchmark(space: Space) -> TaskStream:

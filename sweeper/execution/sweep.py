@@ -19,12 +19,12 @@ from sweeper.execution.progress import Progress
 from sweeper.search.given import GivenConfigurations
 from sweeper.search.space import Budget
 from sweeper.search.study import Outcome, Study, Suggestion, objective_by_task
-from sweeper.search.words import format_count
 from sweeper.store.store import Store
 from trainer.config.files import dump_run
 from trainer.errors import UserError
 from trainer.results.history import failed_result
 from trainer.results.rows import RunResult
+from trainer.words import format_count
 
 WAIT = None
 """the answer to a trial that must wait"""

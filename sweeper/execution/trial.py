@@ -12,15 +12,15 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import ray
 import torch
 
-from sweeper.execution.job import Job, SetUp
+from sweeper.execution.job import Job, first_task_pack
 from sweeper.execution.messages import EndedTrial, Message, PackSplit, TaskDone, TrialsEnded, Warned
-from sweeper.search.words import format_count
 from sweeper.store.folder import Folder
 from trainer.config.run_config import RunConfig, content_hash
 from trainer.errors import UserError
 from trainer.results.rows import RunResult
 from trainer.training.observer import Observer, TaskReport
 from trainer.training.session import train
+from trainer.words import format_count
 
 
 class TrialError(UserError):
@@ -58,14 +58,13 @@ def train_pack(job: Job, pack: Mapping[int, Sequence[RunConfig]], report: Callab
     """
     reporter = _Reporter(job, pack, report)
     configs = [config for own in pack.values() for config in own]
-    first_task = SetUp(configs, largest=None, first_tasks=len(configs))
     try:
         train(
             configs,
             job.options,
             checkpoint=AttemptSlot(job.checkpoints(reporter.pack), reporter.attempt),
             first_task_checkpoint=job.first_task_checkpoint if job.reuses_first_tasks else None,
-            first_task_progress=AttemptSlot(job.checkpoints(first_task.pack), reporter.attempt),
+            first_task_progress=AttemptSlot(job.checkpoints(first_task_pack(configs)), reporter.attempt),
             observer=reporter,
         )
         return

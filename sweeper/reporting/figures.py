@@ -24,10 +24,10 @@ from matplotlib.ticker import MaxNLocator
 
 from sweeper.search.dimensions import AnyDimension, CategoricalDimension
 from sweeper.search.space import Space
-from sweeper.search.words import format_count
 from sweeper.store.results import Results
 from sweeper.store.schema import std_name
 from trainer.errors import StoreError
+from trainer.words import format_count
 
 FIRST, BEST, OTHER = "#d95f02", "#1b6ca8", "#8c8c8c"
 """the first configuration, the best in the search, each other one"""
@@ -84,10 +84,9 @@ class Style:
         found = {} if self.led is None else {self.led: ("led on fresh seeds", PROMOTED)}
         return found | {self.first.trial: ("first", FIRST), self.best.trial: ("best", BEST)}
 
-    def color(self, trial: int) -> Any:
+    def color(self, tried: Tried) -> Any:
         """Of a configuration that finished."""
-        by_method = {t.trial: self.colors[t.method] for t in self.tried} if self.colors else {}
-        return by_method.get(trial) or self.special.get(trial, ("", OTHER))[1]
+        return self.colors[tried.method] if self.colors else self.special.get(tried.trial, ("", OTHER))[1]
 
     def marker(self, tried: Tried) -> dict[str, Any]:
         """Keyword arguments of ``Axes.plot``: the best is large, and what stands out unless colours tell methods."""
@@ -96,7 +95,7 @@ class Style:
             look = {"ms": 8, "markeredgecolor": "black", "zorder": 3} if best else {"ms": 4, "zorder": 1}
         else:
             look = {"ms": 7, "zorder": 3 if best else 2} if tried.trial in self.special else {"ms": 4, "zorder": 1}
-        return {"color": self.color(tried.trial), **look}
+        return {"color": self.color(tried), **look}
 
 
 @dataclass(frozen=True)
@@ -212,7 +211,8 @@ def _promotion_curves(space: Space, results: Results, style: Style, row: Mapping
     """Curves of a promotion: the candidate that led, the incumbent and the base, as far as they are stored."""
     base, trial = space.base_on_test().config_id, row["trial"]
     wanted = {base: ("the sweep's base", BASE, "--"), row["incumbent_config_id"]: ("incumbent", INCUMBENT, ":")}
-    wanted[row["config_id"]] = (f"trial {trial}", style.color(trial), "-")
+    led = next((t for t in style.tried if t.trial == trial), None)
+    wanted[row["config_id"]] = (f"trial {trial}", PROMOTED if led is None else style.color(led), "-")
     curves = []
     for config_id, (label, color, line) in wanted.items():
         where = "sweep = $sweep || '-promotion' AND config_id = $config_id AND seed IN (SELECT unnest($seeds))"

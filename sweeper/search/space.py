@@ -1,28 +1,19 @@
-"""Search-space files: a base run file, what varies and how to search it. Checked before anything starts."""
+"""What a search-space file states: a base run file, what varies and how to search it."""
 
-import contextlib
-import itertools
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from sweeper.search import samplers
 from sweeper.search.dimensions import CategoricalDimension, DimensionOrChoices, Value, as_tuple
 from sweeper.search.samplers import PrunerConfig, SamplerConfig
-from sweeper.search.values import LARGEST, check_conditions, check_grid, check_points, check_steps, needed
+from sweeper.search.values import LARGEST, needed
 from sweeper.search.words import METHOD
-from sweeper.store.names import check_name
-from trainer.command import words
-from trainer.config.explain import explain
-from trainer.config.files import load_run, load_yaml, override, parse_run, parse_sets, set_field, shipped
+from trainer.config.files import override, parse_run
 from trainer.config.run_config import RunConfig
-from trainer.errors import ConfigError, Mistakes, nearest, shown
+from trainer.data.config import Evaluation
 from trainer.methods.base import METHODS, Method
-from trainer.results.columns import metrics
 from trainer.section import Section
 
 Params = dict[str, Any]
@@ -39,8 +30,7 @@ class Objective(Section):
     per_class: int = Field(
         25,
         ge=1,
-        description="validation images of each class that are cut before the tail is, at most: of a class with less "
-        "than five times as many a fifth, one at least, none of one image",
+        description=Evaluation.model_fields["per_class"].description,
     )
     direction: Literal["maximize", "minimize"] = "maximize"
 
@@ -189,207 +179,6 @@ class Space:
         free = {"base", "set", "trials", "concurrency", "resources", "budget", "retries", "results", "name"}
         spec = self.spec.model_dump(mode="json", exclude=free | {"fail_fast"})
         return {**spec, "base": self.base.identity()}
-
-
-def load_space(path: str | Path, sets: tuple[str, ...] = ()) -> Space:
-    """Read and check a search-space file. ``sets`` override its own fields. Raises ConfigError, for all mistakes."""
-    file = str(path)
-    content = load_yaml(path, folder="search_spaces")
-    if {"data", "method"} <= content.keys():
-        command = shlex.join([*words("trainer.run"), file])
-        raise ConfigError(f"is a run file, not a search space: {command} trains it", file=file)
-    for dotted, value in parse_sets(sets):
-        _override(content, dotted, value)
-    try:
-        spec = SearchSpace.model_validate(content)
-    except ValidationError as error:
-        wrong = Mistakes()
-        with wrong.noted():
-            raise explain(error, SearchSpace, file=file) from None
-        with wrong.noted():
-            _check_the_rest(content, error, file)
-        raise wrong.together() from None
-    return _checked(spec, file)
-
-
-def _checked(spec: SearchSpace, file: str, *, whole: bool = True) -> Space:
-    """The space of a file whose fields are of the right kinds. Raises ConfigError, for all mistakes.
-
-    ``whole``: no field is left out, so that those which name others are checked as well.
-    """
-    wrong = Mistakes()
-    with wrong.noted():
-        check_name(Path(file).stem if spec.name is None else spec.name, file)
-    with wrong.noted():
-        _check_metric(spec.objective.metric, file)
-    with wrong.noted():
-        if spec.pruning is not None:
-            samplers.check_pruning(spec.pruning, file)
-    base = None
-    with wrong.noted():
-        base = _base(spec, file)
-    if base is None:  # all below needs it
-        raise wrong.together()
-    space, dimensions = Space(file, spec, base), Mistakes()
-    with dimensions.noted():
-        _check_dimensions(space)
-    right = whole and not dimensions
-    with wrong.noted():
-        dimensions.report()
-        if right:
-            check_points(spec.vary, spec.first, file)
-            for point in spec.first:
-                space.configs(point)
-    with wrong.noted():
-        if right:
-            check_grid(spec.vary, spec.search.options.get("search_space"), spec.trials, file)
-        if right or "search_space" not in spec.search.options:  # to make one that is wrong may take all memory
-            samplers.check_search(spec.search, file)
-    wrong.report()
-    return space
-
-
-def _check_dimensions(space: Space) -> None:
-    wrong = Mistakes()
-    check_conditions(space.spec.vary, space.file)
-    with wrong.noted():
-        if METHOD in space.spec.vary:
-            _check_dimension(space, METHOD)
-    hidden = "method." if wrong else METHOD  # fields of methods that there are not
-    for name in space.spec.vary:
-        with wrong.noted():
-            if not name.startswith(hidden):
-                _check_dimension(space, name)
-    wrong.report()
-
-
-def _check_the_rest(content: dict[str, Any], error: ValidationError, file: str) -> None:
-    """Check what is right in a file of which these fields are wrong. Raises ConfigError."""
-    broken = {finding["loc"][: 1 + (finding["loc"][0] == "vary")] for finding in error.errors() if finding["loc"]}
-    rest = {name: value for name, value in content.items() if (name,) not in broken}
-    hidden = "method." if ("vary", METHOD) in broken else "\0"
-    vary = {
-        name: value
-        for name, value in rest.get("vary", {}).items()
-        # Without the dimensions that it depends on, one with a condition cannot be checked.
-        if ("vary", name) not in broken and not name.startswith(hidden) and "when" not in value
-    }
-    stand_in = {"vary": vary or {"seed": {"type": "int", "low": 0, "high": 1}}}
-    with contextlib.suppress(ValidationError):  # `base` is missing, without which nothing can be checked
-        spec = SearchSpace.model_validate({"trials": 1, **rest, **stand_in})
-        _checked(spec if vary else spec.model_copy(update={"vary": {}}), file, whole=False)
-
-
-def _check_metric(metric: str, file: str) -> None:
-    if metric not in metrics():
-        problem = f"unknown metric {metric!r}"
-        raise ConfigError.unknown(problem, metric, metrics(), file=file, field="objective.metric")
-
-
-def _override(content: dict[str, Any], dotted: str, value: Any) -> None:
-    """Set a field of a search-space file: one of a dimension, whose name has dots, or of the run file, by ``set``."""
-    section, _, field = dotted.partition(".")
-    if section in RunConfig.model_fields and section != "seed":
-        section, field = "set", dotted
-    named = content.setdefault(section, {}) if field and section in ("set", "vary") else None
-    if not isinstance(named, dict):
-        set_field(content, dotted, value)
-        return
-    dimension = max((name for name in named if field.startswith(f"{name}.")), key=len, default=None)
-    if section == "vary" and dimension is not None and isinstance(named[dimension], dict):
-        set_field(named[dimension], field.removeprefix(f"{dimension}."), value)
-    else:
-        named[field] = value
-
-
-def _base(spec: SearchSpace, file: str) -> RunConfig:
-    sibling = Path(file).parent / spec.base
-    found = sibling if sibling.exists() else shipped(Path(spec.base))
-    if not found.exists():
-        close = nearest(found.name, [run.name for run in found.parent.glob("*.yaml")])
-        raise ConfigError(f"no such run file: {spec.base}", file=file, field="base", nearest=close)
-    sets = [f"{name}={yaml.safe_dump(value, default_flow_style=True)}" for name, value in spec.set.items()]
-    try:
-        return load_run(found, sets).config
-    except ConfigError as error:
-        raise ConfigError.together(
-            [ConfigError(f"{'set' if one.field in spec.set else 'base'}: {one}", file=file) for one in error.mistakes]
-        ) from None
-
-
-def _check_dimension(space: Space, name: str) -> None:
-    """It is a field of the run file that takes both bounds of a range, or every choice, with each method that it may be
-    searched with.
-    """
-    dimension, field = space.spec.vary[name], f"vary.{name}"
-    _check_field(space, name, field)
-    check_steps(dimension, space.file, field)
-    methods = space.methods(name) if name.startswith("method.") and name != METHOD else (space.base.method.name,)
-    for value, method in itertools.product(dimension.corners(), methods):
-        try:
-            space.configs({METHOD: method, name: value})
-        except ConfigError as error:
-            problem = error.problem if shown(value) in error.problem else f"{shown(value)}: {error.problem}"
-            raise ConfigError(
-                f"with {method}: {problem}" if len(methods) > 1 else problem,
-                file=space.file,
-                field=field,
-                allowed=error.allowed,
-                nearest=error.nearest,
-            ) from None
-
-
-def _check_field(space: Space, name: str, field: str) -> None:
-    instead = {"seed": "use `seeds`"}.get(name)
-    if name.startswith("data.evaluation"):
-        instead = "use `objective`"
-    if instead:
-        raise ConfigError(f"cannot be searched; {instead}", file=space.file, field=field)
-    section, _, last = name.rpartition(".")
-    if section == "method" and name != METHOD:
-        _check_method_field(space, name, field)
-        return
-    known = flat(space.base.as_dict())
-    if name in flat(space.base.identity()):
-        return
-    if name in known:
-        problem = (
-            f"cannot be searched, as it does not name a run: launch a sweep for each value, with set: {{{name}: ...}}"
-        )
-        raise ConfigError(problem, file=space.file, field=field)
-    siblings = [other.rpartition(".")[2] for other in known if other.rpartition(".")[0] == section]
-    problem = f"no such field of {section or 'a run file'}"
-    if siblings:
-        raise ConfigError.unknown(problem, last, siblings, file=space.file, field=field)
-    raise ConfigError(problem, file=space.file, field=field, nearest=nearest(name, known))
-
-
-def _check_method_field(space: Space, name: str, field: str) -> None:
-    """The dimension is a field of each method that it may be searched with."""
-    last, dimension = name.rpartition(".")[2], space.spec.vary[name]
-    names = {method: METHODS.find(method).field_names() for method in space.methods()}
-    tried, having = space.methods(name), [method for method, known in names.items() if last in known]
-    lacking = [method for method in tried if method not in having]
-    if not lacking:
-        return
-    if not having:
-        known = dict.fromkeys(itertools.chain.from_iterable(names[method] for method in tried))
-        problem = f"no such field of {_listed(tried, 'or')}"
-        others = [method for method in METHODS.names() if last in METHODS.find(method).field_names()]
-        if others:
-            problem += f", only of {_listed(others, 'and')}"
-        raise ConfigError.unknown(problem, last, known, file=space.file, field=field)
-    wanted = [method for method in having if method in tried] or having
-    when = {**dimension.model_dump(mode="json")["when"], METHOD: wanted if len(wanted) > 1 else wanted[0]}
-    write = yaml.safe_dump(when, default_flow_style=True, sort_keys=False, width=10_000).strip()
-    problem = f"is a field of {_listed(having, 'and')}, not of {_listed(lacking, 'or')}; write `when: {write}`"
-    raise ConfigError(problem, file=space.file, field=field)
-
-
-def _listed(names: Sequence[str], word: str) -> str:
-    """``a``, ``a and b``, ``a, b and c``."""
-    *first, last = names
-    return f"{', '.join(first)} {word} {last}" if first else last
 
 
 def flat(content: Any, prefix: str = "") -> dict[str, Any]:

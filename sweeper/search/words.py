@@ -1,4 +1,4 @@
-"""Parameters and counts in words, as messages and tables show them."""
+"""Parameters in words, as messages and tables show them."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -20,11 +20,6 @@ def short_names(fields: Iterable[str]) -> dict[str, str]:
     """
     last = {field: field.removesuffix(".name").rpartition(".")[2] for field in fields}
     return {field: field if list(last.values()).count(name) > 1 else name for field, name in last.items()}
-
-
-def format_count(number: int, noun: str) -> str:
-    """``1 seed``, ``2 seeds``."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def format_value(value: Any) -> str:

@@ -11,7 +11,6 @@ from trainer.config.files import parse_run
 from trainer.data import guess
 from trainer.data.config import DataConfig
 from trainer.data.sources import load
-from trainer.errors import DataError
 
 
 def survey(
@@ -28,13 +27,8 @@ def survey(
     ``size`` and ``tasks`` take what is picked and return what is to be. ``source``, ``gpu``: None to find out. Raises
     UserError, one line, for images that cannot be used.
     """
-    found = source or guess.source_of(path)
-    seen = guess.sizes(found, path, DataConfig().image_column)
-    short_side = guess.short_side(seen)
-    if short_side is None:
-        raise DataError(f"{path}: no images were found that can be opened")
+    found, short_side, uniform = guess.look(path, source, DataConfig().image_column)
     wants_gpu = torch.cuda.is_available() if gpu is None else gpu
-    uniform = guess.uniform(seen)
     pixels = size(guess.picked_size(short_side, uniform=uniform, gpu=wants_gpu))
     images = Images(name, found, path, short_side, uniform, pixels, False, (1,), 1, wants_gpu)
     read = load(_data(images))

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from trainer.results.columns import DETAILS, IDS, Column, accuracies, columns_of
+from trainer.results.columns import DETAILS, IDS, Column, accuracies, columns_of, run_columns
 from trainer.results.rows import Row, RunResult
 
 ABOUT: dict[str, str] = {
@@ -106,11 +106,8 @@ Configuration = Sequence[Column] | None
 
 def file_columns(configuration: Configuration = None) -> tuple[Column, ...]:
     """The columns of a file of runs: a row a run, its tasks, epochs and classes within it."""
-    own = columns_of(RunResult)
-    plain = [column for column in own if column.name not in DETAILS]
-    details = [column for column in own if column.name in DETAILS]
     known = configuration_columns() if configuration is None else configuration
-    return (*columns_of(StoredColumns), *plain, *known, *details)
+    return (*columns_of(StoredColumns), *run_columns(known))
 
 
 def tables(configuration: Configuration = None) -> dict[str, tuple[Column, ...]]:

@@ -6,7 +6,7 @@ from collections.abc import Collection
 import duckdb
 
 from sweeper.store import schema
-from trainer.errors import nearest
+from trainer.errors import did_you_mean
 
 _NOT_FOUND = re.compile(r'column "([^"]+)" not found')
 _NO_TABLE = re.compile(r"Table with name (\S+) does not exist")
@@ -51,8 +51,7 @@ def _no_table(name: str, sweeps: Collection[str]) -> str:
     known = list(schema.ABOUT)
     if name in sweeps:
         return f"{name} is a sweep, not a table: FROM seeds WHERE sweep = '{name}'"
-    near = nearest(name, known)
-    return f"no such table: {name}; allowed: {', '.join(known)}" + (f"; did you mean {near!r}?" if near else "")
+    return f"no such table: {name}; allowed: {', '.join(known)}{did_you_mean(name, known)}"
 
 
 def _columns_called(field: str, columns: Collection[str]) -> str:

@@ -59,6 +59,10 @@ class Status:
     eta_s: float | None = None
     """seconds that are left, as far as the driver can tell"""
 
+    def ago(self) -> str:
+        """``2 min 5 s ago``: when the driver last said something."""
+        return f"{format_duration(max(0.0, time.time() - self.updated_at))} ago"
+
     def write(self, folder: Folder) -> None:
         """Put it in the sweep's folder. Raises StoreError if that fails."""
         self.updated_at = time.time()

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from sweeper.store.folder import Folder
-from trainer.errors import StoreError, nearest
+from trainer.errors import StoreError, did_you_mean
 from trainer.results.columns import VERSION
 
 
@@ -33,8 +33,7 @@ def find_sweep(results: str | Path | Folder, name: str) -> Folder:
 
 def no_sweep(root: Folder, name: str) -> StoreError:
     """The error for a name that no sweep in this results folder has."""
-    near = nearest(name, sweeps(root))
-    return StoreError(f"{root}: no sweep {name!r}" + (f"; did you mean {near!r}?" if near else ""))
+    return StoreError(f"{root}: no sweep {name!r}{did_you_mean(name, sweeps(root))}")
 
 
 def is_sweep(folder: Folder) -> bool:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from support.methods import method_folder
 from support.runs import FEW_IMAGES, tiny_run
-from sweeper.search.space import load_space
+from sweeper.search.space_file import load_space
 from trainer.errors import ConfigError
 from trainer.methods.base import METHODS, Method
 from trainer.run import main

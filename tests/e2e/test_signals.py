@@ -23,7 +23,7 @@ from PIL import Image
 
 from support.results import store_trials
 from support.sweeps import OWN, ROOT, space_file
-from sweeper.search.space import load_space
+from sweeper.search.space_file import load_space
 from sweeper.store.store import Store
 from sweeper.store.sweep_file import check_unchanged
 

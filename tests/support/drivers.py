@@ -9,7 +9,8 @@ from sweeper.execution.job import Job, SetUp, pack_of_trial
 from sweeper.execution.packing import Packing
 from sweeper.execution.progress import Progress
 from sweeper.execution.sweep import Lookup, Sweep
-from sweeper.search.space import Space, load_space
+from sweeper.search.space import Space
+from sweeper.search.space_file import load_space
 from sweeper.search.study import Study
 from sweeper.store.store import Store
 

@@ -15,13 +15,33 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from trainer.data.config import DataConfig
+from trainer.data.sources import load
 from trainer.data.torchvision_datasets import datasets
+from trainer.errors import UserError
 
 CLASSES = ("ant", "bee", "cat")
 EACH = 6
 """images of each class in each split"""
 
 Patch = pytest.MonkeyPatch
+_NOWHERE = "http://127.0.0.1:9/"
+
+
+def refuse_downloads(monkeypatch: Patch) -> None:
+    """What a source would download is refused at once on every machine."""
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, _NOWHERE)
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def line_of(kind: type[UserError], config: DataConfig) -> str:
+    """The one line by which a data set is refused."""
+    with pytest.raises(kind) as caught:
+        load(config)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
 
 
 def example(name: str, folder: Path, monkeypatch: Patch) -> dict[str, Any]:

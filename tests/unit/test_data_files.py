@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from support.source_sets import line_of
 from trainer.data.config import DataConfig
 from trainer.data.images import Source
 from trainer.data.sources import load
 from trainer.data.sources.imagenet_subset import choose, drawn
-from trainer.errors import ConfigError, DataError, UserError
+from trainer.errors import ConfigError, DataError
 
 
 @pytest.fixture(autouse=True)
@@ -43,13 +44,6 @@ def class_folders(folder: Path, names: list[str], test: str = "test") -> None:
 
 def config(folder: Path, source: str = "image_folder", **fields: Any) -> DataConfig:
     return DataConfig(source=source, path=str(folder), crop=16, **fields)
-
-
-def line_of(kind: type[UserError], data: DataConfig) -> str:
-    with pytest.raises(kind) as caught:
-        load(data)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 @pytest.mark.parametrize("test", ["test", "val"])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
+from support.source_sets import line_of
 from trainer.data.config import DataConfig
 from trainer.data.images import Source
 from trainer.data.sources import load
@@ -41,15 +42,16 @@ def save(file: Path, shade: int = 0, **options: Any) -> None:
     Image.new("RGB", (16, 16), (shade, 0, 0)).save(file, **options)
 
 
+def config(folder: Path) -> DataConfig:
+    return DataConfig(source="image_folder", path=str(folder), crop=16)
+
+
 def read(folder: Path) -> Source:
-    return load(DataConfig(source="image_folder", path=str(folder), crop=16))
+    return load(config(folder))
 
 
 def refused(folder: Path) -> str:
-    with pytest.raises(DataError) as caught:
-        read(folder)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+    return line_of(DataError, config(folder))
 
 
 def test_a_clean_folder_says_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from support import source_sets
 from trainer.data.config import DataConfig
 from trainer.data.images import Source
 from trainer.data.sources import load
@@ -42,8 +43,12 @@ def pair(folder: Path, image: Image.Image | bytes, suffix: str = "png", **option
     return save(folder, {f"{name}/x.{suffix}": image for name in "ab"}, **options)
 
 
+def config(folder: Path, **fields: Any) -> DataConfig:
+    return DataConfig(source="image_folder", path=str(folder), crop=16, **fields)
+
+
 def read(folder: Path, **fields: Any) -> Source:
-    return load(DataConfig(source="image_folder", path=str(folder), crop=16, **fields))
+    return load(config(folder, **fields))
 
 
 def pixels(folder: Path, **fields: Any) -> NDArray[np.uint8]:
@@ -52,10 +57,7 @@ def pixels(folder: Path, **fields: Any) -> NDArray[np.uint8]:
 
 
 def line_of(kind: type[UserError], folder: Path, **fields: Any) -> str:
-    with pytest.raises(kind) as caught:
-        read(folder, **fields)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+    return source_sets.line_of(kind, config(folder, **fields))
 
 
 def png_of_16_bit_colours(values: NDArray[Any]) -> bytes:

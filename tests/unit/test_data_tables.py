@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from support import source_sets
 from trainer.data.config import DataConfig
 from trainer.data.images import Source
 from trainer.data.sources import load
@@ -31,15 +32,16 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "set"
 
 
+def config(path: Path, source: str = "csv", **fields: Any) -> DataConfig:
+    return DataConfig(source=source, path=str(path), crop=8, **fields)
+
+
 def read(path: Path, source: str = "csv", **fields: Any) -> Source:
-    return load(DataConfig(source=source, path=str(path), crop=8, **fields))
+    return load(config(path, source, **fields))
 
 
 def line_of(kind: type[UserError], path: Path, source: str = "csv", **fields: Any) -> str:
-    with pytest.raises(kind) as caught:
-        read(path, source, **fields)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+    return source_sets.line_of(kind, config(path, source, **fields))
 
 
 def shades(source: Source) -> list[list[int]]:

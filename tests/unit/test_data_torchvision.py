@@ -10,24 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from support.source_sets import cifar100_files, md5
+from support.source_sets import cifar100_files, md5, refuse_downloads
 from trainer.data.config import DataConfig, Protocol
 from trainer.data.sources import load
 from trainer.data.tasks import build
 from trainer.data.torchvision_datasets import datasets
 from trainer.errors import DataError
 
-NOWHERE = "http://127.0.0.1:9/"
-
 
 @pytest.fixture(autouse=True)
 def _offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Downloads are refused at once on every machine."""
     monkeypatch.setenv("CIL_CACHE", str(tmp_path / "cache"))
-    for name in ("http_proxy", "https_proxy"):
-        monkeypatch.setenv(name, NOWHERE)
-    for name in ("no_proxy", "NO_PROXY"):
-        monkeypatch.delenv(name, raising=False)
+    refuse_downloads(monkeypatch)
 
 
 @pytest.fixture

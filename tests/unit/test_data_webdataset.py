@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from support.source_sets import line_of
 from trainer.data.config import DataConfig
 from trainer.data.images import Source
 from trainer.data.sources import load
@@ -36,15 +37,16 @@ def tar(file: Path, **members: bytes | str) -> None:
             opened.addfile(info, io.BytesIO(data))
 
 
+def config(folder: Path) -> DataConfig:
+    return DataConfig(source="webdataset", path=str(folder), crop=8)
+
+
 def read(folder: Path) -> Source:
-    return load(DataConfig(source="webdataset", path=str(folder), crop=8))
+    return load(config(folder))
 
 
 def refused(folder: Path) -> str:
-    with pytest.raises(DataError) as caught:
-        read(folder)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+    return line_of(DataError, config(folder))
 
 
 def shards(folder: Path, *names: str) -> Path:

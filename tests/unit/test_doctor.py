@@ -13,7 +13,7 @@ from support.clusters import running_cluster
 from support.results import store_trials
 from support.sweeps import ended, space_file
 from sweeper import doctor
-from sweeper.search.space import load_space
+from sweeper.search.space_file import load_space
 from sweeper.store.folder import Folder
 from sweeper.store.lease import Lease, holder
 from sweeper.store.status_file import Status

@@ -17,7 +17,7 @@ from support.results import store_trials
 from sweeper import cil, init
 from sweeper.execution.plan import load_benchmark
 from sweeper.search.rehearsal import rehearse
-from sweeper.search.space import load_space
+from sweeper.search.space_file import load_space
 from sweeper.store.results import open_results
 from sweeper.store.store import Store
 from trainer.config.files import load_run

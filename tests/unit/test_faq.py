@@ -10,7 +10,7 @@ import pytest
 
 from support.results import store_trials
 from sweeper import cil, query
-from sweeper.search.space import load_space
+from sweeper.search.space_file import load_space
 from sweeper.store.results import Results, open_results
 from sweeper.store.store import Store
 from sweeper.store.sweep_file import check_unchanged

@@ -11,7 +11,8 @@ from support.results import result
 from sweeper import report
 from sweeper.reporting.figures import BASE, BEST, FIRST, PROMOTED, draw
 from sweeper.reporting.tables import latex
-from sweeper.search.space import Space, load_space
+from sweeper.search.space import Space
+from sweeper.search.space_file import load_space
 from sweeper.store.folder import Folder
 from sweeper.store.results import open_results
 from sweeper.store.schema import PromotionRow

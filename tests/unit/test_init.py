@@ -15,7 +15,8 @@ import pytest
 from PIL import Image
 
 from sweeper import init, launch
-from sweeper.search.space import Space, load_space
+from sweeper.search.space import Space
+from sweeper.search.space_file import load_space
 from trainer.errors import exit_code
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,8 @@ from support.results import result
 from sweeper import status
 from sweeper.reporting.figures import draw
 from sweeper.reporting.methods import print_methods
-from sweeper.search.space import Space, load_space
+from sweeper.search.space import Space
+from sweeper.search.space_file import load_space
 from sweeper.store.results import open_results
 from sweeper.store.status_file import Status
 from sweeper.store.store import Store

@@ -8,7 +8,8 @@ import yaml
 
 from sweeper.execution.packing import largest
 from sweeper.search.rehearsal import rehearse
-from sweeper.search.space import Space, load_space
+from sweeper.search.space import Space
+from sweeper.search.space_file import load_space
 from sweeper.search.study import Outcome, StoredTrial, Study
 from sweeper.search.words import format_params
 from sweeper.store.folder import Folder

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from sweeper import launch
-from sweeper.search.space import load_space
+from sweeper.search.space_file import load_space
 from trainer.config.files import load_run
 from trainer.errors import ConfigError, exit_code, nearest
 from trainer.training.options import DeviceOptions

@@ -10,7 +10,8 @@ from support.drivers import driver
 from support.sweeps import space_file
 from sweeper.execution.messages import PackSplit
 from sweeper.execution.packing import Packing, choose, largest, note, noted
-from sweeper.search.space import Resources, load_space
+from sweeper.search.space import Resources
+from sweeper.search.space_file import load_space
 from sweeper.store.folder import Folder
 from trainer.training.profile import StepCost
 

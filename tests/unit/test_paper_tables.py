@@ -18,7 +18,7 @@ from benchmarks.paper.measure import Measured
 from benchmarks.paper.report import Report, Section
 from benchmarks.paper.systems import LUCIR_2STAGE, OURS, SYSTEMS
 from benchmarks.paper.tables import TABLES
-from sweeper.search.space import load_space
+from sweeper.search.space_file import load_space
 from trainer.config.files import load_run
 from trainer.errors import ConfigError
 from trainer.methods.base import METHODS

@@ -9,7 +9,7 @@ import yaml
 from support.results import store_trials
 from sweeper import launch
 from sweeper.execution.plan import load_benchmark
-from sweeper.search.space import load_space
+from sweeper.search.space_file import load_space
 from sweeper.store.store import Store
 from trainer.errors import exit_code
 

@@ -23,8 +23,9 @@ from sweeper.promotion.candidates import (
 )
 from sweeper.promotion.decision import complete_record, decide_and_record
 from sweeper.promotion.statistics import Decision
-from sweeper.search.space import load_space
+from sweeper.search.space_file import load_space
 from sweeper.store.folder import Folder
+from sweeper.store.lease import Lease
 from sweeper.store.results import open_results
 from sweeper.store.status_file import Status
 from sweeper.store.store import Store
@@ -341,7 +342,7 @@ def test_bad_input_is_one_line(bench: Bench, name: str, capsys: pytest.CaptureFi
 def test_a_sweep_that_has_not_ended_is_warned_of(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     Status(8, done=4).write(bench.store.folder)
     nobody = ["--address", "127.0.0.1:1"]
-    assert (
-        exit_code(lambda: main(["s", "--results", str(bench.results), "--runs", str(bench.file.parent), *nobody])) == 2
-    )
+    words = ["s", "--results", str(bench.results), "--runs", str(bench.file.parent), *nobody]
+    with Lease.acquire(bench.store.folder):
+        assert exit_code(lambda: main(words)) == 2
     assert "warning: the sweep is running: 4 of 8 configurations are stored" in capsys.readouterr().out

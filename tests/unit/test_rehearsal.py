@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from sweeper.search.rehearsal import rehearse
-from sweeper.search.space import load_space
+from sweeper.search.space_file import load_space
 from trainer.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ from support.sweeps import space_file
 from sweeper.replay import main
 from sweeper.search.samplers import PrunerConfig
 from sweeper.search.simulation import CompletedTrial, simulate_pruner
-from sweeper.search.space import load_space
+from sweeper.search.space_file import load_space
 from sweeper.search.study import Outcome, Study
 from trainer.errors import exit_code
 

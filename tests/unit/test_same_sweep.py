@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from benchmarks import same_sweep
-from sweeper.search.space import load_space
+from sweeper.search.space_file import load_space
 from sweeper.store.store import Store
 from sweeper.store.sweep_file import check_unchanged
 from trainer.results.rows import RunResult

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
-from sweeper.search.space import Params, Space, load_space
+from sweeper.search.space import Params, Space
+from sweeper.search.space_file import load_space
 from sweeper.search.study import Outcome, StoredTrial, Study, Suggestion
 
 FAILS = 3

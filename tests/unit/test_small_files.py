@@ -12,7 +12,8 @@ from support.results import result
 from support.sweeps import space_file
 from sweeper import compact, launch, promote, query, report, status
 from sweeper.execution.packing import Packing, note, noted
-from sweeper.search.space import Resources, load_space
+from sweeper.search.space import Resources
+from sweeper.search.space_file import load_space
 from sweeper.search.study import Study
 from sweeper.store.folder import Folder
 from sweeper.store.lease import Lease

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sweeper.search.space import load_space
+from sweeper.search.space_file import load_space
 from trainer.config.files import load_run
 from trainer.errors import ConfigError
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.fuzz import BOMBS, changed, junk, loads_or_says_why, mangled, paths, scalars, thorough, write
-from sweeper.search.space import load_space
+from sweeper.search.space_file import load_space
 from trainer.errors import ConfigError
 
 ROOT = Path(__file__).parent.parent.parent

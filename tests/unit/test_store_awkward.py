@@ -13,7 +13,7 @@ from sweeper.execution.plan import load_benchmark
 from sweeper.execution.restore import stored_trials
 from sweeper.promotion.candidates import Incumbent, evaluate_candidates
 from sweeper.reporting.ledger import Ledger
-from sweeper.search.space import load_space
+from sweeper.search.space_file import load_space
 from sweeper.search.study import Study
 from sweeper.store import schema
 from sweeper.store.folder import Folder

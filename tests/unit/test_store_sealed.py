@@ -8,7 +8,8 @@ import pytest
 
 from support.sweeps import space_file
 from sweeper.execution.packing import Packing, note, noted
-from sweeper.search.space import Resources, load_space
+from sweeper.search.space import Resources
+from sweeper.search.space_file import load_space
 from sweeper.store.damage import Damage
 from sweeper.store.folder import Folder
 from sweeper.store.status_file import Best, Running, Status

@@ -8,7 +8,7 @@ import pytest
 from support.results import store_trials
 from support.sweeps import space_file
 from sweeper import launch
-from sweeper.search.space import load_space
+from sweeper.search.space_file import load_space
 from sweeper.store.folder import Folder
 from sweeper.store.store import Store
 from sweeper.store.sweep_file import check_unchanged, read_space

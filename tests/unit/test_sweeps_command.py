@@ -12,7 +12,7 @@ import yaml
 from support.results import store_trials
 from support.sweeps import space_file
 from sweeper import launch, sweeps
-from sweeper.search.space import load_space
+from sweeper.search.space_file import load_space
 from sweeper.store.folder import Folder
 from sweeper.store.lease import Lease, holder
 from sweeper.store.results import open_results

@@ -9,7 +9,7 @@ from support.sweeps import space_file
 from sweeper.execution.job import Job
 from sweeper.execution.messages import Message, PackSplit, TaskDone, TrialsEnded
 from sweeper.execution.trial import TrialError, train_pack
-from sweeper.search.space import load_space
+from sweeper.search.space_file import load_space
 
 # Raises what CUDA raises where more members than a file beside it allows are trained together.
 GREEDY = '''

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from trainer.errors import ConfigError, shown
+from trainer.words import format_count
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
@@ -118,7 +119,7 @@ def _is_named(model: type[BaseModel], loc: Sequence[str | int]) -> bool:
 def _allowed(finding: ErrorDetails) -> str:
     if finding["type"] == "too_short":
         least = finding["ctx"]["min_length"]
-        return f"at least {least} value{'' if least == 1 else 's'}"
+        return f"at least {format_count(least, 'value')}"
     return _ALLOWED.get(finding["type"], finding["msg"].removeprefix("Input should be "))
 
 

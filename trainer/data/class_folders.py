@@ -8,7 +8,7 @@ from trainer.data import location
 from trainer.data.file_types import readable
 from trainer.data.images import first_ten
 from trainer.data.layout import Layout, PassedOver, by_split, is_system
-from trainer.errors import DataError, nearest
+from trainer.errors import DataError, did_you_mean
 
 Choice = Callable[[list[str], Path], list[str]]
 """from the names of all class folders, sorted, and where they lie, those to use in the order of their labels"""
@@ -83,10 +83,9 @@ def _check(homes: dict[str, Path], found: dict[str, _Classes], names: list[str],
     for split, classes in found.items():
         strangers = [name for name, paths in classes.items() if paths and not train.get(name)]
         if strangers and not chosen:
-            hint = nearest(strangers[0], train)
             raise DataError(
                 f"{homes[split]}: classes without training images in {homes['train']}: {first_ten(strangers)}; remove "
-                "them, or name the classes to use in classes.txt" + (f"; did you mean {hint!r}?" if hint else "")
+                f"them, or name the classes to use in classes.txt{did_you_mean(strangers[0], train)}"
             )
         empty = [name for name in names if not classes.get(name)]
         if empty and split != "validation":

@@ -23,7 +23,7 @@ from PIL import Image, UnidentifiedImageError
 from trainer.data import cache
 from trainer.data.config import DataConfig
 from trainer.data.file_types import open_heic
-from trainer.data.images import Encoded, ImageSet, Labels, Source, content
+from trainer.data.images import Encoded, ImageSet, Labels, Source, content, first_ten
 from trainer.data.pixels import Depth, check_depth, eight_bit
 from trainer.data.progress import counted
 from trainer.errors import ConfigError, DataError
@@ -31,7 +31,6 @@ from trainer.errors import ConfigError, DataError
 FORMAT = 4
 """version of the cache entries; raise it when decoding changes"""
 _CHUNK = 256
-_SHOWN = 10
 
 _Bad = tuple[str, str]
 """name of an image, and why it has no pixels"""
@@ -148,8 +147,7 @@ def resized(pixels_NHWC: NDArray[np.uint8], resize: int | None) -> NDArray[np.ui
 
 def named(bad: Sequence[_Bad]) -> str:
     """The first ten images that cannot be read, each with the reason, and how many more there are."""
-    shown = "; ".join(f"{name}: {reason}" for name, reason in bad[:_SHOWN])
-    return shown + (f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else "")
+    return first_ten((f"{name}: {reason}" for name, reason in bad), "; ")
 
 
 def cores() -> int:

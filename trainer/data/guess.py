@@ -7,6 +7,7 @@ import tarfile
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -14,46 +15,43 @@ from PIL import Image, UnidentifiedImageError
 
 from trainer.data.file_types import readable
 from trainer.data.layout import is_system
+from trainer.data.location import SOURCES
+from trainer.errors import DataError
 
 _SAMPLE = 64
 """images whose size is looked at"""
-_BY_SUFFIX = {".parquet": "parquet", ".npz": "npz", ".csv": "csv", ".tsv": "csv", ".tar": "webdataset"}
+
+
+class Guess(NamedTuple):
+    """What is known of images before they are read."""
+
+    source: str
+    short_side: int
+    """of the images as they are, in pixels: the median of the first that can be opened, at most 64"""
+    uniform: bool
+    """whether all are squares of one size"""
+
+
+def look(path: Path, source: str | None, image_column: str) -> Guess:
+    """Find out what the images are. ``source``: None to find out too. Raises DataError where none can be opened."""
+    found = source or source_of(path)
+    sizes = _sizes(found, path, image_column)
+    if not sizes:
+        raise DataError(f"{path}: no images were found that can be opened")
+    short_side = int(statistics.median(min(size) for size in sizes))
+    return Guess(found, short_side, len(set(sizes)) == 1 and sizes[0][0] == sizes[0][1])
 
 
 def source_of(path: Path) -> str:
     """The name of the source that reads a folder or a file: by the files in it, down to the folders of splits."""
     if path.is_file():
-        return _BY_SUFFIX.get(path.suffix.lower(), "image_folder")
+        return SOURCES.get(path.suffix.lower(), "image_folder")
     if (path / "train.txt").is_file():
         return "image_folder"
     near = [path, *(entry for entry in sorted(path.iterdir()) if entry.is_dir() and not is_system(entry.name))]
     suffixes = {entry.suffix.lower() for folder in near for entry in folder.iterdir() if not is_system(entry.name)}
     suffixes |= {file.suffix.lower() for file in islice(path.glob("*/*/*.parquet"), 1)}
-    return next((source for suffix, source in _BY_SUFFIX.items() if suffix in suffixes), "image_folder")
-
-
-def sizes(source: str, path: Path, image_column: str) -> list[tuple[int, int]]:
-    """Width and height of the first images that can be opened, at most 64; none where there are none."""
-    if source == "npz":
-        return _array_sizes(path)
-    found = []
-    for content in islice(_contents(source, path, image_column), _SAMPLE):
-        try:
-            with Image.open(content) as image:
-                found.append(image.size)
-        except (OSError, UnidentifiedImageError, ValueError, SyntaxError):  # the source names it
-            continue
-    return found
-
-
-def short_side(found: list[tuple[int, int]]) -> int | None:
-    """The median of the short sides; None of no images."""
-    return int(statistics.median(min(size) for size in found)) if found else None
-
-
-def uniform(found: list[tuple[int, int]]) -> bool:
-    """Whether all are squares of one size."""
-    return len(set(found)) == 1 and found[0][0] == found[0][1]
+    return next((source for suffix, source in SOURCES.items() if suffix in suffixes), "image_folder")
 
 
 def picked_size(short_side: int, *, uniform: bool, gpu: bool) -> int:
@@ -73,6 +71,20 @@ def picked_tasks(classes: int) -> int:
     """The number of tasks: 10 from 50 classes on, otherwise 5, of two classes or more each."""
     most = 10 if classes >= 50 else 5
     return next((tasks for tasks in range(most, 1, -1) if classes >= 2 * tasks), min(classes, 2))
+
+
+def _sizes(source: str, path: Path, image_column: str) -> list[tuple[int, int]]:
+    """Width and height of the first images that can be opened; none where there are none."""
+    if source == "npz":
+        return _array_sizes(path)
+    found = []
+    for content in islice(_contents(source, path, image_column), _SAMPLE):
+        try:
+            with Image.open(content) as image:
+                found.append(image.size)
+        except (OSError, UnidentifiedImageError, ValueError, SyntaxError):  # the source names it
+            continue
+    return found
 
 
 def _contents(source: str, path: Path, image_column: str) -> Iterator[Path | io.BytesIO]:

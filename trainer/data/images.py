@@ -113,23 +113,28 @@ def content(pixels_HWC: NDArray[np.uint8]) -> int:
     return int.from_bytes(digest.digest(), "little")
 
 
-def first_ten(names: Iterable[object]) -> str:
+def first_ten(names: Iterable[object], separator: str = ", ") -> str:
     """The first ten names, and how many more there are."""
     listed = [str(name) for name in names]
-    return ", ".join(listed[:10]) + (f" and {len(listed) - 10} more" if len(listed) > 10 else "")
+    more = f"{separator.strip(', ')} and {len(listed) - 10} more" if len(listed) > 10 else ""
+    return separator.join(listed[:10]) + more
 
 
-def known_labels(train_N: ArrayLike, labels_N: ArrayLike, where: str, split: str) -> NDArray[Any]:
-    """The labels of the training images, as the data set writes them, sorted: a class's number is its place here.
+def numbered(labels: Mapping[str, ArrayLike], where: Callable[[str], object]) -> tuple[NDArray[Any], dict[str, Labels]]:
+    """The labels of the training images as the data set writes them, sorted; and each split's, by their place there.
 
-    Raises DataError, beginning with ``where``, for labels of the split that no training image has.
+    ``where``: what a message about a split begins with. Raises DataError for a label that no training image has.
     """
-    values_C, labels_N = np.unique(train_N), np.asarray(labels_N)
-    if (values_C.dtype.kind == "U") != (labels_N.dtype.kind == "U"):
-        raise DataError(f"{where}: labels are text in some files and numbers in others")
-    strangers = np.setdiff1d(labels_N, values_C)
-    if len(strangers) == 1:
-        raise DataError(f"{where}: label {strangers[0]} of the {split} images has no training images")
-    if len(strangers):
-        raise DataError(f"{where}: labels of the {split} images have no training images: {first_ten(strangers)}")
-    return values_C
+    values_C = np.unique(labels["train"])
+    found = {}
+    for split, own in labels.items():
+        labels_N, begin = np.asarray(own), where(split)
+        if (values_C.dtype.kind == "U") != (labels_N.dtype.kind == "U"):
+            raise DataError(f"{begin}: labels are text in some files and numbers in others")
+        strangers = np.setdiff1d(labels_N, values_C)
+        if len(strangers) == 1:
+            raise DataError(f"{begin}: label {strangers[0]} of the {split} images has no training images")
+        if len(strangers):
+            raise DataError(f"{begin}: labels of the {split} images have no training images: {first_ten(strangers)}")
+        found[split] = np.searchsorted(values_C, labels_N)
+    return values_C, found

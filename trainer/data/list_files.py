@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from trainer.data.class_folders import lines_of
-from trainer.data.images import known_labels
+from trainer.data.images import numbered
 from trainer.data.layout import Files, Layout, by_split
 from trainer.errors import DataError
 
@@ -18,16 +18,14 @@ def find(folder: Path) -> Layout | None:
         return None
     splits = {split: _read(file) for split, file in lists.items()}
     labels_of = {split: [label for _, label in files] for split, files in splits.items()}
-    for split, labels in labels_of.items():
-        known_labels(labels_of["train"], labels, str(lists[split]), split)
-    labels = sorted(set(labels_of["train"]))
+    values_C, numbers = numbered(labels_of, lists.__getitem__)
+    labels = values_C.tolist()
     first = {label: path.parent.name for path, label in reversed(splits["train"])}
     names = [first[label] for label in labels]
     if len(set(names)) < len(names):
         names = [str(label) for label in labels]
-    number = {label: position for position, label in enumerate(labels)}
-    numbered = {split: [(path, number[label]) for path, label in files] for split, files in splits.items()}
-    return Layout(numbered, names)
+    paths = {split: [path for path, _ in files] for split, files in splits.items()}
+    return Layout({split: list(zip(paths[split], own.tolist(), strict=True)) for split, own in numbers.items()}, names)
 
 
 def _read(file: Path) -> Files:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from trainer.data.config import DataConfig
 from trainer.data.file_types import readable
-from trainer.errors import ConfigError, DataError, did_you_mean
+from trainer.errors import ConfigError, DataError, nearest_path
 
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
-_SOURCES = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".npz": "npz", ".tar": "webdataset"}
+SOURCES = {".parquet": "parquet", ".npz": "npz", ".csv": "csv", ".tsv": "csv", ".tar": "webdataset"}
+"""the source that reads files of a suffix; images and lists of them are of ``image_folder``"""
 
 
 def expand(path: str) -> Path:
@@ -30,7 +31,7 @@ def found(config: DataConfig) -> Path:
         raise ConfigError(f"is missing: the source {config.source} reads a folder", field="data.path")
     path = expand(config.path)
     if not path.exists():
-        raise DataError(f"data.path: {path} is missing{did_you_mean(path)}")
+        raise DataError(f"data.path: {path} is missing{nearest_path(path)}")
     return path
 
 
@@ -48,9 +49,9 @@ def hint(path: Path, *, folders: bool = True) -> str:
     ``folders``: whether class folders count too.
     """
     files = [path] if path.is_file() else [file for pattern in ("*", "data/*") for file in sorted(path.glob(pattern))]
-    found = next((suffix for file in files if (suffix := file.suffix.lower()) in _SOURCES), None)
+    found = next((suffix for file in files if (suffix := file.suffix.lower()) in SOURCES), None)
     if found:
-        return f"; data.source: {_SOURCES[found]} reads {found} files"
+        return f"; data.source: {SOURCES[found]} reads {found} files"
     images = readable()
     if folders and any(file.suffix.lower() in images for pattern in ("*/*", "*/*/*") for file in path.glob(pattern)):
         return "; data.source: image_folder reads class folders"

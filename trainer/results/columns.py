@@ -2,7 +2,7 @@
 
 import functools
 import typing
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
@@ -34,6 +34,13 @@ class Column(NamedTuple):
 def columns_of(row: type[BaseModel]) -> tuple[Column, ...]:
     """A column for each field of a row class, but for those of its configuration."""
     return tuple(flatten(row, skip=("config",)))
+
+
+def run_columns(configuration: Iterable[Column]) -> tuple[Column, ...]:
+    """All columns of a run: its own, its ``configuration``'s, and last those that hold rows."""
+    own = columns_of(RunResult)
+    plain = [column for column in own if column.name not in DETAILS]
+    return (*plain, *configuration, *(column for column in own if column.name in DETAILS))
 
 
 def metrics() -> list[str]:

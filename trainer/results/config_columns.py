@@ -11,15 +11,7 @@ import pyarrow as pa
 
 from trainer.config.run_config import RunConfig
 from trainer.methods.base import METHODS
-from trainer.results.columns import DETAILS, Column, columns_of, flatten
-from trainer.results.rows import RunResult
-
-
-def run_columns() -> tuple[Column, ...]:
-    """All columns of a run: its own, its configuration's, and last those that hold rows."""
-    own = columns_of(RunResult)
-    plain = [column for column in own if column.name not in DETAILS]
-    return (*plain, *config_columns(), *(column for column in own if column.name in DETAILS))
+from trainer.results.columns import Column, flatten
 
 
 def config_columns() -> tuple[Column, ...]:

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trainer.files import atomic_write
-from trainer.results.config_columns import run_columns
+from trainer.results.columns import run_columns
+from trainer.results.config_columns import config_columns
 from trainer.results.parquet import encode, to_arrow
 from trainer.results.rows import RunResult
 
@@ -15,5 +16,5 @@ def write_results(folder: Path, results: Sequence[RunResult]) -> None:
     Raises OSError.
     """
     (folder / "runs").mkdir(exist_ok=True)
-    table = to_arrow(results, run_columns())
+    table = to_arrow(results, run_columns(config_columns()))
     atomic_write(folder / "runs" / "000000.parquet", encode(table, fast=True))

@@ -12,6 +12,7 @@ from trainer.errors import ConfigError
 from trainer.registry import OneOf
 from trainer.results.columns import accuracies
 from trainer.results.rows import RunResult
+from trainer.words import format_count
 
 
 class RecordedResult(BaseModel):
@@ -37,10 +38,6 @@ class RecordedResult(BaseModel):
             raise explain(error, cls, file=path, prefix="provenance.") from None
 
 
-def _threads(number: int | None) -> str:
-    return f"{number} CPU thread{'' if number == 1 else 's'}"
-
-
 def compare(recorded: RecordedResult, results: Sequence[RunResult]) -> int:
     """Print recorded and measured results. Returns 0 if they agree, otherwise 1.
 
@@ -49,8 +46,9 @@ def compare(recorded: RecordedResult, results: Sequence[RunResult]) -> int:
     """
     threads = results[0].torch_threads
     if results[0].device == "cpu" and threads not in (None, recorded.torch_threads):
+        recorded_with, measured_with = (format_count(n, "CPU thread") for n in (recorded.torch_threads, threads))
         print(
-            f"note: recorded with {_threads(recorded.torch_threads)}, measured with {_threads(threads)}: "
+            f"note: recorded with {recorded_with}, measured with {measured_with}: "
             "rounding differs, and training amplifies it"
         )
     print(f"\n{'seed':>6}  {'recorded %':>10}  {'measured %':>10}  {'difference':>10}")

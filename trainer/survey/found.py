@@ -14,6 +14,7 @@ from trainer.data.long_tail import Indices
 from trainer.data.sources import checked, read
 from trainer.data.tasks import check_crop, class_order, task_sizes, trained
 from trainer.errors import UserError
+from trainer.words import format_count
 
 _SHOWN = 10
 
@@ -120,11 +121,15 @@ def _odd(found: Survey) -> None:
             continue
         short_N, side = images.encoded.size_N2.min(1), images.pixels_NHWC.shape[1]
         if small := int((short_N < side).sum()):
-            found.notes.append(f"{split}: {_images(small)} of {len(short_N)} smaller than {side} pixels, enlarged")
+            found.notes.append(
+                f"{split}: {format_count(small, 'image')} of {len(short_N)} smaller than {side} pixels, enlarged"
+            )
         modes = images.encoded.modes
         grey = sum(count for mode, count in modes.items() if mode in ("1", "L", "LA", "La") or mode[0] in "IF")
         if grey and (grey < len(short_N) or source.train.pixels_NHWC.shape[3] == 3):
-            found.notes.append(f"{split}: {_images(grey)} of {len(short_N)} grey among colours, read as colour")
+            found.notes.append(
+                f"{split}: {format_count(grey, 'image')} of {len(short_N)} grey among colours, read as colour"
+            )
 
 
 def _copies(found: Survey, split: str, images: ImageSet) -> None:
@@ -133,9 +138,8 @@ def _copies(found: Survey, split: str, images: ImageSet) -> None:
     first = {content: position for position, content in reversed(list(enumerate(train.content_N.tolist())))}
     pairs = [(first[content], i) for i, content in enumerate(images.content_N.tolist()) if content in first]
     if pairs:
-        shown = "; ".join(f"{_name(images, b)} = {_name(train, a)}" for a, b in pairs[:_SHOWN])
-        more = f"; and {len(pairs) - _SHOWN} more" if len(pairs) > _SHOWN else ""
-        found.warnings.append(f"{_images(len(pairs))} of {split} also in train (same pixels): {shown}{more}")
+        shown = first_ten((f"{_name(images, b)} = {_name(train, a)}" for a, b in pairs), "; ")
+        found.warnings.append(f"{format_count(len(pairs), 'image')} of {split} also in train (same pixels): {shown}")
 
 
 def _copies_within(found: Survey) -> None:
@@ -148,13 +152,8 @@ def _copies_within(found: Survey) -> None:
     for kind, what in ((False, "twice or more in one class"), (True, "in several classes, with contradicting labels")):
         groups = [group for group in several if (len(np.unique(train.labels_N[group])) > 1) is kind]
         if groups:
-            shown = "; ".join(" = ".join(_name(train, i) for i in group[:3]) for group in groups[:_SHOWN])
-            more = f"; and {len(groups) - _SHOWN} more" if len(groups) > _SHOWN else ""
-            found.warnings.append(f"{_images(len(groups))} of train {what}: {shown}{more}")
-
-
-def _images(count: int) -> str:
-    return f"{count} image{'' if count == 1 else 's'}"
+            shown = first_ten((" = ".join(_name(train, i) for i in group[:3]) for group in groups), "; ")
+            found.warnings.append(f"{format_count(len(groups), 'image')} of train {what}: {shown}")
 
 
 def _name(images: ImageSet, position: int) -> str:

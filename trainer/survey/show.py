@@ -13,7 +13,7 @@ from trainer.config.run_config import RunConfig
 from trainer.data import guess
 from trainer.data.config import DataConfig
 from trainer.data.images import Source
-from trainer.errors import DataError, UserError, did_you_mean
+from trainer.errors import UserError, nearest_path
 from trainer.survey.found import read_anyway, survey
 from trainer.survey.text import lines
 
@@ -42,7 +42,7 @@ def show(given: str, sets: Sequence[str], out: str | None, of_file: OfFile) -> i
     """
     is_yaml = Path(given).suffix.lower() in (".yaml", ".yml")
     if not is_yaml and not Path(given).exists():
-        if hint := did_you_mean(Path(given)):
+        if hint := nearest_path(Path(given)):
             raise UserError(f"{given}: no such folder or file{hint}")
         is_yaml = True  # it may be nearly the name of a run file
     looked = Looked.of(of_file(given, sets)) if is_yaml else _images(given, sets)
@@ -68,11 +68,8 @@ def _images(path: str, sets: Sequence[str]) -> Looked:
     """Images without a run file: with the settings that a first run of them would have."""
     overrides = parse_sets(sets)
     given = dict(overrides)
-    source = given.get("data.source") or guess.source_of(Path(path))
-    seen = guess.sizes(source, Path(path), given.get("data.image_column") or DataConfig().image_column)
-    side, uniform = guess.short_side(seen), guess.uniform(seen)
-    if side is None:
-        raise DataError(f"{path}: no images were found that can be opened")
+    column = given.get("data.image_column") or DataConfig().image_column
+    source, side, uniform = guess.look(Path(path), given.get("data.source"), column)
     size = guess.picked_size(side, uniform=uniform, gpu=torch.cuda.is_available())
     resize = guess.picked_resize(size, side, uniform=uniform)
     data: dict[str, Any] = {"source": source, "path": path, "resize": resize, "crop": size, "on_bad_image": "skip"}

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from trainer.data import files, location
 from trainer.data.config import DataConfig
-from trainer.data.images import Source, known_labels
+from trainer.data.images import Source, numbered
 from trainer.data.label_column import holds_labels, label_values
 from trainer.data.layout import SPLITS, Layout, by_split, is_system, rows_by_split
 from trainer.errors import ConfigError, DataError
@@ -41,14 +41,10 @@ def read(config: DataConfig) -> Source:
     if "train" not in parts:
         raise DataError(f"data.path: no row of {path} is of the train split, only of {', '.join(parts) or 'none'}")
     labels = {split: np.concatenate(parts[split]) for split in SPLITS if split in parts}
-    for split, labels_N in labels.items():
-        values_C = known_labels(labels["train"], labels_N, str(path), split)
-    numbered = {
-        split: list(zip(images[split], np.searchsorted(values_C, labels_N).tolist(), strict=True))
-        for split, labels_N in labels.items()
-    }
+    values_C, numbers = numbered(labels, lambda split: path)
+    splits = {split: list(zip(images[split], own.tolist(), strict=True)) for split, own in numbers.items()}
     home = path.parent if path.is_file() else path
-    return files.source(home, Layout(numbered, [str(value) for value in values_C], said), config, config.resize)
+    return files.source(home, Layout(splits, [str(value) for value in values_C], said), config, config.resize)
 
 
 def _tables(path: Path) -> list[tuple[str | None, Path]]:

@@ -21,7 +21,7 @@ from trainer.data import location, shards
 from trainer.data.config import DataConfig
 from trainer.data.decode import Item, Listing, decoded_source
 from trainer.data.files import digest
-from trainer.data.images import Labels, Source, known_labels
+from trainer.data.images import Labels, Source, numbered
 from trainer.data.label_column import holds_labels, label_values
 from trainer.data.layout import SPLITS, rows_by_split
 from trainer.errors import ConfigError, DataError
@@ -48,13 +48,9 @@ def read(config: DataConfig) -> Source:
     found = shards.Shards({}, [path], ()) if path.is_file() else shards.find(path)
     splits, said = _splits(found, config)
     labels = {split: _labels(splits[split], config) for split in SPLITS if split in splits}
-    for split, labels_N in labels.items():
-        values_C = known_labels(labels["train"], labels_N, str(splits[split][0].file), split)
+    values_C, numbers = numbered(labels, lambda split: splits[split][0].file)
     digests = {part.file: digest(part.file) for parts in splits.values() for part in parts}
-    listings = {
-        split: _listing(split, splits[split], np.searchsorted(values_C, labels_N), config, digests)
-        for split, labels_N in labels.items()
-    }
+    listings = {split: _listing(split, splits[split], labels_N, config, digests) for split, labels_N in numbers.items()}
     names = _names(splits["train"][0].file, values_C, config.label_column)
     return decoded_source(listings, names, config, config.resize, said)
 

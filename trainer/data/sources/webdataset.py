@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
@@ -22,7 +21,7 @@ from trainer.data.config import DataConfig
 from trainer.data.decode import Item, Listing, decoded_source
 from trainer.data.file_types import readable
 from trainer.data.files import digest
-from trainer.data.images import Labels, Source, first_ten, known_labels
+from trainer.data.images import Labels, Source, first_ten, numbered
 from trainer.data.label_column import label_values
 from trainer.data.layout import SPLITS, split_of
 from trainer.errors import DataError
@@ -46,12 +45,8 @@ def read(config: DataConfig) -> Source:
             raise DataError(f"{shards[split][0]}: no images")
         column = pa.chunked_array([pa.array(_alike(values))])
         labels[split] = label_values(column, None, f"{folder} ({split})")
-    for split, labels_N in labels.items():
-        values_C = known_labels(labels["train"], labels_N, str(folder), split)
-    listings = {
-        split: _listing(folder, split, shards[split], np.searchsorted(values_C, labels_N), kinds)
-        for split, labels_N in labels.items()
-    }
+    values_C, numbers = numbered(labels, lambda split: folder)
+    listings = {split: _listing(folder, split, shards[split], labels_N, kinds) for split, labels_N in numbers.items()}
     said = (f"{folder}: {others} members of tar files are passed over, neither images nor labels",) if others else ()
     return decoded_source(listings, [str(value) for value in values_C], config, config.resize, said)
 
