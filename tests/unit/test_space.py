@@ -164,6 +164,7 @@ def test_shipped_spaces_load(file: Path) -> None:
         ({"pruning": {"options": {"min_resource": -1}}}, "pruning.options: SuccessiveHalvingPruner"),
         ({"resources": {"gpu": 1.5}}, "whole number"),
         ({"resources": {"pack": 0}}, "pack"),
+        ({"vary": {0.0: None}}, "vary.0.0: 0.0 is not allowed"),
         ({"tirals": 3}, "did you mean 'trials'?"),
         ({"name": "a/b"}, "name"),
     ],
