@@ -74,6 +74,12 @@ def test_images_are_stored_at_the_size_that_is_asked_for(data: DataConfig) -> No
     assert resized.class_names == load(data).class_names
 
 
+def test_an_image_is_known_by_what_it_was_before_it_was_resized(data: DataConfig) -> None:
+    small, large = (load(data.model_copy(update={"resize": side})) for side in (4, 7))
+    assert small.train.pixels_NHWC.shape[1] < large.train.pixels_NHWC.shape[1]
+    assert (small.train.content_N == large.train.content_N).all()
+
+
 @pytest.mark.parametrize("split", ["test", "validation"])
 def test_tasks_can_be_made_of_them(data: DataConfig, split: str) -> None:
     found = build(data.model_copy(update={"evaluation": Evaluation(split=split)}), Protocol(tasks=2))

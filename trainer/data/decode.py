@@ -23,7 +23,7 @@ from PIL import Image, UnidentifiedImageError
 from trainer.data import cache
 from trainer.data.config import DataConfig
 from trainer.data.file_types import open_heic
-from trainer.data.images import Encoded, ImageSet, Labels, Source, content, first_ten
+from trainer.data.images import Encoded, ImageSet, Labels, Source, content, contents, first_ten
 from trainer.data.pixels import Depth, check_depth, eight_bit
 from trainer.data.progress import counted
 from trainer.errors import ConfigError, DataError
@@ -137,12 +137,13 @@ def _names(listing: Listing, kept_N: NDArray[np.int64]) -> list[str]:
     return [names[position] for position in kept_N.tolist()]
 
 
-def resized(pixels_NHWC: NDArray[np.uint8], resize: int | None) -> NDArray[np.uint8]:
-    """Images that came decoded, as ``decoded`` would store them."""
+def image_set(pixels_NHWC: NDArray[np.uint8], labels_N: Labels, resize: int | None) -> ImageSet:
+    """Images that came decoded, as ``decoded`` would give them: resized, and known by what they were before."""
     if resize is None:
-        return pixels_NHWC
+        return ImageSet.of(pixels_NHWC, labels_N)
     images = pixels_NHWC[..., 0] if pixels_NHWC.shape[3] == 1 else pixels_NHWC
-    return np.stack([_stored(Image.fromarray(image), resize) for image in images])
+    stored_NHWC = np.stack([_stored(Image.fromarray(image), resize) for image in images])
+    return ImageSet.of(stored_NHWC, labels_N, contents(pixels_NHWC))
 
 
 def named(bad: Sequence[_Bad]) -> str:

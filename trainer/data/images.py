@@ -51,9 +51,7 @@ class ImageSet:
         digest = hashlib.sha256(repr(pixels_NHWC.shape[1:]).encode())
         digest.update(np.ascontiguousarray(pixels_NHWC).data)
         digest.update(np.ascontiguousarray(labels_N, dtype="<i8").data)
-        if content_N is None:
-            content_N = np.array([content(pixels_HWC) for pixels_HWC in pixels_NHWC], dtype=np.uint64)
-        return cls(pixels_NHWC, labels_N, digest.hexdigest(), content_N)
+        return cls(pixels_NHWC, labels_N, digest.hexdigest(), contents(pixels_NHWC) if content_N is None else content_N)
 
     def coloured(self) -> Self:
         """With three channels: grey images become colour images beside those that have colour."""
@@ -111,6 +109,11 @@ def content(pixels_HWC: NDArray[np.uint8]) -> int:
     digest = hashlib.blake2b(repr(pixels_HWC.shape).encode(), digest_size=8)
     digest.update(np.ascontiguousarray(pixels_HWC).data)
     return int.from_bytes(digest.digest(), "little")
+
+
+def contents(pixels_NHWC: NDArray[np.uint8]) -> Contents:
+    """The ``content`` of each image."""
+    return np.array([content(pixels_HWC) for pixels_HWC in pixels_NHWC], dtype=np.uint64)
 
 
 def first_ten(names: Iterable[object], separator: str = ", ") -> str:

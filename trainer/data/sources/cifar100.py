@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from trainer.data.config import DataConfig
-from trainer.data.decode import resized
-from trainer.data.images import ImageSet, Source
+from trainer.data.decode import image_set
+from trainer.data.images import Source
 from trainer.data.torchvision_datasets import datasets, fetched, folder
 
 
@@ -16,8 +16,7 @@ def read(config: DataConfig) -> Source:
     where = folder(config)
     train, test = (_split(where, train) for train in (True, False))
     train_set, test_set = (
-        ImageSet.of(resized(split.data, config.resize), np.array(split.targets, dtype=np.int64))
-        for split in (train, test)
+        image_set(split.data, np.array(split.targets, dtype=np.int64), config.resize) for split in (train, test)
     )
     return Source(train_set, test_set, tuple(train.classes))
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from trainer.data import location
 from trainer.data.config import DataConfig
-from trainer.data.decode import resized
+from trainer.data.decode import image_set
 from trainer.data.images import ImageSet, Source, first_ten, numbered
 from trainer.data.label_column import holds_labels, label_values
 from trainer.data.layout import SPLITS, split_of
@@ -31,12 +31,12 @@ def read(config: DataConfig) -> Source:
     arrays, said = _arrays(file)
     labels = {split: _labels(arrays[split][1], f"{file}: {split} labels") for split in SPLITS if split in arrays}
     values_C, numbers = numbered(labels, lambda split: file)
-    found = {}
+    found: dict[str, ImageSet] = {}
     for split, labels_N in numbers.items():
         pixels_NHWC = _pixels(arrays[split][0], f"{file}: {split} images", config)
         if len(pixels_NHWC) != len(labels_N):
             raise DataError(f"{file}: {len(pixels_NHWC)} {split} images, but {len(labels_N)} labels")
-        found[split] = ImageSet.of(resized(pixels_NHWC, config.resize), labels_N)
+        found[split] = image_set(pixels_NHWC, labels_N, config.resize)
     return Source.of_splits(found, map(str, values_C), said)
 
 
