@@ -73,6 +73,7 @@ def _benchmark(config: RunConfig) -> dict[str, Any]:
     data = config.data
     return {
         "data.source": data.source,
+        "data.classes": data.classes,
         **{f"data.imbalance.{name}": value for name, value in data.imbalance.model_dump(mode="json").items()},
         "data.evaluation.split": data.evaluation.split,
         **{f"protocol.{name}": value for name, value in config.protocol.model_dump(mode="json").items()},

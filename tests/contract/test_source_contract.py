@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from support.source_sets import example, line_of, refuse_downloads
-from trainer.data.config import DataConfig, Evaluation, Protocol
+from trainer.data.config import ClassOrder, DataConfig, Evaluation, Protocol
 from trainer.data.images import Source
 from trainer.data.sources import load
 from trainer.data.tasks import build
-from trainer.errors import UserError
+from trainer.errors import ConfigError, UserError
 from trainer.registry import files, module
 
 NAMES = files("trainer.data.sources")
@@ -78,6 +78,28 @@ def test_an_image_is_known_by_what_it_was_before_it_was_resized(data: DataConfig
     small, large = (load(data.model_copy(update={"resize": side})) for side in (4, 7))
     assert small.train.pixels_NHWC.shape[1] < large.train.pixels_NHWC.shape[1]
     assert (small.train.content_N == large.train.content_N).all()
+
+
+def test_some_of_its_classes_can_be_taken_in_an_order_of_their_own(data: DataConfig) -> None:
+    every = load(data)
+    labels = (len(every.class_names) - 1, 0)
+    last, first = (every.class_names[label] for label in labels)
+    some = load(data.model_copy(update={"classes": (last, first)}))
+    assert some.class_names == (last, first)
+    for images, others in zip(images_of(some), images_of(every), strict=True):
+        for place, label in enumerate(labels):
+            assert ((images.labels_N == place) == (others.labels_N == label)).all()
+    order = ClassOrder(seed=None)
+    found = build(data.model_copy(update={"classes": (last, first)}), Protocol(tasks=2, class_order=order))
+    assert found.class_names_C == (last, first)
+    assert int(found.counts_C.sum()) <= np.isin(every.train.labels_N, labels).sum()
+
+
+def test_a_class_that_it_lacks_is_one_line(data: DataConfig) -> None:
+    names = load(data).class_names
+    near = f"{names[0]}_"
+    line = line_of(ConfigError, data.model_copy(update={"classes": (names[1], near)}))
+    assert line.startswith(f"data.classes: the data set has no class '{near}'; allowed: {names[0]}, ")
 
 
 @pytest.mark.parametrize("split", ["test", "validation"])

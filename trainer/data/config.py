@@ -72,6 +72,12 @@ class DataConfig(Section):
         description="parquet, csv: column that says train, test or validation; null: `split`, where the names of files "
         "say none",
     )
+    classes: tuple[str, ...] | None = Field(
+        None,
+        min_length=2,
+        description="the classes that are taken, by name, or by number from 0 where no class has a number for a name; "
+        "their order in this list is that of the labels; null: all",
+    )
     on_bad_image: Literal["error", "skip"] = Field(
         "error", description="how to treat a corrupt or missing image: fail or skip it"
     )
@@ -107,6 +113,13 @@ class DataConfig(Section):
         description="fraction of each class left out and unused after the tail is cut, as the released code does (0.1)",
     )
     evaluation: Evaluation = Evaluation()
+
+    @field_validator("classes", mode="before", json_schema_input_type=tuple[str | int, ...] | None)
+    @classmethod
+    def _numbers_to_text(cls, value: Any) -> Any:
+        if not isinstance(value, list | tuple):
+            return value
+        return tuple(str(one) if isinstance(one, int) and not isinstance(one, bool) else one for one in value)
 
     @field_validator("value_range", mode="before")
     @classmethod

@@ -37,13 +37,18 @@ class ImageSet:
     pixels_NHWC: NDArray[np.uint8]
     """C is 1 or 3; memory-mapped where it comes from the cache"""
     labels_N: Labels
-    """the data set's own labels 0..C-1"""
+    """the data set's own labels 0..C-1; -1: of a class that ``data.classes`` leaves out"""
     digest: str
     """sha256 of shape, pixels and labels"""
     content_N: Contents
     """a hash of each image's pixels before it was resized: equal images have equal ones"""
     encoded: Encoded | None = None
     """None for images that did not come as files"""
+
+    @property
+    def used_N(self) -> NDArray[np.int64]:
+        """The images of classes that are not left out, rising."""
+        return np.flatnonzero(self.labels_N >= 0)
 
     @classmethod
     def of(cls, pixels_NHWC: NDArray[np.uint8], labels_N: Labels, content_N: Contents | None = None) -> Self:

@@ -62,14 +62,14 @@ def split(source: Source, evaluation: Evaluation) -> Splits:
         )
     if evaluation.split == "test":
         if own is not None:
-            said.append(f"validation: the data set's own {len(own.labels_N)} images are not used")
+            said.append(f"validation: the data set's own {len(own.used_N)} images are not used")
         return Splits(train_C, test, test_C, tuple(said))
     if own is not None and evaluation.split == "validation":
         own_C = by_label(source, own)
         said.append(f"validation: the data set's own, {_images(own_C, names)}")
         return Splits(train_C, own, own_C, tuple(said))
     taken_C = validation(train_C, content_N, evaluation, by_content=source.test is None)
-    unused = f"; the data set's own {len(own.labels_N)} are not used" if own else ""
+    unused = f"; the data set's own {len(own.used_N)} are not used" if own else ""
     said.append(_rule([len(index_n) for index_n in train_C], taken_C, evaluation.per_class, names) + unused)
     return Splits(without(train_C, taken_C), source.train, taken_C, tuple(said))
 

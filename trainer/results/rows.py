@@ -70,7 +70,7 @@ class ClassRow(Row):
     """One class of a run after one of its tasks."""
 
     task: int = Field(description="0-based: after which task")
-    class_id: int = Field(description="the data set's own label")
+    class_id: int = Field(description="the data set's own label, or the place in `data.classes`")
     class_name: str = Field(description="the data set's own name, or the label")
     position: int = Field(description="in the order of learning")
     first_task: int = Field(description="task in which the class was learnt")

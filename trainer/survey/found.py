@@ -135,8 +135,8 @@ def _odd(found: Survey) -> None:
 def _copies(found: Survey, split: str, images: ImageSet) -> None:
     """Images of another split that are trained on as well."""
     train = found.source.train
-    first = {content: position for position, content in reversed(list(enumerate(train.content_N.tolist())))}
-    pairs = [(first[content], i) for i, content in enumerate(images.content_N.tolist()) if content in first]
+    first = {content: position for position, content in reversed(list(_contents(train)))}
+    pairs = [(first[content], i) for i, content in _contents(images) if content in first]
     if pairs:
         shown = first_ten((f"{_name(images, b)} = {_name(train, a)}" for a, b in pairs), "; ")
         found.warnings.append(f"{format_count(len(pairs), 'image')} of {split} also in train (same pixels): {shown}")
@@ -146,7 +146,7 @@ def _copies_within(found: Survey) -> None:
     """Images that a class of the training split has several times, and those that several classes have."""
     train = found.source.train
     places: dict[int, list[int]] = defaultdict(list)
-    for position, content in enumerate(train.content_N.tolist()):
+    for position, content in _contents(train):
         places[content].append(position)
     several = [group for group in places.values() if len(group) > 1]
     for kind, what in ((False, "twice or more in one class"), (True, "in several classes, with contradicting labels")):
@@ -154,6 +154,12 @@ def _copies_within(found: Survey) -> None:
         if groups:
             shown = first_ten((" = ".join(_name(train, i) for i in group[:3]) for group in groups), "; ")
             found.warnings.append(f"{format_count(len(groups), 'image')} of train {what}: {shown}")
+
+
+def _contents(images: ImageSet) -> Iterator[tuple[int, int]]:
+    """The position and content of each image that is used."""
+    used_N = images.used_N
+    return zip(used_N.tolist(), images.content_N[used_N].tolist(), strict=True)
 
 
 def _name(images: ImageSet, position: int) -> str:

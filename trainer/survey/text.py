@@ -43,7 +43,7 @@ def _splits(found: Survey) -> Iterator[str]:
     rows: list[tuple[str, ...]] = [("split", "images", "left out", "smallest", "median", "largest", "modes")]
     for split, images in found.source.splits.items():
         left_out = len(images.encoded.bad) if images.encoded else 0
-        rows.append((split, str(len(images.labels_N)), str(left_out), *_sizes(images), _modes(images)))
+        rows.append((split, str(len(images.used_N)), str(left_out), *_sizes(images), _modes(images)))
     yield from _aligned(rows)
 
 

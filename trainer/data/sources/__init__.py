@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 
+from trainer.data.chosen_classes import choose
 from trainer.data.config import DataConfig
 from trainer.data.decode import named
 from trainer.data.images import Source, first_ten
@@ -29,21 +30,24 @@ def load(config: DataConfig) -> Source:
 
 
 def read(config: DataConfig) -> Source:
-    """What the source gives, unchecked; nothing is printed. Raises DataError or ConfigError where it gives nothing."""
+    """What the source gives of ``data.classes``, unchecked; nothing is printed.
+
+    Raises DataError or ConfigError where it gives nothing, or lacks one of the classes.
+    """
     found = module("trainer.data.sources", config.source)
     if not callable(getattr(found, "read", None)):
         raise ConfigError(f"{found.__file__} must define read(config) -> Source", field="data.source")
     source: Source = found.read(config)
-    return source
+    return source if config.classes is None else choose(source, config.classes)
 
 
 def checked(source: Source) -> Source:
     """The source, in colour if one of its splits is. Raises DataError for classes without images, or other sizes."""
     classes = len(source.class_names)
     for split, images in source.splits.items():
-        if not len(images.labels_N):
+        if not len(images.used_N):
             raise DataError(f"{split}: no images")
-        empty = np.flatnonzero(np.bincount(images.labels_N, minlength=classes) == 0)
+        empty = np.setdiff1d(np.arange(classes), images.labels_N)
         if len(empty) and split != "validation":  # a class without validation images is left out of accuracies
             names = first_ten(source.class_names[label] for label in empty)
             kind = f"class {names} has no images" if len(empty) == 1 else f"classes without images: {names}"
