@@ -17,7 +17,7 @@ help:
 	@echo "make test-fast  the tests without a Ray cluster or long computation (a few minutes on two cores)"
 	@echo "make fuzz       the tests of files, parsers and formulas on new random examples"
 	@echo "make chaos      sweeps killed at random, and ten thousand damages to results (hours)"
-	@echo "make docs       the generated pages and JSON Schemas"
+	@echo "make docs       the generated pages and JSON Schemas, and the site in out/site"
 	@echo "make lint       ruff: rules and format"
 	@echo "make types      mypy"
 	@echo "make clean      remove the environment and what tools left behind; results stay"
@@ -61,6 +61,7 @@ chaos: setup
 
 docs: setup
 	@$(BIN)/python docs/make.py
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 
 lint: setup
 	@$(BIN)/ruff check .

@@ -209,7 +209,7 @@ their values: a changed one is reported, not believed.
 `python -m trainer.run --out DIR` writes `DIR/runs/000000.parquet` in the same format, without the sweep's columns.
 Units are in the names: `_pct` percent, `_s` seconds.
 
-# Tables of `sweeper.query`
+## Tables of `sweeper.query`
 
 What a run file calls `method.lambda` is the column `method_lambda`; a query may use either name. `lambda` alone is a
 keyword of DuckDB. `python -m sweeper.query --columns TABLE` prints a table's part of this page.
@@ -217,7 +217,7 @@ keyword of DuckDB. `python -m sweeper.query --columns TABLE` prints a table's pa
 `tasks`, `epochs` and `classes` are the lists of `runs`, one row per entry, together with the ids of the run.
 """
 
-_VIEWS = """# Views of `sweeper.query`
+_VIEWS = """## Views of `sweeper.query`
 
 Computed from the tables by each query; not stored.
 """
@@ -235,7 +235,7 @@ def sections(of: Mapping[str, Sequence[Column]]) -> str:
     for name, columns in of.items():
         lines = ["| column | type | meaning |", "|---|---|---|"]
         lines += [f"| `{c.name}` | {c.type} | {c.doc.replace('|', '/')} |" for c in columns]
-        found.append(f"## {name}\n\n{schema.ABOUT[name]}\n\n" + "\n".join(lines) + "\n")
+        found.append(f"### {name}\n\n{schema.ABOUT[name]}\n\n" + "\n".join(lines) + "\n")
     return "\n".join(found)
 
 

@@ -1,4 +1,4 @@
-"""docs/examples.md: its files are accepted for small images of the layout shown, its commands and queries exist."""
+"""docs/examples.md: its files are accepted for small images of the layout shown, its commands name its files."""
 
 import importlib
 import io
@@ -13,13 +13,10 @@ import pytest
 import yaml
 from PIL import Image
 
-from support.results import store_trials
 from sweeper import cil, init
 from sweeper.execution.plan import load_benchmark
 from sweeper.search.rehearsal import rehearse
 from sweeper.search.space_file import load_space
-from sweeper.store.results import open_results
-from sweeper.store.store import Store
 from trainer.config.files import load_run
 from trainer.data.tasks import build
 
@@ -124,15 +121,6 @@ def test_its_commands_are_accepted_and_name_its_files(title: str) -> None:
         if command == "launch":
             load_space(parsed.file, tuple(parsed.set))
         assert {argument for argument in arguments if argument.endswith(".yaml")} <= {*files, *promoted}
-
-
-@pytest.mark.parametrize("title", SECTIONS)
-def test_its_queries_are_answered(title: str) -> None:
-    store_trials(Store("results", "any"), range(2), method="gradient_reweighting")
-    queries = [arguments for command, *arguments in commands(SECTIONS[title]) if command == "query"]
-    assert queries
-    for (query,) in queries:
-        open_results("results").sql(query).rows()
 
 
 def test_what_init_is_said_to_write_is_what_it_writes() -> None:
