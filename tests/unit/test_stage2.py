@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from support.runs import FEW_IMAGES, timeless, tiny_run
+from support.runs import FEW_IMAGES, accuracies, losses, timeless, tiny_run
 from trainer.config.run_config import RunConfig
 from trainer.methods.base import METHODS
 from trainer.stages import second_stage as stage2
@@ -32,6 +32,13 @@ every_method = pytest.mark.parametrize("name", METHODS.names())
 def config(name: str, seed: int = 0, **changes: Any) -> RunConfig:
     sections = {"data": FEW_IMAGES, "optim": {"epochs": 1}, "stage2": {"epochs": EPOCHS}, **changes}
     return tiny_run(name, seed=seed, **sections)
+
+
+def test_one_of_no_epochs_is_none() -> None:
+    """So that a search can try systems with it and without."""
+    (none,), (empty,) = (train([config("lucir", stage2=second)], EXACT) for second in (None, {"epochs": 0}))
+    assert losses([empty]) == losses([none])
+    assert accuracies([empty]) == accuracies([none])
 
 
 @dataclass

@@ -55,6 +55,11 @@ class RunConfig(Section):
         return {**dumped, "method": {"name": self.method.name, **dumped["method"]}}
 
     @property
+    def second_stage(self) -> SecondStage | None:
+        """``stage2``, if it has any epochs."""
+        return self.stage2 if self.stage2 is not None and self.stage2.epochs else None
+
+    @property
     def run_id(self) -> str:
         """Hash of the content."""
         return content_hash(self.identity())

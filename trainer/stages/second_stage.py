@@ -23,7 +23,7 @@ PART = "class_scale"
 class SecondStage(Section):
     """A second stage that balances the classifier (Liu et al., Long-Tailed CIL, ECCV 2022), after any method's own."""
 
-    epochs: int = Field(30, ge=1, le=10_000, description="epochs of the second stage of each task")
+    epochs: int = Field(30, ge=0, le=10_000, description="epochs of the second stage of each task; 0: none")
     lr: float = Field(0.1, gt=0, le=100, description="learning rate of the new rows of the head, falling as a cosine")
     scale_lr_factor: float = Field(0.1, gt=0, le=10, description="factor of that learning rate for the logit factors")
     images_per_visit: int = Field(4, ge=1, description="images of a class that the class-aware sampler takes in a row")

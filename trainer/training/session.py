@@ -148,8 +148,8 @@ class _Session:
             state.learner.network.net.compile(dynamic=True)
         context, images = self._context(task), self._images(task)
         stages = method.plan(context)
-        if config.stage2 is not None:
-            stages = (*stages, stage2.stage(config.stage2, context, method.evaluate, method.parts(1, 1)))
+        if config.second_stage is not None:
+            stages = (*stages, stage2.stage(config.second_stage, context, method.evaluate, method.parts(1, 1)))
         for index, stage in enumerate(stages):
             if index >= state.cursor.stage:
                 train_stage(state, stage, context, images, task_stream, self._after_epoch)

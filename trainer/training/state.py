@@ -35,7 +35,7 @@ def new_learner(configs: Sequence[RunConfig], channels: int, device: torch.devic
         config.net.name, channels, seeds, shortcut=config.net.shortcut, last_relu=config.method.last_relu
     )
     parts = config.method.parts(len(seeds), net.features)
-    if config.stage2 is not None:
+    if config.second_stage is not None:
         parts[second_stage.PART] = ClassScale(len(seeds))
     dtype = torch.float64 if precision == "float64" else torch.float32
     return Learner(Network(net, parts).to(device, dtype), seeds)
