@@ -1,11 +1,13 @@
 """M networks side by side are M networks: layer by layer against torch's own, and as a whole."""
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer.nets.member import MemberBatchNorm2d, MemberConv2d, initialise, member_linear
+from trainer.nets.member import MemberBatchNorm2d, MemberConv2d, better_alone, initialise, member_linear
 from trainer.nets.resnet import ResNet, build
 
 M, B = 3, 4
@@ -95,6 +97,23 @@ def test_a_network_beside_others_is_the_network_alone(training: bool) -> None:
     for m in range(M):
         alone = build("small", 1, [m]).double().train(training)
         torch.testing.assert_close(found[m], alone(x[:, m : m + 1]).features_MBD[0], rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("side", [8, 80])  # together, and one after another
+@pytest.mark.parametrize(("name", "shortcut", "last_relu"), [("small", "conv", True), ("small", "pad", False)])
+def test_a_folded_network_makes_the_same_maps(name: str, shortcut: Any, last_relu: bool, side: int) -> None:
+    net = build(name, 1, range(M), shortcut=shortcut, last_relu=last_relu).double()
+    with torch.no_grad():
+        for number, norm in enumerate(module for module in net.modules() if isinstance(module, MemberBatchNorm2d)):
+            for tensor in (norm.weight, norm.bias, norm.running_mean):
+                tensor.copy_(draw(*tensor.shape, seed=number))
+            norm.running_var.copy_(draw(*norm.running_var.shape, seed=number).abs() + 0.1)
+        before = {key: value.clone() for key, value in net.state_dict().items()}
+        found, expected = (one(draw(B, M, side, side)) for one in (net.folded(torch.float64), net.eval()))
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+    assert better_alone(draw(B, M, side, side), M) == (side == 80)
+    assert not any(isinstance(module, MemberBatchNorm2d) for module in net.folded(torch.float64).modules())
+    torch.testing.assert_close(dict(net.state_dict()), before, rtol=0, atol=0)
 
 
 def test_resnet32_is_the_papers() -> None:

@@ -18,6 +18,7 @@ from torch.func import functional_call
 
 from trainer.rng import stream
 
+BATCH_NORM_EPS = 1e-5
 _ALONE_FROM_PIXELS = 1 << 14
 """pixels in one member's batch"""
 
@@ -35,8 +36,13 @@ class MemberConv2d(nn.Module):
         self.weight = nn.Parameter(torch.empty(members, c_out, kernel, kernel, c_in))
 
     def forward(self, x: Tensor) -> Tensor:
-        weight, members = self.weight.flatten(0, 1).permute(0, 3, 1, 2), self.weight.shape[0]
-        return F.conv2d(x, weight, stride=self.stride, padding=self.padding, groups=members)
+        return _convolve(x, self.weight, None, self.stride, self.padding)
+
+
+def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int) -> Tensor:
+    """``weight``: ``[M, Cout, k, k, Cin]``; ``bias``: ``[M*Cout]``."""
+    channels_last = weight.flatten(0, 1).permute(0, 3, 1, 2)
+    return F.conv2d(x, channels_last, bias, stride=stride, padding=padding, groups=weight.shape[0])
 
 
 class MemberBatchNorm2d(nn.Module):
@@ -57,7 +63,28 @@ class MemberBatchNorm2d(nn.Module):
         training = self.training
         if x[:, 0].numel() == 1:  # a value alone has no spread: the last image, in a map of one pixel
             training = False
-        return F.batch_norm(x, mean, var, weight, bias, training=training)
+        return F.batch_norm(x, mean, var, weight, bias, training=training, eps=BATCH_NORM_EPS)
+
+
+class FoldedConv2d(nn.Module):
+    """M convolutions with the batch norm behind each, as it is in evaluation mode: one pass instead of two.
+
+    ``dtype``: of the weights; autocast has none to cast where it is the one that it casts to.
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    @torch.no_grad()
+    def __init__(self, conv: MemberConv2d, norm: MemberBatchNorm2d, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.stride, self.padding = conv.stride, conv.padding
+        scale_MC = norm.weight * (norm.running_var + BATCH_NORM_EPS).rsqrt()
+        self.register_buffer("weight", (conv.weight * scale_MC[:, :, None, None, None]).to(dtype))
+        self.register_buffer("bias", (norm.bias - norm.running_mean * scale_MC).to(dtype))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _convolve(x, self.weight, self.bias.flatten(), self.stride, self.padding)
 
 
 def better_alone(x: Tensor, members: int) -> bool:

@@ -74,6 +74,12 @@ class Network(nn.Module):
             tensors = getattr(other, name).state_dict()
             assign(getattr(self, name), {key: tensor.detach().clone() for key, tensor in tensors.items()})
 
+    def folded(self, dtype: torch.dtype) -> Self:
+        """The same parts behind a copy of the backbone that only evaluates, faster; see ``ResNet.folded``."""
+        found = copy.copy(self)
+        found._modules = {**self._modules, "net": self.net.folded(dtype)}
+        return found
+
     def frozen(self) -> Self:
         """A copy that learns no more."""
         return copy.deepcopy(self).eval().requires_grad_(False)

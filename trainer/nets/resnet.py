@@ -1,13 +1,15 @@
 """Residual networks of M members: ResNet-32 and its small sister (He et al., CVPR 2016, section 4.2), ResNet-18."""
 
+import copy
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainer.nets.member import (
+    FoldedConv2d,
     MemberBatchNorm2d,
     MemberConv2d,
     better_alone,
@@ -62,6 +64,12 @@ class Block(nn.Module):
         return self.bn2(self.conv2(y)) + self.shortcut(x)
 
 
+def _fold(owner: nn.Module, conv: str, norm: str, dtype: torch.dtype) -> None:
+    """Put one convolution in the place of a convolution and its batch norm."""
+    setattr(owner, conv, FoldedConv2d(getattr(owner, conv), getattr(owner, norm), dtype))
+    setattr(owner, norm, nn.Identity())
+
+
 class ResNet(nn.Module):
     """Stem (of 7x7 before four stages), stages of blocks, global average pool. ``[B, M*C, H, W] -> Maps``."""
 
@@ -90,6 +98,17 @@ class ResNet(nn.Module):
     @property
     def members(self) -> int:
         return self.stem.weight.shape[0]
+
+    def folded(self, dtype: torch.dtype) -> Self:
+        """A copy for evaluation alone, without batch norms: they are part of the convolutions, of this data type."""
+        found = copy.deepcopy(self).requires_grad_(False).eval()
+        _fold(found, "stem", "bn", dtype)
+        for block in found.blocks:
+            _fold(block, "conv1", "bn1", dtype)
+            _fold(block, "conv2", "bn2", dtype)
+            if isinstance(block.shortcut, nn.Sequential):
+                _fold(block.shortcut, "0", "1", dtype)
+        return found
 
     def forward(self, x: Tensor) -> Maps:
         if better_alone(x, self.members):

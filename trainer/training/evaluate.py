@@ -22,8 +22,8 @@ CPU: the activations of more do not stay in its caches, which halves the speed""
 @torch.no_grad()
 def forward(state: State, pixels_NCHW: Pixels, index: Tensor) -> Iterator[tuple[slice, Outputs]]:
     """What every member makes of the same images ``[N]``, or each of its own ``[M, N]``, a batch at a time."""
-    learner = state.learner
-    learner.network.eval()
+    state.learner.network.eval()
+    learner = state.folded(network=True)
     method = state.configs[0].method
     size = max(32, _ON_GPU // state.members) if learner.device.type == "cuda" else _ON_CPU
     for start in range(0, index.shape[-1], size):

@@ -107,6 +107,8 @@ class EpochLoop:
         self.pool_MN = stage.pool(images)
         self.labels_MN = task_stream.train_labels_N[self.pool_MN].cpu()
         self.forward = stage.forward or partial(_with_teacher, state.configs[0].method)
+        self.learner = state.folded(network="net" in stage.evaluates)
+        """for forward passes"""
         self.head = state.learner.network.classifier
         rows = [p for name, p in self.head.named_parameters() if name in {"weight_MKD", "bias_MK"}]
         self.kept_rows = [(p, p.detach()[:, : stage.frozen_rows].clone()) for p in rows if stage.frozen_rows]
@@ -118,9 +120,10 @@ class EpochLoop:
         assert state.optimiser is not None
         for group in state.optimiser.param_groups:
             group["lr"] = lr * group["lr_factor"]
-        state.learner.network.train()
-        for part in self.stage.evaluates:
-            getattr(state.learner.network, part).eval()
+        for network in (state.learner.network, self.learner.network):
+            network.train()
+            for part in self.stage.evaluates:
+                getattr(network, part).eval()
         streams = MemberStreams(state.learner.seeds, (self.task.index, self.stage.name, epoch))
         epoch_images = self._draw(self.stage.sampler(self.labels_MN, streams), streams, "augment")
         mix = self.stage.mix if self.stage.mix and self.stage.mix.active(epoch) else None
@@ -177,7 +180,7 @@ class EpochLoop:
             images, share_M = stage.mix.paste(images, self._images(partner), boxes_M4)
             partner_MB, share_M = partner.labels_MB, share_M.to(state.learner.dtype)
         with state.autocast():
-            out = self.forward(state.learner, images)
+            out = self.forward(self.learner, images)
         step = Step(out, batch.labels_MB, self.task, state.buffers, state.learner.network, epoch, partner_MB, share_M)
         terms = stage.loss(step)
         state.optimiser.zero_grad(set_to_none=True)

@@ -53,6 +53,14 @@ class DeviceOptions:
         return self.precision
 
 
+def cpu_bfloat16() -> str | None:
+    """What this CPU multiplies bfloat16 with, AMX or AVX512-BF16; None: nothing, and bfloat16 is no faster."""
+    found = torch.cpu.get_capabilities()
+    if found.get("amx_tile") and found.get("amx_bf16"):
+        return "AMX"
+    return "AVX512-BF16" if found.get("avx512_bf16") else None
+
+
 @contextlib.contextmanager
 def deterministic(on: bool) -> Iterator[None]:
     """Within: only deterministic kernels. What was set before is put back."""
