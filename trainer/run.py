@@ -5,6 +5,7 @@ import itertools
 import shlex
 import sys
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -45,7 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         deterministic=arguments.deterministic,
         checkpoint_every_epochs=arguments.checkpoint_every,
     )
-    options.resolve_device()
+    if options.resolve_device().type == "cpu" and options.precision == "auto":
+        options = replace(options, precision=_recorded_precision(file))
     recorded = RecordedResult.of(file, arguments.file) if arguments.verify else None
     seeds = list(recorded.by_seed_pct) if recorded else arguments.seeds or [file.config.seed]
     configs = [file.config.model_copy(update={"seed": seed}) for seed in seeds]
@@ -149,6 +151,13 @@ def _recorded_threads(file: RunFile) -> int | None:
     return found if type(found) is int and 0 < found <= _MOST_THREADS else None
 
 
+def _recorded_precision(file: RunFile) -> str:
+    """That of the numbers of a file that was promoted on a CPU; ``auto`` for any other file."""
+    provenance = file.provenance or {}
+    found = provenance.get("precision")
+    return found if provenance.get("device") == "cpu" and found in PRECISIONS else "auto"
+
+
 def _machine(result: RunResult) -> str:
     """What decides the last digits. A run that failed at once does not say."""
     threads = format_count(result.torch_threads, "thread")
@@ -220,7 +229,12 @@ def parser() -> argparse.ArgumentParser:
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     threads = "CPU threads (default: those that a promoted file records, otherwise PyTorch's choice)"
     add("--threads", type=_threads, metavar="N", help=threads)
-    add("--precision", default="auto", choices=PRECISIONS, help="arithmetic of the network (default: auto)")
+    add(
+        "--precision",
+        default="auto",
+        choices=PRECISIONS,
+        help="arithmetic of the network (default: what a file promoted on a CPU records, otherwise auto)",
+    )
     add("--compile", action="store_true", help="torch.compile the network")
     add("--deterministic", action="store_true", help="repeat runs bit by bit on CUDA, slower")
     add("--out", metavar="DIR", help="write results as Parquet and a checkpoint to this folder")

@@ -59,7 +59,7 @@ class Job:
     @property
     def options(self) -> DeviceOptions:
         """The device options of a worker, by the resources of a trial."""
-        return DeviceOptions(device="cuda" if self.resources.gpu else "cpu")
+        return DeviceOptions(device="cuda" if self.resources.gpu else "cpu", precision=self.resources.precision)
 
     def checkpoints(self, pack: str) -> Folder:
         """The folder of a pack's checkpoints, which are of no use once it has ended."""

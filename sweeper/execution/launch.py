@@ -9,7 +9,7 @@ import ray
 from sweeper.execution.cluster import ClusterError, fits, must_wait, why_waiting
 from sweeper.execution.job import Job, PruneDecisions, SetUp
 from sweeper.execution.packing import Packing, largest, noted
-from sweeper.execution.plan import other_threads
+from sweeper.execution.plan import other_rounding
 from sweeper.execution.progress import Progress
 from sweeper.execution.restore import stored_trials
 from sweeper.execution.sweep import Sweep
@@ -62,8 +62,7 @@ class Launch:
             f"{format_count(len(spec.seeds), 'seed')}, "
             f"{self.progress.status.done} stored already, {concurrency} at a time; results in {self.store.folder}"
         )
-        note = other_threads(self.space, self.store)
-        if note is not None:
+        for note in other_rounding(self.space, self.store):
             self.progress.say(note)
         decisions: Any = ray.remote(PruneDecisions).options(num_cpus=0).remote() if spec.pruning else None
 

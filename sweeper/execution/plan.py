@@ -66,7 +66,7 @@ def describe(space: Space, store: Store, task_stream: TaskStream) -> list[str]:
         f"  each run: {classes} classes in {format_count(tasks, 'task')}, {images} training images, "
         f"{spec.objective.split} split",
         f"  the tail: {tail_line(task_stream.counts_C.tolist())}",
-        *(f"  {line}" for line in (*task_stream.said, other_threads(space, store)) if line),
+        *(f"  {line}" for line in (*task_stream.said, *other_rounding(space, store))),
         f"  the first task is {first_task}",
     ]
     if done:
@@ -80,18 +80,31 @@ def describe(space: Space, store: Store, task_stream: TaskStream) -> list[str]:
     return [*lines, f"  estimated cost: {per_run_s * runs / 3600:.2f} device hours ({basis})"]
 
 
-def other_threads(space: Space, store: Store) -> str | None:
-    """A line for a sweep whose stored runs had another number of threads than its next ones: they compare less well."""
-    now = space.spec.resources.threads
-    rows = store.read(["device", "torch_threads"]).to_pylist()
-    others = {row["torch_threads"] for row in rows if row["device"] == "cpu"} - {now, None}
-    if not others or space.spec.resources.gpu:
-        return None
-    before = " and ".join(map(str, sorted(others)))
-    return (
-        f"note: trials train with {format_count(now, 'CPU thread')} (resources.cpu), stored ones did with {before}: "
-        "rounding differs, and training amplifies it"
-    )
+def other_rounding(space: Space, store: Store) -> list[str]:
+    """Lines for a sweep whose stored runs were computed on a CPU with other threads, or in another precision, than its
+    next ones: they compare less well.
+    """
+    resources = space.spec.resources
+    if resources.gpu:
+        return []
+    rows = [row for row in store.read(["device", "torch_threads", "precision"]).to_pylist() if row["device"] == "cpu"]
+    now = {
+        "torch_threads": resources.threads,
+        "precision": DeviceOptions("cpu", resources.precision).resolve_precision(),
+    }
+    before = {
+        name: " and ".join(sorted({str(row[name]) for row in rows} - {str(value), "None"}))
+        for name, value in now.items()
+    }
+    lines = []
+    if before["torch_threads"]:
+        threads = f"{format_count(resources.threads, 'CPU thread')} (resources.cpu)"
+        lines.append(f"trials train with {threads}, stored ones did with {before['torch_threads']}")
+    if before["precision"]:
+        lines.append(
+            f"trials train in {now['precision']} (resources.precision), stored ones did in {before['precision']}"
+        )
+    return [f"note: {line}: rounding differs, and training amplifies it" for line in lines]
 
 
 def _cost(space: Space, store: Store, task_stream: TaskStream) -> tuple[float, str]:
@@ -115,7 +128,8 @@ def _cost(space: Space, store: Store, task_stream: TaskStream) -> tuple[float, s
 
 def _run_s(space: Space, task_stream: TaskStream, configs: Sequence[RunConfig]) -> float:
     """Device seconds of one of these runs, trained together, by a few steps of theirs."""
-    options = DeviceOptions(device="auto" if space.spec.resources.gpu else "cpu")
+    resources = space.spec.resources
+    options = DeviceOptions(device="auto" if resources.gpu else "cpu", precision=resources.precision)
     cost, optim = profile_steps(configs, task_stream, options), configs[0].optim
     kept = task_stream.counts_C.clamp_max(configs[0].memory.per_class)
     images = [len(task.train_N) + int(kept[: task.first].sum()) for task in task_stream.tasks]

@@ -40,6 +40,9 @@ class Resources(Section):
 
     cpu: float = Field(1, gt=0)
     gpu: float = Field(0, ge=0)
+    precision: Literal["auto", "bfloat16", "float32", "float64"] = Field(
+        "auto", description="arithmetic of the networks; auto: bfloat16 on a GPU, float32 on a CPU"
+    )
     pack: int | Literal["auto"] = Field(
         "auto", description="configurations trained together; auto: as many as save time and fit"
     )

@@ -140,6 +140,14 @@ def threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+def test_a_file_promoted_on_a_cpu_is_run_in_its_precision(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = recording(tmp_path, device="cpu", precision="bfloat16")
+    assert main([str(file), "--device", "cpu"]) == 0
+    assert re.search(r"^computed on +cpu, bfloat16, ", capsys.readouterr().out, re.MULTILINE)
+    main([str(file), "--device", "cpu", "--verify", "--precision", "float32"])
+    assert "note: recorded in bfloat16, measured in float32" in capsys.readouterr().out
+
+
 @pytest.mark.usefixtures("threads")
 def test_the_number_of_threads_is_said_and_stored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file, out = recording(tmp_path, torch_threads=2), tmp_path / "out"

@@ -1,5 +1,6 @@
 """A search that the images do not allow is refused before anything starts, in one line."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -99,15 +100,25 @@ def test_fewer_trials_than_are_stored_train_nothing(tmp_path: Path, capsys: pyte
     assert "\n3 of 3 configurations: 0 pruned" in said
 
 
-@pytest.mark.parametrize(("cpu", "notes"), [(1, 0), (2, 1)])
-def test_another_number_of_threads_is_said(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], cpu: int, notes: int
+@pytest.mark.parametrize(
+    ("resources", "notes"),
+    [
+        ({"cpu": 1, "precision": "float32"}, []),
+        ({"cpu": 2}, ["trials train with 2 CPU threads (resources.cpu), stored ones did with 1"]),
+        (
+            {"cpu": 1, "precision": "bfloat16"},
+            ["trials train in bfloat16 (resources.precision), stored ones did in float32"],
+        ),
+    ],
+)
+def test_what_rounds_otherwise_than_in_stored_runs_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], resources: dict[str, Any], notes: list[str]
 ) -> None:
-    file = space_file(tmp_path, LAMBDA, name="s", resources={"cpu": cpu})
-    store_trials(Store(tmp_path / "results", "s"), range(1), device="cpu", torch_threads=1)
+    file = space_file(tmp_path, LAMBDA, name="s", resources=resources)
+    store_trials(Store(tmp_path / "results", "s"), range(1), device="cpu", torch_threads=1, precision="float32")
     assert launch.main([str(file), "--results", str(tmp_path / "results"), "--dry-run"]) == 0
     said = capsys.readouterr().out
-    assert said.count("note: trials train with 2 CPU threads (resources.cpu), stored ones did with 1: ") == notes
+    assert re.findall(r"note: (trials .*): rounding differs", said) == notes
 
 
 def test_zero_trials_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -130,3 +130,9 @@ def test_a_pack_whose_process_is_lost_is_given_to_the_next_trial(tmp_path: Path)
     own.sweep.interrupted("a", "process", "its process was lost")
     assert own.pack("c") == [0, 1]
     assert own.store.trials() == set()
+
+
+def test_a_worker_computes_in_the_precision_of_its_resources(tmp_path: Path) -> None:
+    messages = train_until(Job(str(tmp_path), Resources(precision="bfloat16"), METRIC), None)
+    ended = [ended for message in messages if isinstance(message, TrialsEnded) for ended in message.ended]
+    assert {result.precision for one in ended for result in one.results} == {"bfloat16"}

@@ -25,6 +25,8 @@ class RecordedResult(BaseModel):
     data_fingerprint: str
     torch_threads: int = Field(ge=1)
     """threads that the results were computed with; on a CPU they decide the order of sums"""
+    precision: str | None = None
+    """that the results were computed in"""
 
     @classmethod
     def of(cls, file: RunFile, path: str) -> Self:
@@ -51,6 +53,8 @@ def compare(recorded: RecordedResult, results: Sequence[RunResult]) -> int:
             f"note: recorded with {recorded_with}, measured with {measured_with}: "
             "rounding differs, and training amplifies it"
         )
+    if recorded.precision is not None and results[0].precision not in (None, recorded.precision):
+        print(f"note: recorded in {recorded.precision}, measured in {results[0].precision}: rounding differs")
     print(f"\n{'seed':>6}  {'recorded %':>10}  {'measured %':>10}  {'difference':>10}")
     measured = {r.seed: getattr(r, recorded.metric) for r in results}
     for seed, before in recorded.by_seed_pct.items():
