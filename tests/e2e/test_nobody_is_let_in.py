@@ -57,12 +57,16 @@ def of_process(pid: int) -> dict[str, str]:
 
 
 def workers(short: Path) -> list[int]:
-    """The processes of Ray that train for the cluster whose files are in this folder."""
+    """The processes of Ray that train for the cluster whose files are in this folder.
+
+    Ray's agents are left out: their titles overwrite a part of the environment that they were started with.
+    """
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             mine = of_process(int(process.name)).get("RAY_TMPDIR") == str(short)
-            if mine and (process / "cmdline").read_bytes().startswith(b"ray::"):
+            title = (process / "cmdline").read_bytes().strip(b"\0")
+            if mine and title.startswith(b"ray::") and not title.endswith(b"Agent"):
                 found.append(int(process.name))
         except OSError:
             continue

@@ -74,7 +74,6 @@ def test_a_damaged_file_is_one_line_or_made_again(
         "status": (status.main, []),
         "status s": (status.main, ["s"]),
         "query": (query.main, ["SELECT trial, acc_task_mean_pct FROM runs", "--format", "csv"]),
-        "best": (query.main, ["SELECT sweep FROM best"]),
         "report": (report.main, ["s", "--out", str(tmp_path / "out")]),
         "promote": (promote.main, ["s"]),
         "launch": (launch.main, [str(results / "s.yaml")]),

@@ -136,7 +136,7 @@ def test_names_mean_nothing_to_sql(tmp_path: Path, capsys: pytest.CaptureFixture
         assert name in error
 
 
-@pytest.mark.parametrize("name", ["bob's", "k' OR 1=1 --", 'a"b', "$sweep", "ü ; DROP", "a b", "%s {x}", "*"])
+@pytest.mark.parametrize("name", ["bob's", "k' OR 1=1 --", 'a"b $sweep', "ü ; DROP %s {x} *"])
 def test_commands_run_with_any_name(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
     """Two sweeps of one search: what is asked of one is not answered from the other."""
     file, results = space_file(tmp_path), tmp_path / "results"
