@@ -3,6 +3,7 @@
 import functools
 import math
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from trainer.stages import second_stage as stage2
 from trainer.stages.learner import TEACHER
 from trainer.stages.stage import Stage, Step, TaskContext
 from trainer.training import loop
+from trainer.training.checkpoint import FileSlot, from_bytes
 from trainer.training.loop import EpochReport
 from trainer.training.observer import Observer
 from trainer.training.options import DeviceOptions
@@ -39,6 +41,20 @@ def test_one_of_no_epochs_is_none() -> None:
     (none,), (empty,) = (train([config("lucir", stage2=second)], EXACT) for second in (None, {"epochs": 0}))
     assert losses([empty]) == losses([none])
     assert accuracies([empty]) == accuracies([none])
+
+
+@pytest.mark.parametrize(("name", "hyperparameters"), [("eql_v2", {}), ("gradient_reweighting", {"phi_reset": False})])
+def test_what_a_method_accumulates_over_tasks_outlasts_it(
+    name: str, hyperparameters: dict[str, Any], tmp_path: Path
+) -> None:
+    kept = []
+    for second in (None, {"epochs": 1}):
+        slot = FileSlot(tmp_path / str(second))
+        run = tiny_run(name, hyperparameters, data=FEW_IMAGES, protocol={"tasks": 2}, stage2=second)
+        train([run], EXACT, checkpoint=slot)
+        tensors = from_bytes(slot.path.read_bytes(), slot)["tensors"]
+        kept.append({name for name in tensors if name.startswith("method_state/")})
+    assert kept[1] == kept[0] != set()
 
 
 @dataclass

@@ -153,9 +153,10 @@ class _Session:
         for index, stage in enumerate(stages):
             if index >= state.cursor.stage:
                 train_stage(state, stage, context, images, task_stream, self._after_epoch)
+                kept = {name: buffer for name, buffer in state.buffers.items() if name != HEAD_GRAD}
+                state.learner.method_state |= kept
                 method.after_stage(stage, state.learner, images)
                 state.cursor.stage, state.cursor.epoch = index + 1, 0
-        state.learner.method_state |= {name: buffer for name, buffer in state.buffers.items() if name != HEAD_GRAD}
         images_memory = state.learner.exemplars_ME.shape[1]
         self._remember(task, images)
         if method.needs_teacher and task.index + 1 < self.tasks:
