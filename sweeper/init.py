@@ -4,6 +4,7 @@ On a terminal it asks what was not given by options; elsewhere it takes what it 
 """
 
 import argparse
+import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -21,7 +22,7 @@ T = TypeVar("T")
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
-    path = Path(arguments.dir).expanduser().absolute()
+    path = Path(os.path.abspath(Path(arguments.dir).expanduser()))
     if not path.exists():
         raise UserError(f"{arguments.dir}: no such folder or file{nearest_path(path)}")
     print(f"looking at {path}", flush=True)  # what is imported next takes seconds
@@ -44,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         tasks=lambda picked: _given(arguments.tasks, picked, "tasks that the classes are cut into", at_least(1), asks),
         gpu=arguments.gpu,
     )
-    for file, text in zip(files, (run_file(images), search_file(images), methods_file(images)), strict=True):
+    for file, text in zip(files, (run_file(images, files[0]), search_file(images), methods_file(images)), strict=True):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
         print(f"wrote {file}")

@@ -30,7 +30,8 @@ from sweeper.store.folder import Folder
 from sweeper.store.results import open_results
 from sweeper.store.store import Store
 from sweeper.store.sweep_file import read_space
-from trainer.config.files import dump_run, load_yaml
+from trainer.config.files import dump_run
+from trainer.config.yaml_file import load_yaml
 from trainer.errors import ConfigError, UserError
 from trainer.files import atomic_write
 

@@ -17,6 +17,7 @@ from sweeper.execution.cluster import connected
 from sweeper.store.checkup import CLOCKS_S, Finding
 from trainer.errors import UserError
 from trainer.results.provenance import source_digest, versions
+from trainer.words import WARNING
 
 _COMPARED = ("python", "ray", "torch", "numpy", "pyarrow")
 _ANSWER_S = 60
@@ -68,7 +69,7 @@ def check_cluster(address: str, results: Path | None, data: str | None) -> Itera
         with connected(address, warnings.append) as gcs:
             yield Finding("Ray", f"reached at {gcs}")
             for exposed in warnings:
-                yield Finding("Ray", exposed.removeprefix("warning: "), "start the cluster with a token")
+                yield Finding("Ray", exposed.removeprefix(WARNING), "start the cluster with a token")
             yield from _nodes(results, data)
     except UserError as error:
         yield Finding("Ray", str(error), "start the cluster, or correct --address, $RAY_ADDRESS or the token")

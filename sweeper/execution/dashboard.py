@@ -6,6 +6,8 @@ import urllib.request
 from http.client import HTTPException
 from urllib.parse import urlsplit
 
+from trainer.words import WARNING
+
 TIMEOUT_S = 3.0
 
 
@@ -33,6 +35,6 @@ def unauthenticated_warning(dashboard_url: str | None) -> str | None:
     except (OSError, ValueError, HTTPException):  # refusals of the server are among them
         return None
     return (
-        f"warning: the Ray dashboard on {host}:{port} accepts unauthenticated requests: anyone who can reach it can "
+        f"{WARNING}the Ray dashboard on {host}:{port} accepts unauthenticated requests: anyone who can reach it can "
         "run code on this cluster; set RAY_AUTH_MODE=token (docs/cluster.md, 'Who may use the cluster')"
     )

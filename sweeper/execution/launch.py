@@ -21,7 +21,7 @@ from sweeper.store.store import Store
 from trainer.data.tasks import TaskStream
 from trainer.results.rows import RunResult
 from trainer.training import checkpoint
-from trainer.words import format_count
+from trainer.words import WARNING, format_count
 
 
 class Launch:
@@ -102,7 +102,7 @@ class Launch:
         return SetUp(first.configs, most, len(shared if missing else ())) if missing or most is not None else None
 
     def _warn(self, problem: str) -> None:
-        self.progress.say(f"warning: {problem}")
+        self.progress.say(f"{WARNING}{problem}")
 
 
 def _stored(cache: RunCache, run_ids: Sequence[str]) -> list[RunResult] | None:

@@ -17,7 +17,7 @@ from trainer.results.history import measured_metrics
 from trainer.survey.text import tail_line
 from trainer.training.options import DeviceOptions
 from trainer.training.profile import profile_steps
-from trainer.words import format_count
+from trainer.words import WARNING, format_count
 
 
 def load_benchmark(space: Space) -> TaskStream:
@@ -104,7 +104,7 @@ def other_rounding(space: Space, store: Store) -> list[str]:
         lines.append(
             f"trials train in {now['precision']} (resources.precision), stored ones did in {before['precision']}"
         )
-    return [f"note: {line}: rounding differs, and training amplifies it" for line in lines]
+    return [f"{WARNING}{line}: rounding differs, and training amplifies it" for line in lines]
 
 
 def _cost(space: Space, store: Store, task_stream: TaskStream) -> tuple[float, str]:

@@ -16,6 +16,8 @@ from sweeper.store.results import open_results
 from sweeper.store.schema import PromotionRow
 from sweeper.store.store import Store
 from trainer.config.files import dump_run
+from trainer.config.run_config import RunConfig
+from trainer.data.location import as_stated
 from trainer.errors import UserError
 
 
@@ -33,9 +35,14 @@ def decide_and_record(space: Space, comparison: Comparison, file: Path, store: S
     if written:
         if content_of(file) != comparison.incumbent.content:
             raise UserError(f"{file}: changed during this promotion; run promote again")
-        Folder.at(file.parent).write(file.name, dump_run(config, provenance).encode())
+        Folder.at(file.parent).write(file.name, dump_run(_images_stated_in(file, config), provenance).encode())
     store.promote(_record(config.config_id, provenance, file, decision, written=written))
     return decision
+
+
+def _images_stated_in(file: Path, config: RunConfig) -> RunConfig:
+    path = None if config.data.path is None else as_stated(config.data.path, file)
+    return config.model_copy(update={"data": config.data.model_copy(update={"path": path})})
 
 
 def complete_record(space: Space, incumbent: Incumbent, file: Path, store: Store) -> Decision | None:

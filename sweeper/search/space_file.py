@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,10 @@ from sweeper.search.space import SearchSpace, Space, flat
 from sweeper.search.values import check_conditions, check_grid, check_points, check_steps
 from sweeper.search.words import METHOD
 from sweeper.store.names import check_name
-from trainer.command import words
 from trainer.config.explain import explain
-from trainer.config.files import load_run, load_yaml, parse_sets, set_field, shipped
+from trainer.config.files import images_beside, load_run, parse_sets, set_field
 from trainer.config.run_config import RunConfig
+from trainer.config.yaml_file import shipped, space_content
 from trainer.errors import ConfigError, Mistakes, nearest, shown
 from trainer.methods.base import METHODS
 from trainer.results.columns import metrics
@@ -27,10 +26,9 @@ from trainer.results.columns import metrics
 def load_space(path: str | Path, sets: tuple[str, ...] = ()) -> Space:
     """Read and check a search-space file. ``sets`` override its own fields. Raises ConfigError, for all mistakes."""
     file = str(path)
-    content = load_yaml(path, folder="search_spaces")
-    if {"data", "method"} <= content.keys():
-        command = shlex.join([*words("trainer.run"), file])
-        raise ConfigError(f"is a run file, not a search space: {command} trains it", file=file)
+    content = space_content(path)
+    if isinstance(content.get("set"), dict):
+        images_beside(content["set"], path)
     for dotted, value in parse_sets(sets):
         _override(content, dotted, value)
     try:

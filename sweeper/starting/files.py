@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainer.data.guess import picked_resize
+from trainer.data.location import as_stated
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,8 @@ class Images:
         return max(self.counts_C) >= 3 * min(self.counts_C)
 
 
-def run_file(images: Images) -> str:
-    """The base run file."""
+def run_file(images: Images, file: Path) -> str:
+    """The base run file, to be written to ``file``."""
     epochs = 60 if images.gpu else 10
     batch = 32 if images.total < 2000 else 128
     kept = max(1, min(20, sorted(images.counts_C)[len(images.counts_C) // 2] // 5))
@@ -70,7 +71,7 @@ def run_file(images: Images) -> str:
 # Fields that are not here have their defaults; docs/images.md and docs/runs.md explain all of them.
 data:
   source: {images.source}
-  path: {_text(str(images.path))}
+  path: {_text(as_stated(str(images.path), file))}
   resize: {resize} # short side in pixels that images are stored at; null: as they are
   crop: {images.size} # side of what the network gets; larger is slower, by its square
   augment: random_crop

@@ -3,13 +3,15 @@
 import sys
 from collections.abc import Callable
 
+from trainer.words import WARNING
+
 
 class Damage:
     """Names each damaged file once."""
 
     def __init__(self, report: Callable[[str], None] | None = None) -> None:
         """``report`` takes the line that names a file (default: a warning on stderr)."""
-        self._report = report or (lambda line: print(f"warning: {line}", file=sys.stderr))
+        self._report = report or (lambda line: print(f"{WARNING}{line}", file=sys.stderr))
         self._named: set[str] = set()
 
     def skipped(self, file: str, reason: object) -> None:

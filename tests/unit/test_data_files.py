@@ -66,7 +66,7 @@ def test_classes_txt_orders_and_chooses(folder: Path) -> None:
     source = load(config(folder))
     assert source.class_names == ("cat", "ant")
     assert shades(source) == [2, 2, 0, 0]
-    assert source.said == (f"{folder}: class folders that classes.txt leaves out: bee",)
+    assert source.said == (f"note: {folder}: class folders that classes.txt leaves out: bee",)
     (folder / "classes.txt").write_text("cat\ndog\n")
     assert line_of(DataError, config(folder)).endswith("has no folder dog")
 

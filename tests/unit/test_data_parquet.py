@@ -331,7 +331,7 @@ def test_copies_and_strange_names_are_said_and_not_read(
     source = load(config(tmp_path))
     assert len(source.train.labels_N) == 2 * len(regular)
     (line,) = source.said
-    assert "3 Parquet files are passed over" in line
+    assert "3 Parquet files passed over" in line
     assert all(f"{name}.parquet" in line for name in copies)
     assert line in capsys.readouterr().err
 
@@ -363,7 +363,8 @@ def test_a_single_file_with_a_column_of_splits(tmp_path: Path) -> None:
         assert (source.train.pixels_NHWC[2] == np.asarray(picture(4))).all()
         assert (source.test.pixels_NHWC[1] == np.asarray(picture(3))).all()
         assert source.said == (
-            f"{file}: column 'split': 1 rows of no known split (train, test, validation) are passed over: 1 of 'extra'",
+            f"warning: {file}: column 'split': 1 row of no known split (train, test, validation) passed over: "
+            "1 of 'extra'",
         )
 
 

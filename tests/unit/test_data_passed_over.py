@@ -69,11 +69,11 @@ def test_files_that_are_not_read_are_counted_with_reasons(folder: Path, capsys: 
         (folder / "train" / name).write_bytes(b"")
     source = read(folder)
     assert len(source.train.labels_N) == 4
-    (line,) = source.said
-    assert "10 files are passed over: 6 hidden or of the operating system, 2 .mp4 " in line
-    assert "1 .png in train/ itself, in no class folder" in line
-    assert "1 .txt " in line
-    assert line in capsys.readouterr().err
+    lost, others = source.said
+    assert lost == f"warning: {folder}: 1 image passed over: 1 .png in train/ itself, in no class folder"
+    assert others.startswith(f"note: {folder}: 9 files passed over: 6 hidden or of the operating system, 2 .mp4 ")
+    assert "1 .txt " in others
+    assert capsys.readouterr().err == f"{lost}\n{others}\n"
 
 
 def test_classes_without_images_are_said(folder: Path) -> None:
@@ -82,7 +82,7 @@ def test_classes_without_images_are_said(folder: Path) -> None:
     (folder / "train" / "dog").mkdir()
     source = read(folder)
     assert source.class_names == ("ant", "bee")
-    assert source.said == (f"{folder}: class folders without images are passed over: cat, dog",)
+    assert source.said == (f"note: {folder}: class folders without images passed over: cat, dog",)
 
 
 def test_a_class_of_the_test_images_alone_is_refused(folder: Path) -> None:
@@ -135,7 +135,7 @@ def test_all_oddities_are_said_before_a_file_is_refused(folder: Path, capsys: py
     for name in ("notes.txt", "broken.png"):
         (folder / "train" / "ant" / name).write_bytes(b"no image")
     assert "broken.png: cannot be decoded" in refused(folder)
-    assert "1 file is passed over: 1 .txt" in capsys.readouterr().err
+    assert "1 file passed over: 1 .txt" in capsys.readouterr().err
 
 
 def test_class_folders_without_splits(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_class_folders_without_splits(tmp_path: Path) -> None:
     source = read(folder)
     assert source.class_names == ("ant", "bee")
     assert source.test is None
-    assert source.said == (f"{folder}: 1 file is passed over: 1 .md (no image type that is read here)",)
+    assert source.said == (f"note: {folder}: 1 file passed over: 1 .md (no image type that is read here)",)
 
 
 def test_a_folder_of_training_images_alone(folder: Path) -> None:
@@ -176,8 +176,42 @@ def test_a_split_that_is_there_twice_is_refused(folder: Path) -> None:
     assert refused(folder) == f"{folder}: both Training and train hold the train split: keep one"
 
 
-def test_a_folder_around_the_splits_is_named(folder: Path) -> None:
+def test_the_set_is_named_where_a_folder_around_it_is_given(folder: Path) -> None:
     assert f"did you mean {str(folder)!r}?" in refused(folder.parent)
+    shutil.rmtree(folder / "test")
+    (folder / "train").rename(folder.parent / "classes")
+    shutil.rmtree(folder)
+    assert refused(folder.parent).endswith(f"; did you mean {str(folder.parent / 'classes')!r}?")
+
+
+def test_the_set_is_named_where_a_folder_or_file_in_it_is_given(folder: Path) -> None:
+    hint = "; if it is one class of several, give the folder around them:"
+    for inner in ("train/ant", "train/ant/a.png", "test/bee"):
+        assert refused(folder / inner).endswith(f"{hint} {str(folder)!r}")
+    shutil.rmtree(folder / "test")
+    (folder / "train").rename(folder.parent / "classes")
+    assert refused(folder.parent / "classes" / "ant").endswith(f"{hint} {str(folder.parent / 'classes')!r}")
+
+
+def test_an_empty_folder_beside_images_means_none_of_them(folder: Path) -> None:
+    (folder / "train" / "empty").mkdir()
+    assert "train/empty has neither" in refused(folder / "train" / "empty")
+    assert refused(folder / "train" / "empty").endswith("nor two class folders")
+
+
+def test_one_split_of_a_set_is_said_to_be_one(folder: Path) -> None:
+    for split, other in (("train", "test"), ("test", "train")):
+        (line,) = read(folder / split).said
+        assert line == f"warning: {folder / split} is one split of {folder}, whose {other} is not read"
+
+
+def test_sets_that_are_read_as_classes_are_said_to_be_sets(tmp_path: Path) -> None:
+    for name in ("first/ant", "first/bee", "second/ant", "second/bee"):
+        save(tmp_path / "sets" / name / "a.png")
+    (line,) = read(tmp_path / "sets").said
+    assert line.startswith(f"note: {tmp_path}/sets: each class folder holds folders of images; ")
+    save(tmp_path / "sets" / "second" / "a.png")
+    assert read(tmp_path / "sets").said == ()
 
 
 @pytest.mark.skipif(not features.check("avif"), reason="this Pillow reads no AVIF")
@@ -193,6 +227,7 @@ def test_avif(folder: Path) -> None:
 def test_heic_without_its_reader_is_counted_with_what_to_install(folder: Path) -> None:
     (folder / "train" / "ant" / "IMG_1.HEIC").write_bytes(b"")
     (line,) = read(folder).said
+    assert line.startswith("warning: ")
     assert "1 .heic (needs pillow-heif: pip install 'imbalanced-cil-sweeper[heic]')" in line
 
 

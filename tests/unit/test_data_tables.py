@@ -74,7 +74,7 @@ def test_one_table_with_a_column_of_splits(folder: Path, suffix: str, between: s
         source = read(path)
         assert source.class_names == ("9", "10")
         assert shades(source) == [[0, 2], [1, 3], [4]]
-        assert "1 rows of no known split" in source.said[0]
+        assert "1 row of no known split" in source.said[0]
 
 
 def test_hugging_faces_metadata(folder: Path) -> None:
@@ -127,7 +127,7 @@ def test_a_file_that_is_listed_twice(folder: Path) -> None:
     table(folder / "all.csv", *rows, "0.png,b,train")
     assert line_of(DataError, folder).endswith(f"1 images are listed with two labels: {folder}/0.png")
     table(folder / "all.csv", *rows, "0.png,a,test", "2.png,b,test")
-    assert read(folder).said == (f"{folder}: 1 images of the test split are listed in the train split too",)
+    assert read(folder).said == (f"warning: {folder}: 1 image of the test split also listed in the train split",)
 
 
 def test_which_table_is_asked_where_there_are_several(folder: Path) -> None:
@@ -186,7 +186,7 @@ def test_other_keys(tmp_path: Path, keys: tuple[str, str]) -> None:
 def test_keys_that_are_not_read_are_said(tmp_path: Path) -> None:
     file = tmp_path / "set.npz"
     np.savez(file, train_images=RAMP, train_labels=LABELS, train_masks=RAMP, val_images=RAMP)
-    assert read(file, "npz").said == (f"{file}: keys are passed over: train_masks, val_images",)
+    assert read(file, "npz").said == (f"note: {file}: keys passed over: train_masks, val_images",)
     np.savez(file, train_images=RAMP, train_labels=LABELS, val_images=RAMP, val_labels=LABELS)
     assert read(file, "npz").test_name == "validation"
 

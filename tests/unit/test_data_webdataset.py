@@ -83,7 +83,7 @@ def test_names_json_and_what_is_not_read(tmp_path: Path, capsys: pytest.CaptureF
     source = read(tmp_path)
     assert source.class_names == ("ant", "owl")
     assert source.train.labels_N.tolist() == [1, 0]
-    assert "1 members of tar files are passed over" in capsys.readouterr().err
+    assert "1 member of tar files passed over" in capsys.readouterr().err
 
 
 def test_what_is_wrong_is_one_line(tmp_path: Path) -> None:

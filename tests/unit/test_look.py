@@ -113,7 +113,7 @@ def test_each_oddity_is_named_once(odd: Path, capsys: pytest.CaptureFixture[str]
     for words, kind in {
         "1 hidden": "note",
         "1 .txt": "note",
-        "1 .png in train/ itself": "note",
+        "1 .png in train/ itself": "warning",
         "none of class dog": "note",
         "grey among colours": "note",
         "seen.png": "warning",

@@ -194,11 +194,11 @@ LAYOUTS = {
     ),
     "of the operating system": Odd(
         put("train/.DS_Store", "train/0/._00.png", "test/__MACOSX/0/00.png", "train/1/Thumbs.db"),
-        said=("4 files are passed over: 4 hidden or of the operating system",),
+        said=("4 files passed over: 4 hidden or of the operating system",),
     ),
     "other types": Odd(put("train/0/a.txt", "train/0/a.psd", "test/1/b.txt"), said=("3 files", "2 .txt", "1 .psd")),
     "an empty class folder": Odd(
-        and_then(lambda folder: (folder / "train" / "3").mkdir()), said=("without images are passed over: 3",)
+        and_then(lambda folder: (folder / "train" / "3").mkdir()), said=("without images passed over: 3",)
     ),
     "a class of the test images alone": Odd(
         and_then(lambda folder: shutil.copytree(folder / "test" / "2", folder / "test" / "9")),
@@ -294,7 +294,7 @@ PARQUET = {
         parquet(shards=3, last=1),
         refused=("1 of 3 shards of the train split are missing: train-00002-of-00003.parquet",),
     ),
-    "a copied shard": Odd(with_copy("train-00000-of-00001 (1).parquet"), said=("1 Parquet file is passed over", "(1)")),
+    "a copied shard": Odd(with_copy("train-00000-of-00001 (1).parquet"), said=("1 Parquet file passed over", "(1)")),
     "an extra file": Odd(with_copy("train_extra.parquet"), said=("passed over", "train_extra.parquet")),
     "one file, a column of splits": Odd(one_file),
     "labels of text": Odd(parquet(label=lambda labels: [str(label) for label in labels])),

@@ -118,7 +118,7 @@ def test_what_rounds_otherwise_than_in_stored_runs_is_said(
     store_trials(Store(tmp_path / "results", "s"), range(1), device="cpu", torch_threads=1, precision="float32")
     assert launch.main([str(file), "--results", str(tmp_path / "results"), "--dry-run"]) == 0
     said = capsys.readouterr().out
-    assert re.findall(r"note: (trials .*): rounding differs", said) == notes
+    assert re.findall(r"warning: (trials .*): rounding differs", said) == notes
 
 
 def test_zero_trials_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

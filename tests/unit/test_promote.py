@@ -180,6 +180,17 @@ def test_a_promoted_file_is_complete_and_can_be_verified(measured: Bench) -> Non
     assert (low, high) == pytest.approx((4.16667 - 0.71711, 4.16667 + 0.71711), abs=1e-4)
 
 
+def test_a_promoted_file_can_be_moved_with_its_images(measured: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = measured.file.parent.parent / "photos"
+    images.mkdir()
+    monkeypatch.chdir(images.parent)
+    base = measured.space.base
+    measured.space.base = base.model_copy(update={"data": base.data.model_copy(update={"path": str(images)})})
+    assert measured.decide(measured.compare()).promoted
+    assert yaml.safe_load(measured.file.read_text())["data"]["path"] == "../photos"
+    assert load_run(measured.file).config.data.path == str(images)
+
+
 def test_without_evidence_nothing_is_written(bench: Bench) -> None:
     bench.again(AGAIN)
     bench.test({STEADY: [94.0, 90.0, 93.0], BASE: [90.0, 93.0, 92.0]})

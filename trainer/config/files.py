@@ -1,6 +1,5 @@
 """Run files: YAML that holds a complete RunConfig, and in promoted ones where its numbers come from."""
 
-import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -8,15 +7,12 @@ from typing import Any, ClassVar, NamedTuple
 import yaml
 from pydantic import ValidationError
 
-from trainer.command import words
 from trainer.config.explain import explain
 from trainer.config.run_config import RunConfig
-from trainer.errors import ConfigError, Mistakes, nearest, shown
+from trainer.config.yaml_file import NOT_YAML, StrictLoader, run_content, shipped
+from trainer.data import location
+from trainer.errors import ConfigError, Mistakes, shown
 from trainer.methods.base import METHODS
-
-_NOT_YAML = (yaml.YAMLError, RecursionError, ValueError, OverflowError, TypeError)
-"""what PyYAML raises: its own errors, and Python's on impossible dates, endless numbers and deep nesting"""
-_PROJECT = Path(__file__).resolve().parents[2]
 
 
 class RunFile(NamedTuple):
@@ -27,89 +23,23 @@ class RunFile(NamedTuple):
     """provenance of a promoted file: sweep, trials, seeds, n, mean, spread, interval, commit, data"""
 
 
-def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen: set[Any] = set()
-    for key_node, _ in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        if not isinstance(key, (str, int, float, bool)):
-            raise ConfigError(f"line {key_node.start_mark.line + 1}: keys must be names, not {shown(key)}")
-        if key in seen:
-            raise ConfigError(f"line {key_node.start_mark.line + 1}: key given twice: {shown(key)}")
-        seen.add(key)
-    return loader.construct_mapping(node, deep=True)
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """SafeLoader that refuses a key given twice: YAML would silently keep the last."""
-
-    yaml_constructors: ClassVar = {
-        **yaml.SafeLoader.yaml_constructors,
-        yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG: _mapping,
-    }
-
-
-def load_yaml(path: str | Path, folder: str | None = None) -> dict[str, Any]:
-    """A YAML file whose top is a mapping with text keys. Raises ConfigError, naming the file and the line.
-
-    ``folder`` of the working directory: where files of this kind are, for the hint that names the nearest.
-    """
-    file = str(path)
-    try:
-        text = shipped(Path(path)).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ConfigError("no such file", file=file, nearest=_nearest_file(Path(path), folder)) from None
-    except IsADirectoryError:
-        command = shlex.join([*words("sweeper.init"), file])
-        raise ConfigError(
-            f"is a folder, not a file; for a folder of images, {command} writes files", file=file
-        ) from None
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        raise ConfigError(f"cannot be read: {error}", file=file) from None
-    try:
-        content = yaml.load(text, Loader=_StrictLoader)
-    except ConfigError as error:
-        error.file = file
-        raise
-    except _NOT_YAML as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}: " if mark else ""
-        raise ConfigError(f"{where}not valid YAML: {getattr(error, 'problem', None) or error}", file=file) from None
-    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise ConfigError("must hold fields by name, like 'optim: {epochs: 160}'", file=file)
-    return content
-
-
-def shipped(path: Path) -> Path:
-    """The path; where no file is there, the project's own ``runs/NAME`` or ``search_spaces/NAME``, if it is one.
-
-    So the examples of the documentation work in any folder.
-    """
-    own = _PROJECT / path
-    known = not path.is_absolute() and path.parts[:1] in (("runs",), ("search_spaces",)) and ".." not in path.parts
-    return own if known and not path.exists() and own.is_file() else path
-
-
-def _nearest_file(path: Path, folder: str | None) -> str | None:
-    siblings = {found.name: found.name for found in path.parent.glob("*.yaml")}
-    near = nearest(path.name, siblings)
-    if near is None and folder is not None:
-        theirs = (_PROJECT / folder).glob("*.yaml")
-        others = {found.stem: f"{folder}/{found.name}" for found in [*theirs, *Path(folder).glob("*.yaml")]}
-        near = others.get(nearest(path.stem, others) or "")
-    return near
-
-
 def load_run(path: str | Path, sets: Sequence[str] = ()) -> RunFile:
     """Read and check a run file, with ``--set`` overrides like ``method.alpha=0.5`` applied."""
-    content = load_yaml(path, folder="runs")
-    if {"base", "vary"} <= content.keys():
-        command = shlex.join([*words("sweeper.launch"), str(path)])
-        raise ConfigError(f"is a search space, not a run file: {command} searches it", file=str(path))
+    content = run_content(path)
     provenance = content.pop("provenance", None)
     if provenance is not None and not isinstance(provenance, dict):
         raise ConfigError("must be a mapping", file=str(path), field="provenance")
+    images_beside(content, path)
     override(content, parse_sets(sets))
     return RunFile(parse_run(content, file=str(path)), provenance)
+
+
+def images_beside(content: dict[str, Any], file: str | Path) -> None:
+    """Let a relative ``data.path``, in its section or by its dotted name, start at the folder of the file it is in."""
+    folder = shipped(Path(file)).parent
+    for fields, name in ((content, "data.path"), (content.get("data"), "path")):
+        if isinstance(fields, dict) and isinstance(fields.get(name), str):
+            fields[name] = location.beside(fields[name], folder)
 
 
 def parse_run(content: dict[str, Any], file: str | None = None) -> RunConfig:
@@ -126,8 +56,8 @@ def parse_set(item: str) -> tuple[str, Any]:
     if not sign or not dotted:
         raise ConfigError(f"{shown(item)} is not of the form FIELD=VALUE", field="--set")
     try:
-        return dotted.strip(), yaml.load(text, Loader=_StrictLoader)
-    except (*_NOT_YAML, ConfigError):
+        return dotted.strip(), yaml.load(text, Loader=StrictLoader)
+    except (*NOT_YAML, ConfigError):
         raise ConfigError(f"{shown(text)} is not a YAML value", field=f"--set {dotted}") from None
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from trainer.data.images import ImageSet, Labels, Source, first_ten
 from trainer.errors import ConfigError, Mistakes, nearest, shown
+from trainer.words import NOTE
 
 _FIELD = "data.classes"
 
@@ -20,7 +21,7 @@ def choose(source: Source, classes: Sequence[str]) -> Source:
     labels = _labels(source.class_names, classes)
     place_C = np.full(len(source.class_names), -1, dtype=np.int64)
     place_C[labels] = np.arange(len(labels))
-    said = f"data.classes: {len(labels)} of the data set's {len(source.class_names)} classes"
+    said = f"{NOTE}data.classes: {len(labels)} of the data set's {len(source.class_names)} classes"
     return replace(
         source,
         train=_relabelled(source.train, place_C),

@@ -4,11 +4,12 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from trainer.data import location
+from trainer.data import location, nearby
 from trainer.data.file_types import readable
 from trainer.data.images import first_ten
 from trainer.data.layout import Layout, PassedOver, by_split, is_system
 from trainer.errors import DataError, did_you_mean
+from trainer.words import NOTE
 
 Choice = Callable[[list[str], Path], list[str]]
 """from the names of all class folders, sorted, and where they lie, those to use in the order of their labels"""
@@ -27,8 +28,7 @@ def find(folder: Path, choose: Choice) -> Layout:
     passed = PassedOver()
     found = {split: _classes(home, passed) for split, home in homes.items()}
     if homes["train"] == folder and sum(map(bool, found["train"].values())) < 2:
-        inner = [entry for entry in sorted(folder.iterdir()) if entry.is_dir() and "train" in _homes(entry)]
-        hint = f"; did you mean {str(inner[0])!r}?" if len(inner) == 1 else location.hint(folder, folders=False)
+        hint = location.hint(folder, folders=False) or nearby.hint(folder)
         raise DataError(
             f"data.path: {folder} has neither train.txt nor the folders train/ and test/, nor two class folders{hint}"
         )
@@ -46,10 +46,12 @@ def find(folder: Path, choose: Choice) -> Layout:
         raise DataError(f"{homes['train']}: images of one class alone, {first_ten(names) or 'none'}{more}")
     said = passed.said(folder)
     if empty:
-        said = (*said, f"{folder}: class folders without images are passed over: {first_ten(empty)}")
+        said = (*said, f"{NOTE}{folder}: class folders without images passed over: {first_ten(empty)}")
     left = sorted(name for name, paths in found["train"].items() if paths and name not in names)
     if left and (folder / "classes.txt").is_file():
-        said = (*said, f"{folder}: class folders that classes.txt leaves out: {first_ten(left)}")
+        said = (*said, f"{NOTE}{folder}: class folders that classes.txt leaves out: {first_ten(left)}")
+    if homes["train"] == folder:
+        said = (*said, *nearby.odd(folder, names))
     return Layout(splits, names, said)
 
 
@@ -110,7 +112,7 @@ def _classes(home: Path, passed: PassedOver) -> _Classes:
             for _ in _files(entry, passed):
                 passed.file(entry)
         elif entry.suffix.lower() in kinds and not is_system(entry.name):
-            passed.reasons[f"{entry.suffix.lower()} in {home.name}/ itself, in no class folder"] += 1
+            passed.images[f"{entry.suffix.lower()} in {home.name}/ itself, in no class folder"] += 1
         elif entry.name != "classes.txt":
             passed.file(entry)
     return found

@@ -61,7 +61,9 @@ class DataConfig(Section):
         "digits", description="where the images come from"
     )
     path: str | None = Field(
-        None, description="folder or file of the images; environment variables such as ${IMAGENET32} are filled in"
+        None,
+        description="folder or file of the images, relative to the run file or to the working directory; environment "
+        "variables such as ${IMAGENET32} are filled in",
     )
     image_column: str = Field(
         "image", description="parquet: column of the image bytes or Hugging Face image structs; csv: of the image files"

@@ -86,7 +86,7 @@ def decoded_source(
 ) -> Source:
     """``decoded`` for each split, by its name; images of any that cannot be read are named together.
 
-    ``said``: lines about what is there and is not read.
+    ``said``: lines about what is there and is not read; they begin with ``NOTE`` or ``WARNING``.
     """
     found: dict[str, ImageSet] = {}
     bad: list[BadImages] = []
@@ -97,7 +97,7 @@ def decoded_source(
             bad.append(error)
     if bad:
         for line in said:  # all at once: the next launch would name them
-            print(f"note: {line}", file=sys.stderr)
+            print(line, file=sys.stderr)
         images = sum(len(listing.labels_N) for listing in listings.values())
         raise BadImages([one for error in bad for one in error.bad], images)
     return Source.of_splits(found, class_names, said)

@@ -21,9 +21,9 @@ def readable() -> frozenset[str]:
     return _SUFFIXES & Image.registered_extensions().keys()
 
 
-def why_not(suffix: str) -> str:
-    """Why files of a suffix that is not ``readable`` are passed over."""
-    return _NEEDS.get(suffix, "no image type that is read here")
+def missing_reader(suffix: str) -> str | None:
+    """What images of a suffix that is not ``readable`` need to be; None where they are no images."""
+    return _NEEDS.get(suffix)
 
 
 def open_heic() -> None:

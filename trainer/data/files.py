@@ -15,6 +15,7 @@ from trainer.data.decode import Listing, cores, decoded_source
 from trainer.data.images import Source, first_ten
 from trainer.data.layout import Files, Layout
 from trainer.errors import DataError
+from trainer.words import WARNING, format_count
 
 
 def read_folder(config: DataConfig, resize: int | None, choose: Choice) -> Source:
@@ -48,7 +49,7 @@ def _shared(folder: Path, layout: Layout) -> tuple[str, ...]:
     if labels:
         raise DataError(f"{folder}: {len(labels)} images are listed with two labels: {first_ten(labels)}")
     return tuple(
-        f"{folder}: {count} images of the {split} split are listed in the {first} split too"
+        f"{WARNING}{folder}: {format_count(count, 'image')} of the {split} split also listed in the {first} split"
         for (first, split), count in splits.items()
     )
 

@@ -78,7 +78,7 @@ class Source:
     validation: ImageSet | None = None
     """the data set's own, where it has any besides its test images"""
     said: tuple[str, ...] = ()
-    """a line about each kind of file that is there and is not read"""
+    """a line about each kind of file that is there and is not read; it begins with ``NOTE`` or ``WARNING``"""
     test_name: str = "test"
     """what the data set calls its test images"""
 

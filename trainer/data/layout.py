@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.data.file_types import why_not
+from trainer.data.file_types import missing_reader
 from trainer.errors import DataError
+from trainer.words import NOTE, WARNING, format_count
 
 SPLITS = {
     "train": ("train", "training"),
@@ -54,8 +55,8 @@ def rows_by_split(values: Sequence[str | None], where: str) -> tuple[dict[str, N
     }
     counts = ", ".join(f"{count} of {value!r}" for value, count in others.most_common(_SHOWN))
     known = ", ".join(SPLITS)
-    said = (f"{where}: {others.total()} rows of no known split ({known}) are passed over: {counts}",) if others else ()
-    return rows, said
+    line = f"{WARNING}{where}: {format_count(others.total(), 'row')} of no known split ({known}) passed over: {counts}"
+    return rows, (line,) if others else ()
 
 
 def by_split(named: Sequence[tuple[str, Path]]) -> dict[str, Path]:
@@ -76,22 +77,27 @@ class PassedOver:
     """Counts what is not read, by reason."""
 
     reasons: Counter[str] = field(default_factory=Counter)
+    """files that are no images"""
+    images: Counter[str] = field(default_factory=Counter)
 
     def file(self, path: Path) -> None:
         """A file of a type that is not read, or of the operating system."""
         suffix = path.suffix.lower()
         if is_system(path.name):
             self.reasons["hidden or of the operating system"] += 1
+        elif reader := missing_reader(suffix):
+            self.images[f"{suffix} ({reader})"] += 1
         else:
-            self.reasons[f"{suffix or 'without suffix'} ({why_not(suffix)})"] += 1
+            self.reasons[f"{suffix or 'without suffix'} (no image type that is read here)"] += 1
 
     def said(self, where: object) -> tuple[str, ...]:
-        """One line with the counts, or none."""
-        if not self.reasons:
-            return ()
-        counts = ", ".join(f"{count} {reason}" for reason, count in self.reasons.most_common())
-        total = self.reasons.total()
-        return (f"{where}: {total} {'file is' if total == 1 else 'files are'} passed over: {counts}",)
+        """One line with the counts of images that are lost, and one with those of other files."""
+        return tuple(
+            f"{kind}{where}: {format_count(count, what)} passed over: "
+            + ", ".join(f"{number} {reason}" for reason, number in reasons.most_common())
+            for kind, what, reasons in ((WARNING, "image", self.images), (NOTE, "file", self.reasons))
+            if (count := reasons.total())
+        )
 
 
 def is_system(name: str) -> bool:

@@ -4,6 +4,7 @@ import os
 import re
 from pathlib import Path
 
+from trainer.data import nearby
 from trainer.data.config import DataConfig
 from trainer.data.file_types import readable
 from trainer.errors import ConfigError, DataError, nearest_path
@@ -25,6 +26,28 @@ def expand(path: str) -> Path:
     return Path(_VARIABLE.sub(value, path)).expanduser()
 
 
+def beside(path: str, folder: Path) -> str:
+    """What a file in ``folder`` means by the ``data.path`` that it states.
+
+    A relative path starts at the file's folder if it leads to something there, and at the working directory otherwise:
+    then it is returned as it is, as are absolute paths and those with variables.
+    """
+    if path.startswith("~") or _VARIABLE.search(path) or Path(path).is_absolute():
+        return path
+    there = Path(os.path.normpath(folder.resolve() / path))  # links resolved first, or ".." would lead elsewhere
+    return str(there) if there.exists() else path
+
+
+def as_stated(path: str, file: Path) -> str:
+    """What ``file`` should state so that ``beside`` leads to the absolute ``path``.
+
+    It is relative where the images are in the working directory or below, so that the whole can be moved and shared.
+    """
+    if not Path(path).is_absolute() or not Path(os.path.normpath(path)).is_relative_to(Path.cwd()):
+        return path
+    return os.path.relpath(path, file.parent.resolve())
+
+
 def found(config: DataConfig) -> Path:
     """What ``data.path`` leads to. Raises ConfigError where it is not given, DataError where it is not there."""
     if config.path is None:
@@ -39,7 +62,7 @@ def folder(config: DataConfig) -> Path:
     """The folder of ``data.path``. Raises ConfigError where it is not given, DataError where it is not there."""
     path = found(config)
     if not path.is_dir():
-        raise DataError(f"data.path: {path} is not a folder{hint(path)}")
+        raise DataError(f"data.path: {path} is not a folder{hint(path) or nearby.hint(path)}")
     return path
 
 

@@ -9,6 +9,7 @@ from trainer.data import location
 from trainer.data.images import first_ten
 from trainer.data.layout import SPLITS, is_system, split_of
 from trainer.errors import DataError
+from trainer.words import WARNING, format_count
 
 _NUMBERED = re.compile(r"((?P<name>.*)-)?(?P<number>\d+)-of-(?P<count>\d+)$")
 _PLAIN = re.compile(r"(?P<name>[A-Za-z]*)[-_.]?\d*$")
@@ -53,8 +54,8 @@ def find(folder: Path) -> Shards:
     said: tuple[str, ...] = ()
     if left:
         names = first_ten(file.relative_to(folder) for file in left)
-        verb = "1 Parquet file is" if len(left) == 1 else f"{len(left)} Parquet files are"
-        said = (f"{folder}: {verb} passed over, not named like the shards of a split: {names}",)
+        files = format_count(len(left), "Parquet file")
+        said = (f"{WARNING}{folder}: {files} passed over, not named like the shards of a split: {names}",)
     return Shards(found.splits, [] if found.splits else sorted(found.unsplit), said)
 
 

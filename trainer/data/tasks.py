@@ -18,6 +18,7 @@ from trainer.data.images import ImageSet, Source
 from trainer.data.long_tail import Indices
 from trainer.data.sources import load
 from trainer.errors import ConfigError
+from trainer.words import NOTE
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,7 @@ def _say_where(pixels: Pixels, where: str) -> None:
     if isinstance(pixels, HostPixels):
         size = f"{len(pixels.rows_N)} images, {pixels.shape.numel() / 1e9:.2g} GB"
         print(
-            f"note: {size}, take more than {host_pixels.SHARE:.0%} of the memory that is free on {where}: they are "
+            f"{NOTE}{size}, take more than {host_pixels.SHARE:.0%} of the memory that is free on {where}: they are "
             "read batch by batch, which is slower; a smaller data.resize avoids it",
             file=sys.stderr,
         )

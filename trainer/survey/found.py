@@ -14,7 +14,7 @@ from trainer.data.long_tail import Indices
 from trainer.data.sources import checked, read
 from trainer.data.tasks import check_crop, class_order, task_sizes, trained
 from trainer.errors import UserError
-from trainer.words import format_count
+from trainer.words import NOTE, WARNING, format_count
 
 _SHOWN = 10
 
@@ -49,9 +49,11 @@ def read_anyway(data: DataConfig) -> Source:
 def survey(source: Source, data: DataConfig, protocol: Protocol) -> Survey:
     """Check all that a run would of what ``read_anyway`` gives, without ending at the first mistake.
 
-    Images that cannot be read are errors or notes, by ``data.on_bad_image``.
+    Images that cannot be read are errors or warnings, by ``data.on_bad_image``.
     """
-    found = Survey(data, source, notes=list(source.said))
+    notes = [line.removeprefix(NOTE) for line in source.said if not line.startswith(WARNING)]
+    warnings = [line.removeprefix(WARNING) for line in source.said if line.startswith(WARNING)]
+    found = Survey(data, source, warnings=warnings, notes=notes)
     _bad_images(found)
     with _noted(found):
         found.source = source = checked(source)
@@ -89,7 +91,7 @@ def _bad_images(found: Survey) -> None:
     if bad and found.data.on_bad_image == "error":
         found.errors += [*lines[:-1], f"{lines[-1]}; data.on_bad_image: skip leaves such images out"]
     else:
-        found.notes += [f"left out: {line}" for line in lines]
+        found.warnings += [f"left out: {line}" for line in lines]
 
 
 def _set_apart(found: Survey, order_C: Sequence[int] | None) -> None:

@@ -9,6 +9,7 @@ from rich.cells import cell_len, set_cell_size
 from trainer.data.images import ImageSet
 from trainer.results.metrics import FEW, MANY, shot
 from trainer.survey.found import Survey
+from trainer.words import NOTE, WARNING
 
 _ROWS = 40
 """bars that are drawn: with more classes a bar is several"""
@@ -26,8 +27,8 @@ def lines(found: Survey, width: int) -> Iterator[str]:
         yield from _tasks(found, width)
     if found.notes or found.warnings:
         yield ""
-        yield from (f"note: {line}" for line in found.notes)
-        yield from (f"warning: {line}" for line in found.warnings)
+        yield from (f"{NOTE}{line}" for line in found.notes)
+        yield from (f"{WARNING}{line}" for line in found.warnings)
 
 
 def tail_line(count_C: Sequence[int]) -> str:

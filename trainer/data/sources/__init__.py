@@ -10,6 +10,7 @@ from trainer.data.decode import named
 from trainer.data.images import Source, first_ten
 from trainer.errors import ConfigError, DataError
 from trainer.registry import module, plugins
+from trainer.words import WARNING
 
 __path__ = [*__path__, *plugins("sources")]
 
@@ -21,11 +22,11 @@ def load(config: DataConfig) -> Source:
     """
     source = read(config)
     for line in source.said:
-        print(f"note: {line}", file=sys.stderr)
+        print(line, file=sys.stderr)
     for images in source.splits.values():
         if images.encoded and (bad := images.encoded.bad):
             count = f"{len(bad)} of {len(bad) + len(images.labels_N)} images"
-            print(f"warning: {images.encoded.name}: {count} skipped: {named(bad)}", file=sys.stderr)
+            print(f"{WARNING}{images.encoded.name}: {count} skipped: {named(bad)}", file=sys.stderr)
     return checked(source)
 
 

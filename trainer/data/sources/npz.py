@@ -21,6 +21,7 @@ from trainer.data.label_column import holds_labels, label_values
 from trainer.data.layout import SPLITS, split_of
 from trainer.data.pixels import eight_bit_arrays
 from trainer.errors import DataError
+from trainer.words import NOTE
 
 _IMAGES, _LABELS = ("images", "image", "x", "data"), ("labels", "label", "y", "targets")
 
@@ -62,7 +63,7 @@ def _arrays(file: Path) -> tuple[dict[str, tuple[NDArray[Any], NDArray[Any]]], t
     if "train" not in splits:
         raise DataError(f"{file}: no train_images and train_labels, only the keys {', '.join(keys) or 'none'}")
     others = [key for key in keys if (_kind(key) or ("", False))[0] not in splits]
-    said = (f"{file}: keys are passed over: {first_ten(others)}",) if others else ()
+    said = (f"{NOTE}{file}: keys passed over: {first_ten(others)}",) if others else ()
     return {split: (by_kind[split, True], by_kind[split, False]) for split in splits}, said
 
 

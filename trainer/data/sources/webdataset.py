@@ -25,6 +25,7 @@ from trainer.data.images import Labels, Source, first_ten, numbered
 from trainer.data.label_column import label_values
 from trainer.data.layout import SPLITS, split_of
 from trainer.errors import DataError
+from trainer.words import NOTE, format_count
 
 _Samples = tuple[list[Any], int]
 """labels of the images of a file, in their order, and the number of its other members"""
@@ -47,7 +48,8 @@ def read(config: DataConfig) -> Source:
         labels[split] = label_values(column, None, f"{folder} ({split})")
     values_C, numbers = numbered(labels, lambda split: folder)
     listings = {split: _listing(folder, split, shards[split], labels_N, kinds) for split, labels_N in numbers.items()}
-    said = (f"{folder}: {others} members of tar files are passed over, neither images nor labels",) if others else ()
+    line = f"{NOTE}{folder}: {format_count(others, 'member')} of tar files passed over, neither images nor labels"
+    said = (line,) if others else ()
     return decoded_source(listings, [str(value) for value in values_C], config, config.resize, said)
 
 
