@@ -24,7 +24,7 @@ from trainer.config.files import dump_run
 from trainer.errors import UserError
 from trainer.results.history import failed_result
 from trainer.results.rows import RunResult
-from trainer.words import format_count
+from trainer.words import WARNING, format_count
 
 WAIT = None
 """the answer to a trial that must wait"""
@@ -58,7 +58,7 @@ class _Pack:
     crashes: int = 0
     losses: int = 0
     """processes, since the last finished task"""
-    tasks: set[tuple[str, int]] = field(default_factory=set)
+    tasks: set[tuple[str, int, int]] = field(default_factory=set)
     """finished ones: a resumed pack reports them again"""
 
     @classmethod
@@ -108,7 +108,7 @@ class Sweep:
         """packs in training, by Ray trial"""
         self._returned: list[_Pack] = []
         """packs that were cut short, and are handed out next"""
-        self._apart: list[Suggestion] = []
+        self._waiting: list[Suggestion] = []
         """suggestions that could not be trained with the last pack"""
         self._failures: list[tuple[Suggestion, str]] = []
         """failed configurations and reasons that are not stored yet, as the sweep itself may be why they failed"""
@@ -138,12 +138,17 @@ class Sweep:
             return WAIT if self._packs else False
         self._packs[trial_id] = pack
         self._write()
-        return pack_as_trial({number: suggestion.configs for number, suggestion in pack.whole.items()})
+        runs = {number: suggestion.configs for number, suggestion in pack.whole.items()}
+        return pack_as_trial(runs, apart=self._packing.apart)
 
     def _new_pack(self) -> _Pack | None:
+        """Of suggestions that wait, and of new ones up to the size of a pack, those that fit the first of them."""
         pack: dict[int, Suggestion] = {}
+        waiting, self._waiting = self._waiting, []
         while len(pack) < self._packing.pack and not self._spent():
-            suggestion = self._apart.pop(0) if self._apart else self._source.ask()
+            if not waiting and len(pack) + len(self._waiting) >= self._packing.pack:
+                break
+            suggestion = waiting.pop(0) if waiting else self._source.ask()
             if suggestion is None:
                 break
             if suggestion.number not in self._open:
@@ -151,8 +156,8 @@ class Sweep:
                 self.store.suggest(self._open)
             in_training = [*pack.values(), *(s for other in self._packs.values() for s in other.open.values())]
             if any(suggestion.configs == other.configs for other in in_training):
-                self._apart.insert(0, suggestion)  # once that one has ended, the store may answer
-                break
+                self._waiting.append(suggestion)  # once that one has ended, the store may answer
+                continue
             held = self._lookup([config.run_id for config in suggestion.configs])
             if held is not None:
                 runs = [(result.status, [getattr(row, self.job.metric) for row in result.tasks]) for result in held]
@@ -160,10 +165,10 @@ class Sweep:
                     self._source.report(suggestion.number, task, value)
                 self._finish(suggestion, "from-store", None, held)
             elif pack and not suggestion.configs[0].trains_together_with(next(iter(pack.values())).configs[0]):
-                self._apart.append(suggestion)
-                break
+                self._waiting.append(suggestion)
             else:
                 pack[suggestion.number] = suggestion
+        self._waiting += waiting
         return _Pack.of(*pack.values()) if pack else None
 
     def _spent(self) -> bool:
@@ -205,7 +210,7 @@ class Sweep:
             case messages.Interrupted():
                 self.interrupted(trial_id, "world", message.reason)
             case messages.Warned():
-                self.progress.say(f"warning: {message.text}")
+                self.progress.say(f"{WARNING}{message.text}")
         self._write()
 
     def interrupted(self, trial_id: str, cause: Cause, why: str) -> None:
@@ -308,8 +313,8 @@ class Sweep:
 
     def _note_task(self, trial_id: str, message: messages.TaskDone) -> None:
         pack, pruned = self._packs.get(trial_id, _Pack.of()), []
-        if (message.pack, message.task) not in pack.tasks:
-            pack.tasks.add((message.pack, message.task))
+        if (done := (message.pack, message.first, message.task)) not in pack.tasks:
+            pack.tasks.add(done)
             self._note_progress(pack)
         for number, value in message.values.items():
             if number not in pack.open or not math.isfinite(value):

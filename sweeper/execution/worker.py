@@ -13,7 +13,7 @@ import torch
 from ray import tune
 from ray.exceptions import RayError
 
-from sweeper.execution.job import RESULT, Job, SetUp, pack_of_trial
+from sweeper.execution.job import RESULT, Job, SetUp, pack_of_trial, trains_apart
 from sweeper.execution.messages import (
     Failed,
     Interrupted,
@@ -55,7 +55,7 @@ def run_trial(config: Mapping[str, Any], job: Job) -> None:
             )
         set_up = SetUp.of_trial(config)
         if set_up is None:
-            train_pack(job, pack_of_trial(config), send)
+            train_pack(job, pack_of_trial(config), send, apart=trains_apart(config))
         else:
             _set_up(job, set_up)
     except _OF_THE_WORLD as error:
@@ -76,7 +76,8 @@ def _in_words(error: Exception) -> str:
 def _set_up(job: Job, wanted: SetUp) -> None:
     if wanted.largest is not None:
         try:
-            packing = measure_packing(wanted.configs, job.resources, wanted.largest, job.options)
+            apart = job.decisions is None  # what is pruned by the mean over its runs trains them side by side
+            packing = measure_packing(wanted.configs, job.resources, wanted.largest, job.options, apart=apart)
             measured: Message = PackingMeasured(packing=packing)
         except _OF_THE_WORLD:
             raise

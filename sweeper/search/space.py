@@ -163,6 +163,11 @@ class Space:
         """The dimensions that act in the first task."""
         return [name for name in self.spec.vary if self._acts_first(name)]
 
+    def is_per_member(self, dimension: str) -> bool:
+        """Whether configurations of one method that differ in this dimension can be trained together."""
+        field, methods = self._field(dimension)
+        return bool(methods) and all(field in method.per_member_fields() for method in methods)
+
     def _acts_first(self, dimension: str) -> bool:
         field, methods = self._field(dimension)
         return not methods or any(field not in method.fields_from_task(1) for method in methods)

@@ -215,21 +215,28 @@ def test_otherwise_they_are_stored(tmp_path: Path, then: str) -> None:
 # -- one configuration, suggested twice ----------------------------------------------------------------------
 
 
-def test_a_configuration_that_is_in_training_is_not_trained_beside_itself(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_configuration_that_is_in_training_is_not_trained_beside_itself(tmp_path: Path, size: int) -> None:
     stored: dict[str, Any] = {}
     point = {"method.alpha": 1.0, "method.lambda": 0.5}
     own = driver(
         tmp_path,
-        packing=Packing(2),
+        packing=Packing(size),
         lookup=lambda run_ids: stored.get(run_ids[0]),
         trials=3,
         first=[point, point],
     )
     assert own.pack("first") == [0]
-    assert own.sweep.next_trial("second") is WAIT
+    if size == 1:
+        assert own.sweep.next_trial("second") is WAIT
+    else:  # the other place is for another one
+        assert own.pack("third") == [2]
     stored[own.space.configs(point)[0].run_id] = [result(0, 0), result(0, 1)]
     finish(own, "first", 0)
-    assert own.pack("third") == [2]
+    if size == 1:
+        assert own.pack("third") == [2]
+    else:
+        assert own.sweep.next_trial("second") is WAIT
     finish(own, "third", 2)
     attempts = own.store.read(["trial", "attempt"]).to_pylist()
     assert {row["trial"]: row["attempt"] for row in attempts} == {0: "a", 1: "from-store", 2: "a"}
@@ -279,7 +286,9 @@ def test_a_node_with_other_code_trains_nothing(tmp_path: Path, monkeypatch: pyte
     messages: list[Message] = []
     monkeypatch.setattr(worker, "send", messages.append)
     pack = {0: [tiny_run("finetune", data=FEW_IMAGES)]}
-    worker.run_trial(pack_as_trial(pack), Job(str(tmp_path), Resources(), "acc_task_mean_pct", code="source-other"))
+    worker.run_trial(
+        pack_as_trial(pack, apart=False), Job(str(tmp_path), Resources(), "acc_task_mean_pct", code="source-other")
+    )
     (interrupted,) = messages
     assert isinstance(interrupted, Interrupted)
     assert "its code is not the driver's" in interrupted.reason
