@@ -10,23 +10,30 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sweeper.reporting.arguments import command_parser
-from sweeper.reporting.figures import draw
-from sweeper.reporting.leaderboard import top
-from sweeper.reporting.tables import latex
+from sweeper.store.damage import Damage
 from sweeper.store.folder import Folder
-from sweeper.store.results import open_results
-from sweeper.store.sweep_file import read_space
+from sweeper.store.status_file import read_state
 from sweeper.store.sweeps import find_sweep
 from trainer.errors import exit_code
+from trainer.signals import ended_by_signals
 
 _FORMATS = ("png", "svg", "pdf", "tex")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
-    space = read_space(find_sweep(arguments.results, arguments.sweep))
+    folder = find_sweep(arguments.results, arguments.sweep)
+    with ended_by_signals():  # slow to import
+        from sweeper.reporting.figures import draw  # noqa: PLC0415
+        from sweeper.reporting.leaderboard import top  # noqa: PLC0415
+        from sweeper.reporting.tables import latex  # noqa: PLC0415
+        from sweeper.store.results import open_results  # noqa: PLC0415
+        from sweeper.store.sweep_file import read_space  # noqa: PLC0415
+
+    space, (status, state) = read_space(folder), read_state(folder, Damage())
     results, out = open_results(arguments.results), Folder.at(Path(arguments.out))
-    drawn = draw(space, results)
+    ended = status is None or status.done >= status.total
+    drawn = draw(space, results, None if ended else state)
     for kind in arguments.format:
         content, name = io.BytesIO(), f"{arguments.sweep}.{kind}"
         if kind == "tex":

@@ -1,11 +1,13 @@
 """Connect to a running Ray cluster, or start one on this machine."""
 
+import atexit
 import contextlib
 import logging
 import math
 import os
 import secrets
 import socket
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -60,6 +62,7 @@ def connected(address: str | None, say: Callable[[str], None] = print) -> Iterat
     address = find_address(address)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     with contextlib.ExitStack() as undo:
+        undo.callback(keep_the_terminal)
         if address is None:
             options["_temp_dir"] = undo.enter_context(_private_folder())
         undo.callback(ray.shutdown)
@@ -72,6 +75,13 @@ def connected(address: str | None, say: Callable[[str], None] = print) -> Iterat
         # It prints a traceback for every trial that is retried; the driver says so in a line.
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         yield ray.get_runtime_context().gcs_address
+
+
+def keep_the_terminal() -> None:
+    """Keep Ray, which has started colorama, from resetting a terminal's colours when this process ends: it has none."""
+    colorama = sys.modules.get("colorama.initialise")
+    if colorama is not None:
+        atexit.unregister(colorama.reset_all)
 
 
 def _connect(address: str, options: dict[str, Any], say: Callable[[str], None]) -> None:

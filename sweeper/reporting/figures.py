@@ -20,7 +20,7 @@ from typing import Any
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from sweeper.search.dimensions import AnyDimension, CategoricalDimension
 from sweeper.search.space import Space
@@ -38,6 +38,8 @@ _ABOVE = 0.03
 """of a panel's height: where the crosses are"""
 _SIDE = 0.07
 """between crosses of one choice, at most"""
+_TICKS = 7
+"""labels of a logarithmic axis, at most"""
 _LABELS = 24
 """letters of choices that fit below a panel side by side"""
 
@@ -109,8 +111,11 @@ class Curve:
     line: str = "-"
 
 
-def draw(space: Space, results: Results) -> Figure:
-    """The figure of a sweep. Raises StoreError if none of its configurations has finished."""
+def draw(space: Space, results: Results, unfinished: str | None = None) -> Figure:
+    """The figure of a sweep, as far as it has come. Raises StoreError if none of its configurations has finished.
+
+    ``unfinished``: the state of a sweep that has not ended, such as ``running``, for its title.
+    """
     tried, ended = _tried(space, results), _ended(space, results)
     best = (max if space.maximize else min)(tried, key=lambda t: t.value)
     first = tried[0]
@@ -153,8 +158,12 @@ def draw(space: Space, results: Results) -> Figure:
         axis.spines[["top", "right"]].set_visible(False)
         axis.tick_params(labelsize=8)
     seeds = format_count(len(space.spec.seeds), "seed")
-    count = format_count(len(tried) + len(ended), "configuration")
-    drawn.suptitle(f"{space.name}: {count} x {seeds}{_endings(tried, ended)}", fontsize=11)
+    done = len(tried) + len(ended)
+    if unfinished is None:
+        start = f"{space.name}: {format_count(done, 'configuration')}"
+    else:
+        start = f"{space.name}, {unfinished}: {done} of {format_count(space.spec.trials, 'configuration')}"
+    drawn.suptitle(f"{start} x {seeds}{_endings(tried, ended)}", fontsize=11)
     return drawn
 
 
@@ -248,7 +257,11 @@ def _dimension(axis: Axes, name: str, dimension: AnyDimension, tried: Sequence[T
         axis.set_xlim(-0.5, len(choices) - 0.5)
     else:
         place = values
-        axis.set_xscale("log" if dimension.log else "linear")
+        if dimension.log:
+            axis.set_xscale("log")
+            ticks = _log_ticks(dimension.low, dimension.high)
+            axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+            axis.xaxis.set_minor_formatter(NullFormatter())
     for t in shown:
         axis.errorbar(place[t.trial], t.value, t.std, fmt="o", elinewidth=0.8, **style.marker(t))
     # Each is seen, though those of one choice have one place.
@@ -260,6 +273,18 @@ def _dimension(axis: Axes, name: str, dimension: AnyDimension, tried: Sequence[T
         before[own] += 1
     _at_the_bottom(axis, places)
     axis.set_xlabel(name)
+
+
+def _log_ticks(low: float, high: float) -> list[float]:
+    """Round numbers from ``low`` to ``high``, so few that their labels stand side by side below a panel."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for digits in ((1, 2, 5), (1, 3), (1,)):
+        ticks = [tick for power in powers for digit in digits if low <= (tick := digit * 10.0**power) <= high]
+        if 2 <= len(ticks) <= _TICKS:
+            return ticks
+    if ticks:  # of too many decades
+        return ticks[:: -(-len(ticks) // _TICKS)]
+    return [float(tick) for tick in MaxNLocator(3).tick_values(low, high) if low <= tick <= high]
 
 
 def _at_the_bottom(axis: Axes, places: Sequence[tuple[float, Ended]]) -> None:

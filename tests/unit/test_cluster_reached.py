@@ -1,14 +1,18 @@
 """Connecting to clusters: errors in one line, and nobody else is let in."""
 
 import os
+import pty
 import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from sweeper.execution.cluster import ClusterError, connected
+
+ROOT = Path(__file__).parents[2]
 
 
 def closed_port() -> int:
@@ -66,3 +70,13 @@ def test_a_cluster_of_ones_own_has_a_token_of_its_own_and_lets_nobody_in(monkeyp
         first = os.environ["RAY_AUTH_TOKEN"]
     with connected(None):
         assert os.environ["RAY_AUTH_TOKEN"] not in ("given", first)
+
+
+def test_a_terminal_gets_no_codes_when_a_command_that_has_used_ray_ends() -> None:
+    code = "from sweeper.execution.cluster import keep_the_terminal; "
+    code += "import ray.autoscaler._private.cli_logger; keep_the_terminal(); print('done')"
+    ours, theirs = pty.openpty()
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=theirs, stderr=theirs, check=True, timeout=60)
+    os.close(theirs)
+    assert os.read(ours, 1000) == b"done\r\n"
+    os.close(ours)

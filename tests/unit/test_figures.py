@@ -1,21 +1,27 @@
 """The figure of a sweep: every configuration is in it, a colour is one of them, and papers can use it."""
 
+import re
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 
 from support.results import result
 from sweeper import report
 from sweeper.reporting.figures import BASE, BEST, FIRST, PROMOTED, draw
 from sweeper.reporting.tables import latex
+from sweeper.search.dimensions import FloatDimension
 from sweeper.search.space import Space
 from sweeper.search.space_file import load_space
 from sweeper.store.folder import Folder
 from sweeper.store.results import open_results
 from sweeper.store.schema import PromotionRow
+from sweeper.store.status_file import Status
 from sweeper.store.store import Store
 from sweeper.store.sweep_file import check_unchanged, read_space
 from trainer.errors import exit_code
@@ -72,6 +78,33 @@ def test_a_figure_says_nothing_of_ends_where_all_finished(results: Path) -> None
     store.finish_trial(0, [result(0, s) for s in (0, 1)], attempt="a", params={"method.alpha": 1.0})
     drawn = draw(read_space(store.folder), open_results(results))
     assert drawn.get_suptitle() == "t: 1 configuration x 2 seeds"
+
+
+@pytest.mark.parametrize(
+    ("state", "start"), [("running", "s, interrupted: 6 of 9 configurations"), ("finished", "s: 6 ")]
+)
+def test_the_title_of_a_sweep_that_has_not_ended_says_so(results: Path, state: Any, start: str) -> None:
+    done, folder = 6 if state == "running" else 9, Store(results, "s").folder
+    Status(total=9, done=done, state=state).write(folder)
+    assert report.main(["s", "--results", str(results), "--out", str(results / "out"), "--format", "svg"]) == 0
+    title = re.findall(r"<!-- (s[,:].*?) -->", (results / "out" / "s.svg").read_text())
+    assert len(title) == 1
+    assert title[0].startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(0.05, 10), (0.05, 5), (0.01, 0.1), (0.011, 0.019), (1e-6, 1e-1), (1e-12, 10), (1, 9), (5, 4000)]
+)
+def test_labels_of_a_logarithmic_axis_stand_side_by_side(results: Path, low: float, high: float) -> None:
+    own = space(results)
+    dimension = FloatDimension(type="float", low=low, high=high, log=True)
+    own.spec.vary["method.alpha"] = dimension
+    axis = next(axis for axis in draw(own, open_results(results)).axes if axis.get_xlabel() == "method.alpha")
+    axis.set_xlim(low, high)
+    FigureCanvasAgg(axis.figure).draw()
+    boxes = [label.get_window_extent() for label in axis.get_xticklabels(which="both") if label.get_text()]
+    assert 2 <= len(boxes) <= 8
+    assert all(right.x0 > left.x1 + 2 for left, right in pairwise(sorted(boxes, key=lambda box: box.x0)))
 
 
 @pytest.mark.parametrize(("leader", "color"), [(0, FIRST), (1, BEST), (2, PROMOTED)])
