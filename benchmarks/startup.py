@@ -28,11 +28,17 @@ from trainer.results.history import failed_result
 LIMITS_S = {
     "--help": 0.5,
     "--version": 0.5,
+    "run --help": 0.5,
+    "promote --help": 0.5,
     "status": 0.5,
     "query FROM runs": 0.8,
+    "launch missing.yaml": 1.0,
+    "run missing.yaml": 1.0,
+    "launch runs/digits_lfs5.yaml": 1.0,
     "launch search_spaces/digits.yaml": 1.0,
 }
-"""commands, and what each may take until its end, or until the first line of a launch"""
+"""commands, and what each may take until its end, or until the first line of the launch that starts"""
+_STARTS = "launch search_spaces/digits.yaml"
 
 
 class Start(NamedTuple):
@@ -73,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _row(command: str, found: Sequence[Start]) -> list[str]:
-    launched = command.startswith("launch")
+    launched = command == _STARTS
     wall_s = [start.first_line_s if launched else start.end_s for start in found]
     return [
         f"cil {command}",
@@ -95,7 +101,7 @@ def _start(command: str, results: str) -> Start:
         assert process.stdout is not None
         process.stdout.readline()
         first_line_s = time.perf_counter() - started
-        if name == "launch":
+        if command == _STARTS:
             process.kill()
         process.stdout.read()
         process.wait()

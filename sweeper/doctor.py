@@ -8,20 +8,23 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from sweeper.execution.checkup import check_cluster, check_machine
-from sweeper.execution.cluster import find_address
 from sweeper.reporting.arguments import add_address, command_parser
-from sweeper.store.checkup import check_results, check_sweep
 from sweeper.store.folder import Folder
-from sweeper.store.sweep_file import read_space
 from sweeper.store.sweeps import find_sweep, sweeps
 from trainer.errors import UserError, exit_code
+from trainer.signals import ended_by_signals
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
-    results, address = Folder.at(arguments.results), find_address(arguments.address)
-    data = None if arguments.sweep is None else _data(find_sweep(results, arguments.sweep))
+    results = Folder.at(arguments.results)
+    sweep = None if arguments.sweep is None else find_sweep(results, arguments.sweep)
+    with ended_by_signals():  # slow to import
+        from sweeper.execution.checkup import check_cluster, check_machine  # noqa: PLC0415
+        from sweeper.execution.cluster import find_address  # noqa: PLC0415
+        from sweeper.store.checkup import check_results, check_sweep  # noqa: PLC0415
+
+    address, data = find_address(arguments.address), None if sweep is None else _data(sweep)
     found = [*check_results(results)]
     for name in sweeps(results) if arguments.sweep is None else [arguments.sweep]:
         found += check_sweep(results, name)
@@ -32,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _data(sweep: Folder) -> str | None:
     """The folder of a sweep's images, if it has one."""
+    from sweeper.store.sweep_file import read_space  # noqa: PLC0415
+
     try:
         return read_space(sweep).base.data.path
     except UserError:  # named among the sweep's files

@@ -1,7 +1,6 @@
 """What a launch does, from its file to its last line: the process that drives a sweep."""
 
 import argparse
-import json
 import os
 from functools import partial
 
@@ -16,7 +15,6 @@ from sweeper.reporting.ledger import Ledger
 from sweeper.reporting.methods import print_methods
 from sweeper.search.rehearsal import rehearse
 from sweeper.search.space import Space
-from sweeper.search.space_file import load_space
 from sweeper.store.folder import Folder
 from sweeper.store.lease import Lease
 from sweeper.store.results import open_results
@@ -27,11 +25,8 @@ from trainer.words import format_count
 _say = partial(print, flush=True)
 
 
-def drive(arguments: argparse.Namespace) -> int:
-    """Check the file, run its sweep and print what came of it. Returns the exit code. Raises UserError."""
-    own = {"trials": arguments.trials, "name": arguments.name}
-    sets = [*arguments.set, *(f"{field}={json.dumps(value)}" for field, value in own.items() if value is not None)]
-    space = load_space(arguments.file, tuple(sets))
+def drive(space: Space, arguments: argparse.Namespace) -> int:
+    """Check the search, run its sweep and print what came of it. Returns the exit code. Raises UserError."""
     rehearse(space)
     path = space.base.data.path
     space = Space(space.file, space.spec, absolute_path(space.base))

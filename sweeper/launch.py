@@ -4,11 +4,13 @@ The same command on a laptop, on a Ray cluster (``--address``, ``$RAY_ADDRESS``)
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 
 from sweeper.reporting.arguments import add_address
 from trainer.command import program
+from trainer.config.yaml_file import space_content
 from trainer.errors import exit_code
 from trainer.signals import ended_by_signals
 
@@ -16,10 +18,16 @@ from trainer.signals import ended_by_signals
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     print(f"reading {arguments.file}", flush=True)  # what is imported next takes seconds
+    space_content(arguments.file)  # a file that is none is refused before it
+    own = {"trials": arguments.trials, "name": arguments.name}
+    sets = [*arguments.set, *(f"{field}={json.dumps(value)}" for field, value in own.items() if value is not None)]
+    with ended_by_signals():
+        from sweeper.search.space_file import load_space  # noqa: PLC0415
+    space = load_space(arguments.file, tuple(sets))
     with ended_by_signals():
         from sweeper.driver import drive  # noqa: PLC0415
 
-    return drive(arguments)
+    return drive(space, arguments)
 
 
 def _no_device(device: str) -> str:

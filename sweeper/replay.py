@@ -9,18 +9,21 @@ import sys
 from collections.abc import Sequence
 from statistics import fmean
 
-from sweeper.execution.restore import completed_trials
 from sweeper.reporting import tables
 from sweeper.reporting.arguments import command_parser
-from sweeper.search.samplers import in_one_line, parse_pruning
-from sweeper.search.simulation import simulate_pruner
-from sweeper.store.sweep_file import read_space
 from sweeper.store.sweeps import find_sweep
 from trainer.errors import exit_code
+from trainer.signals import ended_by_signals
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
+    with ended_by_signals():  # slow to import
+        from sweeper.execution.restore import completed_trials  # noqa: PLC0415
+        from sweeper.search.samplers import in_one_line, parse_pruning  # noqa: PLC0415
+        from sweeper.search.simulation import simulate_pruner  # noqa: PLC0415
+        from sweeper.store.sweep_file import read_space  # noqa: PLC0415
+
     pruning = {text: parse_pruning(text, "--pruning") for text in arguments.pruning}
     space = read_space(find_sweep(arguments.results, arguments.sweep))
     completed = completed_trials(arguments.results, space)

@@ -6,9 +6,11 @@ What was found in each split and class, the tail, the tasks, and everything that
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from trainer.command import program
-from trainer.errors import exit_code
+from trainer.config.yaml_file import load_yaml
+from trainer.errors import UserError, exit_code, nearest_path
 from trainer.signals import ended_by_signals
 
 
@@ -16,11 +18,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print the survey of a run file or of images. Returns 2 if a run would be refused."""
     arguments = parser().parse_args(argv)
     print(f"looking at {arguments.images}", flush=True)  # what is imported next takes seconds
+    is_file = is_of_settings(arguments.images)
     with ended_by_signals():
         from trainer.config.files import load_run  # noqa: PLC0415
+        from trainer.config.run_config import RunConfig  # noqa: PLC0415
         from trainer.survey.show import show  # noqa: PLC0415
 
-    return show(arguments.images, arguments.set, arguments.out, lambda file, sets: load_run(file, sets).config)
+    def of_file(file: str, sets: Sequence[str]) -> RunConfig:
+        return load_run(file, sets).config
+
+    return show(arguments.images, arguments.set, arguments.out, of_file if is_file else None)
+
+
+def is_of_settings(given: str) -> bool:
+    """Whether a run file or a search space is given, not images. Raises UserError for what cannot be read."""
+    if Path(given).suffix.lower() not in (".yaml", ".yml"):
+        if Path(given).exists():
+            return False
+        if hint := nearest_path(Path(given)):
+            raise UserError(f"{given}: no such folder or file{hint}")
+    load_yaml(given, folder="runs")  # raises also for a name that is nearly that of a run file
+    return True
 
 
 def parser() -> argparse.ArgumentParser:

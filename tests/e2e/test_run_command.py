@@ -145,7 +145,7 @@ def test_a_file_promoted_on_a_cpu_is_run_in_its_precision(tmp_path: Path, capsys
     assert main([str(file), "--device", "cpu"]) == 0
     assert re.search(r"^computed on +cpu, bfloat16, ", capsys.readouterr().out, re.MULTILINE)
     main([str(file), "--device", "cpu", "--verify", "--precision", "float32"])
-    assert "note: recorded in bfloat16, measured in float32" in capsys.readouterr().out
+    assert "warning: recorded in bfloat16, measured in float32" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("threads")
@@ -156,7 +156,7 @@ def test_the_number_of_threads_is_said_and_stored(tmp_path: Path, capsys: pytest
     assert [row["torch_threads"] for row in stored(out)] == [2], "as the file records, unless --threads says otherwise"
     main([str(file), "--device", "cpu", "--verify", "--threads", "1"])
     shown = capsys.readouterr().out
-    assert "\nnote: recorded with 2 CPU threads, measured with 1 CPU thread: " in shown
+    assert "\nwarning: recorded with 2 CPU threads, measured with 1 CPU thread: " in shown
     assert re.search(r"^computed on +cpu, float32, 1 thread ", shown, re.MULTILINE)
 
 

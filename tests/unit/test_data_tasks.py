@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.datasets import load_digits
 
 from trainer.data.config import ClassOrder, DataConfig, Evaluation, Imbalance, Protocol
 from trainer.data.sources import load
@@ -17,6 +18,18 @@ from trainer.errors import ConfigError
 
 def digits(**fields: Any) -> DataConfig:
     return DataConfig(**{"source": "digits", "crop": 8, "pad": 1, **fields})
+
+
+def test_digits_are_scikit_learns() -> None:
+    source, theirs = load(digits()), load_digits()
+    images = [images for images in (source.train, source.test) if images is not None]
+    ours = sorted(
+        (*map(int, pixels), label)
+        for one in images
+        for pixels, label in zip(one.pixels_NHWC.reshape(-1, 64), one.labels_N.tolist(), strict=True)
+    )
+    levels = np.rint(theirs.images.reshape(-1, 64) * 255 / 16)
+    assert ours == sorted((*map(int, row), label) for row, label in zip(levels, theirs.target.tolist(), strict=True))
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,34 @@ def imported(module: str, *arguments: str) -> set[str]:
     return {name.partition(".")[0] for name in modules} & {*SLOW, "duckdb"}
 
 
+def test_arguments_are_read_and_explained_without_a_slow_package() -> None:
+    code = """
+import importlib, sys
+from sweeper import cil
+for name, module in cil.commands().items():
+    if name != "paper":  # its arguments list what its tables hold
+        importlib.import_module(module).parser().format_help()
+        print(name, *sys.modules)
+"""
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    for line in ended.stdout.splitlines():
+        name, *modules = line.split()
+        assert not {"torch", "ray", "optuna", "matplotlib", "duckdb"} & set(modules), name
+
+
+@pytest.mark.parametrize("command", ["sweeper.launch", "trainer.run", "sweeper.look"])
+def test_a_file_that_cannot_be_read_is_refused_before_anything_slow(command: str, tmp_path: Path) -> None:
+    (tmp_path / "broken.yaml").write_text("a: [")
+    code = f"import sys, {command} as command\nfrom trainer.errors import exit_code\n"
+    code += "for file in sys.argv[1:]: print(exit_code(lambda: command.main([file])), *sys.modules)"
+    files = [str(tmp_path / name) for name in ("missing.yaml", "broken.yaml")]
+    ended = subprocess.run([sys.executable, "-c", code, *files], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ended.stderr.count("error: ") == 2
+    answers = [line for line in ended.stdout.splitlines() if line.startswith("2 ")]
+    assert len(answers) == 2
+    assert not any(set(SLOW) & set(line.split()) for line in answers)
+
+
 def test_the_list_of_sweeps_imports_no_slow_package(stored: Path) -> None:
     assert imported("sweeper.status", "--results", str(stored)) == set()
 

@@ -15,14 +15,13 @@ from pydantic_core import PydanticCustomError
 from trainer.config.explain import explain
 from trainer.data.config import DataConfig, Protocol
 from trainer.errors import ConfigError
+from trainer.limits import LARGEST_SEED
 from trainer.methods.base import METHODS, Method
 from trainer.nets.config import NetConfig
 from trainer.section import Section
 from trainer.stages.exemplars import MemoryConfig
 from trainer.stages.optim import OptimConfig
 from trainer.stages.second_stage import SecondStage
-
-LARGEST_SEED = 2**31 - 1
 
 
 class RunConfig(Section):

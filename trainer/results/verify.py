@@ -7,12 +7,12 @@ from pydantic import BaseModel, Field, ValidationError
 
 from trainer.config.explain import explain
 from trainer.config.files import RunFile
-from trainer.config.run_config import LARGEST_SEED
 from trainer.errors import ConfigError
+from trainer.limits import LARGEST_SEED
 from trainer.registry import OneOf
 from trainer.results.columns import accuracies
 from trainer.results.rows import RunResult
-from trainer.words import format_count
+from trainer.words import WARNING, format_count
 
 
 class RecordedResult(BaseModel):
@@ -50,11 +50,11 @@ def compare(recorded: RecordedResult, results: Sequence[RunResult]) -> int:
     if results[0].device == "cpu" and threads not in (None, recorded.torch_threads):
         recorded_with, measured_with = (format_count(n, "CPU thread") for n in (recorded.torch_threads, threads))
         print(
-            f"note: recorded with {recorded_with}, measured with {measured_with}: "
+            f"{WARNING}recorded with {recorded_with}, measured with {measured_with}: "
             "rounding differs, and training amplifies it"
         )
     if recorded.precision is not None and results[0].precision not in (None, recorded.precision):
-        print(f"note: recorded in {recorded.precision}, measured in {results[0].precision}: rounding differs")
+        print(f"{WARNING}recorded in {recorded.precision}, measured in {results[0].precision}: rounding differs")
     print(f"\n{'seed':>6}  {'recorded %':>10}  {'measured %':>10}  {'difference':>10}")
     measured = {r.seed: getattr(r, recorded.metric) for r in results}
     for seed, before in recorded.by_seed_pct.items():

@@ -13,7 +13,6 @@ from trainer.config.run_config import RunConfig
 from trainer.data import guess
 from trainer.data.config import DataConfig
 from trainer.data.images import Source
-from trainer.errors import UserError, nearest_path
 from trainer.survey.found import read_anyway, survey
 from trainer.survey.text import lines
 
@@ -35,17 +34,12 @@ class Looked(NamedTuple):
         return cls(config, read_anyway(config.data))
 
 
-def show(given: str, sets: Sequence[str], out: str | None, of_file: OfFile) -> int:
+def show(given: str, sets: Sequence[str], out: str | None, of_file: OfFile | None) -> int:
     """Print the survey, and with ``out`` write its pictures there. Returns 2 if a run would be refused.
 
-    Raises UserError where there is nothing to look at.
+    ``of_file``: None where images themselves are given. Raises UserError for images that cannot be used.
     """
-    is_yaml = Path(given).suffix.lower() in (".yaml", ".yml")
-    if not is_yaml and not Path(given).exists():
-        if hint := nearest_path(Path(given)):
-            raise UserError(f"{given}: no such folder or file{hint}")
-        is_yaml = True  # it may be nearly the name of a run file
-    looked = Looked.of(of_file(given, sets)) if is_yaml else _images(given, sets)
+    looked = Looked.of(of_file(given, sets)) if of_file is not None else _images(given, sets)
     data = looked.config.data
     print(f"source: {data.source}" + (f", {data.path}" if data.path not in (None, given) else ""))
     if looked.chosen:

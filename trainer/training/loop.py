@@ -183,7 +183,7 @@ class EpochLoop:
             out = self.forward(self.learner, images)
         step = Step(out, batch.labels_MB, self.task, state.buffers, state.learner.network, epoch, partner_MB, share_M)
         terms = stage.loss(step)
-        state.optimiser.zero_grad(set_to_none=True)
+        state.optimiser.zero_grad()
         # The sum over members gives each of them exactly its own gradient.
         torch.stack([value_M.sum() for value_M in terms.values()]).sum().backward()
         if stage.adjust_grads is not None:

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from trainer.errors import ConfigError
-
-PRECISIONS = ("auto", "bfloat16", "float32", "float64")
+from trainer.limits import PRECISIONS
 
 
 @dataclass(frozen=True)
@@ -66,9 +65,15 @@ def deterministic(on: bool) -> Iterator[None]:
     """Within: only deterministic kernels. What was set before is put back."""
     before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
     torch.backends.cudnn.benchmark = not on
-    torch.use_deterministic_algorithms(on)
+    _use_deterministic_algorithms(on)
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before[0])
+        _use_deterministic_algorithms(before[0])
         torch.backends.cudnn.benchmark = before[1]
+
+
+def _use_deterministic_algorithms(on: bool) -> None:
+    """Without a call that changes nothing: it imports all of torch's compiler, which takes a second."""
+    if torch.are_deterministic_algorithms_enabled() != on:
+        torch.use_deterministic_algorithms(on)

@@ -14,6 +14,7 @@ from trainer.results.history import History
 from trainer.stages import second_stage
 from trainer.stages.learner import Learner, select, under
 from trainer.stages.stage import Stage
+from trainer.training.sgd import Sgd
 
 
 @dataclass
@@ -49,7 +50,7 @@ class State:
         self.configs = list(configs)
         self.positions = list(range(len(configs)))
         self.learner, self.precision = learner, precision
-        self.optimiser: torch.optim.SGD | None = None
+        self.optimiser: Sgd | None = None
         self._waiting: dict[str, Tensor] = {}
         self.buffers: dict[str, Tensor] = {}
         """buffers of the current stage"""
@@ -93,7 +94,7 @@ class State:
         self.optimiser = sgd(self.learner.network, stage)
         for name, parameter in self.learner.network.named_parameters():
             if name in self._waiting:
-                self.optimiser.state[parameter]["momentum_buffer"] = self._waiting[name]
+                self.optimiser.momentum[parameter] = self._waiting[name]
         self._waiting = {}
 
     def subset(self, members: Sequence[int]) -> "State":
@@ -107,11 +108,11 @@ class State:
     def _momenta(self) -> dict[str, Tensor]:
         if self.optimiser is None:
             return self._waiting
-        kept = {name: self.optimiser.state[parameter] for name, parameter in self.learner.network.named_parameters()}
-        return {name: found["momentum_buffer"] for name, found in kept.items() if found}
+        kept, parameters = self.optimiser.momentum, self.learner.network.named_parameters()
+        return {name: kept[parameter] for name, parameter in parameters if parameter in kept}
 
 
-def sgd(network: Network, stage: Stage) -> torch.optim.SGD:
+def sgd(network: Network, stage: Stage) -> Sgd:
     """SGD over the parameters that the stage trains, with their rates and decays; all others are frozen."""
     groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
@@ -122,10 +123,9 @@ def sgd(network: Network, stage: Stage) -> torch.optim.SGD:
             factor = next((f for prefix, f in stage.lr_factor.items() if name.startswith(prefix)), 1.0)
             groups.setdefault((factor, decay), []).append(parameter)
     on_gpu = network.classifier.weight_MKD.is_cuda
-    return torch.optim.SGD(
-        [{"params": p, "weight_decay": decay, "lr_factor": factor} for (factor, decay), p in groups.items()],
-        lr=stage.optim.lr,
-        momentum=stage.optim.momentum,
+    lr = stage.optim.lr
+    return Sgd(
+        [{"params": p, "lr": lr, "weight_decay": decay, "lr_factor": factor} for (factor, decay), p in groups.items()],
+        stage.optim.momentum,
         fused=on_gpu,
-        foreach=not on_gpu,
     )
