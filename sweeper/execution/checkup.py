@@ -17,6 +17,7 @@ from sweeper.execution.cluster import connected
 from sweeper.store.checkup import CLOCKS_S, Finding
 from trainer.errors import UserError
 from trainer.results.provenance import source_digest, versions
+from trainer.training.options import cpu_bfloat16
 from trainer.words import WARNING
 
 _COMPARED = ("python", "ray", "torch", "numpy", "pyarrow")
@@ -58,6 +59,10 @@ def check_machine(data: str | None) -> Iterator[Finding]:
     devices = len(list(Path("/dev").glob("nvidia[0-9]*")))
     blind = "install a build of PyTorch for this driver (nvidia-smi names it)" if devices > found.gpus else None
     yield Finding("GPUs", f"{devices} in this machine, PyTorch sees {found.gpus}", blind)
+    if not found.gpus:
+        unit = cpu_bfloat16()
+        faster = f"this CPU has {unit}: faster than float32 (resources.precision, --precision)"
+        yield Finding("bfloat16", faster if unit else "this CPU has no instructions for it: no faster than float32")
     if data:
         yield _data(data, [found])
 

@@ -1,6 +1,7 @@
 """``sweeper.doctor``: each fault has its line, which says what to do; where there is none, all lines are ok."""
 
 import json
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from support.clusters import running_cluster
 from support.results import store_trials
@@ -147,3 +149,9 @@ def test_each_node_that_needs_a_hand_has_a_line(results: Path) -> None:
     assert "Ray has 0 GPUs, PyTorch sees" in doctor_says
     (line,) = [line for line in doctor_says.splitlines() if line.startswith("!!") and "in memory" not in line]
     assert "Ray has 64 GPUs, PyTorch sees" in line
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="said on machines without a GPU")
+def test_without_a_gpu_it_says_whether_bfloat16_is_faster(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert doctor.main(["--results", str(results)]) in (0, 1)
+    assert re.search(r"^ok  bfloat16: this CPU has .* float32", capsys.readouterr().out, re.MULTILINE)
