@@ -13,6 +13,7 @@ from trainer.errors import exit_code
 from trainer.nets import resnet
 from trainer.results.provenance import device_name
 from trainer.training.options import DeviceOptions, cpu_bfloat16
+from trainer.words import format_count
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 PLAIN, FOLDED = "batch norms", "folded"
@@ -58,8 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     ]
     about = (
         f"{arguments.net}, {arguments.side} pixels, {arguments.batch} images; {device_name(device)} with "
-        f"{cpu_bfloat16() or 'nothing'} for bfloat16, {torch.get_num_threads()} threads; {arguments.rounds} rounds of "
-        f"{_PASSES} passes, sides in turn, median (least to most)."
+        f"{cpu_bfloat16() or 'nothing'} for bfloat16, {format_count(torch.get_num_threads(), 'thread')}; "
+        f"{arguments.rounds} rounds of {_PASSES} passes, sides in turn, median (least to most)."
     )
     headers = ("forward pass", "ms", "times that with batch norms")
     timing.publish(arguments.name, [about], headers, rows, {"pass_s": seconds})
