@@ -55,7 +55,7 @@ fuzz: setup
 	@$(BIN)/python -m pytest $(SHARED) --hypothesis-profile=others -m hypothesis
 
 chaos: setup
-	@$(BIN)/python -m pytest --long tests/e2e/test_signals.py
+	@$(BIN)/python -m pytest --long -m slow
 	@$(BIN)/python -m benchmarks.kills --kills 100
 	@$(BIN)/python -m benchmarks.damage --damages 10000
 
