@@ -59,7 +59,7 @@ def _sizes(images: ImageSet) -> list[str]:
 
 def _modes(images: ImageSet) -> str:
     channels = images.pixels_NHWC.shape[3]
-    modes = images.encoded.modes if images.encoded else {"L" if channels == 1 else "RGB": len(images.labels_N)}
+    modes = images.encoded.modes if images.encoded else {"L" if channels == 1 else "RGB": len(images.used_N)}
     return ", ".join(f"{count} {mode}" for mode, count in sorted(modes.items(), key=lambda one: -one[1]))
 
 
