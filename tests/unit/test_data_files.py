@@ -10,7 +10,7 @@ from PIL import Image
 
 from support.source_sets import line_of
 from trainer.data.config import DataConfig
-from trainer.data.images import Source
+from trainer.data.images import ImageSet, Source
 from trainer.data.sources import load
 from trainer.data.sources.imagenet_subset import choose, drawn
 from trainer.errors import ConfigError, DataError
@@ -58,6 +58,15 @@ def test_class_folders(folder: Path, test: str) -> None:
     assert source.test.labels_N.tolist() == [0, 0, 1, 1, 2, 2]
     assert shades(source)[:2] == [0, 0]
     assert source.fingerprint == load(config(folder)).fingerprint
+
+
+@pytest.mark.parametrize("grey", [False, True])
+def test_images_from_files_have_the_digest_of_their_pixels(folder: Path, grey: bool) -> None:
+    class_folders(folder, ["ant", "bee"])
+    if grey:
+        Image.new("L", (16, 16), 3).save(folder / "train" / "ant" / "grey.png")
+    images = load(config(folder)).train
+    assert images.digest == ImageSet.of(np.array(images.pixels_NHWC), images.labels_N).digest
 
 
 def test_classes_txt_orders_and_chooses(folder: Path) -> None:

@@ -23,7 +23,7 @@ from PIL import Image, UnidentifiedImageError
 from trainer.data import cache
 from trainer.data.config import DataConfig
 from trainer.data.file_types import open_heic
-from trainer.data.images import Encoded, ImageSet, Labels, Source, content, contents, first_ten
+from trainer.data.images import Encoded, ImageSet, Labels, PixelDigest, Source, content, contents, first_ten
 from trainer.data.pixels import Depth, check_depth, eight_bit
 from trainer.data.progress import counted
 from trainer.errors import ConfigError, DataError
@@ -189,6 +189,7 @@ def _fill(folder: Path, listing: Listing, images: Iterator[_Decoded], config: Da
     bad: list[_Bad] = []
     depths: dict[str, Depth] = {}
     shape, first = (0, 0, 0), ""
+    digest = PixelDigest(shape)
     with (folder / "pixels.u8").open("wb") as file:
         for position, (name, found, depth, hashed, size, mode) in enumerate(images):
             if isinstance(found, str):
@@ -199,6 +200,7 @@ def _fill(folder: Path, listing: Listing, images: Iterator[_Decoded], config: Da
             height, width, own = found.shape
             if not kept:
                 shape, first = (height, width, max(own, channels)), name
+                digest = PixelDigest(shape)
             if (height, width) != shape[:2]:
                 raise ConfigError(
                     f"{listing.name}: images differ in size ({first} is {shape[1]}x{shape[0]}, {name} is "
@@ -207,7 +209,9 @@ def _fill(folder: Path, listing: Listing, images: Iterator[_Decoded], config: Da
                 )
             if own > shape[2]:
                 return False
-            file.write(np.broadcast_to(found, shape).tobytes())
+            pixels = np.broadcast_to(found, shape).tobytes()
+            file.write(pixels)
+            digest.update(pixels)
             kept.append(position)
             contents.append(hashed)
             sizes.append(size)
@@ -225,9 +229,7 @@ def _fill(folder: Path, listing: Listing, images: Iterator[_Decoded], config: Da
     np.save(folder / "content.npy", content_N)
     np.save(folder / "kept.npy", np.array(kept, dtype=np.int64))
     np.save(folder / "size.npy", np.array(sizes, dtype=np.int64))
-    pixels_NHWC = np.memmap(folder / "pixels.u8", dtype=np.uint8, mode="r", shape=(len(kept), *shape))
-    digest = ImageSet.of(pixels_NHWC, labels_N, content_N).digest
-    meta = {"shape": pixels_NHWC.shape, "digest": digest, "bad": bad, "modes": modes}
+    meta = {"shape": (len(kept), *shape), "digest": digest.with_labels(labels_N), "bad": bad, "modes": modes}
     (folder / "meta.json").write_text(json.dumps(meta))
     return True
 

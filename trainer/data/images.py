@@ -1,7 +1,7 @@
 """Decoded images: one uint8 array a split, its labels, and what identifies them."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -30,6 +30,23 @@ class Encoded:
     """images that could not be read and are left out, each with the reason"""
 
 
+class PixelDigest:
+    """sha256 of the shape of images, their pixels and labels, for pixels that come piece by piece."""
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        """``shape``: height, width and channels of each image."""
+        self._hash = hashlib.sha256(repr(tuple(shape)).encode())
+
+    def update(self, pixels: bytes | memoryview) -> None:
+        """Take in more images, row by row."""
+        self._hash.update(pixels)
+
+    def with_labels(self, labels_N: Labels) -> str:
+        """The digest, once all images have come."""
+        self._hash.update(np.ascontiguousarray(labels_N, dtype="<i8").data)
+        return self._hash.hexdigest()
+
+
 @dataclass(frozen=True)
 class ImageSet:
     """The decoded images of one split."""
@@ -53,10 +70,10 @@ class ImageSet:
     @classmethod
     def of(cls, pixels_NHWC: NDArray[np.uint8], labels_N: Labels, content_N: Contents | None = None) -> Self:
         """Images with their digest. ``content_N``: None for images that are as they were."""
-        digest = hashlib.sha256(repr(pixels_NHWC.shape[1:]).encode())
+        digest = PixelDigest(pixels_NHWC.shape[1:])
         digest.update(np.ascontiguousarray(pixels_NHWC).data)
-        digest.update(np.ascontiguousarray(labels_N, dtype="<i8").data)
-        return cls(pixels_NHWC, labels_N, digest.hexdigest(), contents(pixels_NHWC) if content_N is None else content_N)
+        own = contents(pixels_NHWC) if content_N is None else content_N
+        return cls(pixels_NHWC, labels_N, digest.with_labels(labels_N), own)
 
     def coloured(self) -> Self:
         """With three channels: grey images become colour images beside those that have colour."""
