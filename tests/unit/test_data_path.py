@@ -11,6 +11,7 @@ from sweeper import init
 from sweeper.search.space_file import load_space
 from trainer.config.files import load_run
 from trainer.data.location import as_stated, found
+from trainer.errors import DataError
 
 
 @pytest.fixture
@@ -43,6 +44,13 @@ def test_it_starts_at_the_file_from_wherever_that_is_read(here: Path, monkeypatc
 
 def test_otherwise_at_the_working_directory(here: Path) -> None:
     assert images_of(run_file(here / "runs" / "b.yaml", "photos")).absolute() == here / "photos"
+
+
+def test_one_that_leads_nowhere_is_refused_with_where_it_was_looked_for(here: Path) -> None:
+    with pytest.raises(DataError, match=r"^data\.path: \.\./photo is missing, beside the file .* directory$"):
+        images_of(run_file(here / "runs" / "b.yaml", "../photo"))
+    with pytest.raises(DataError, match=r"directory; did you mean 'photos'\?$"):
+        images_of("runs/a.yaml", "data.path=photo")
 
 
 def test_on_the_command_line_at_the_working_directory(here: Path) -> None:

@@ -54,7 +54,8 @@ def found(config: DataConfig) -> Path:
         raise ConfigError(f"is missing: the source {config.source} reads a folder", field="data.path")
     path = expand(config.path)
     if not path.exists():
-        raise DataError(f"data.path: {path} is missing{nearest_path(path)}")
+        where = "" if path.is_absolute() else ", beside the file that states it and in the working directory"
+        raise DataError(f"data.path: {path} is missing{where}{nearest_path(path)}")
     return path
 
 
