@@ -79,7 +79,7 @@ def report(runs: Runs) -> list[str]:
     fast, plain = ([run[acc] for run in runs[name]] for name in PRECISIONS)
     difference = Interval.paired(fast, plain)
     ratio = statistics.median(b / a for a, b in zip(*(minutes[name] for name in PRECISIONS), strict=True))
-    equal = "is" if -_ALLOWED_PCT < difference.low and difference.high < _ALLOWED_PCT else "is not"
+    equal = "is" if difference.low > -_ALLOWED_PCT and difference.high < _ALLOWED_PCT else "is not"
     return [
         timing.markdown(headers, rows),
         f"ACC in bfloat16 minus float32, paired, with its 95 % interval: {difference}. "
