@@ -137,7 +137,7 @@ def _override(content: dict[str, Any], dotted: str, value: Any) -> None:
 
 
 def _base(spec: SearchSpace, file: str) -> RunConfig:
-    sibling = Path(file).parent / spec.base
+    sibling = shipped(Path(file)).parent / spec.base
     found = sibling if sibling.exists() else shipped(Path(spec.base))
     if not found.exists():
         close = nearest(found.name, [run.name for run in found.parent.glob("*.yaml")])

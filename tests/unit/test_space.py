@@ -69,6 +69,13 @@ def test_shipped_spaces_load(file: Path) -> None:
     assert {config.data.evaluation.split for config in configs} == {"validation"}
 
 
+def test_a_shipped_space_is_found_by_its_name_in_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = load_space(ROOT / "search_spaces" / "digits.yaml")
+    monkeypatch.chdir(tmp_path)
+    here = load_space("search_spaces/digits.yaml")
+    assert (here.name, here.base) == (there.name, there.base)
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
