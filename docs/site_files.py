@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 SHOWN = (
     "README.md",
+    "LICENSE",
     "docs/*.md",
     "docs/*.ipynb",
     "docs/images/*",

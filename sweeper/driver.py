@@ -85,7 +85,7 @@ def _conclude(launch: Launch) -> int:
         f"{status.diverged} diverged, {status.failed} failed; {Ledger.of(results, store.sweep)}"
     )
     if status.failed:
-        _say("once the reason is mended, --retry-failed trains the failed ones again")
+        _say("once the cause is fixed, --retry-failed trains the failed ones again")
     root = store.folder.parent
     _say(f"next: {next_command('sweeper.query', 'SELECT * FROM best', results=root)}")
     _say(f"      {next_command('sweeper.promote', store.sweep, results=root)}")

@@ -289,7 +289,7 @@ class Sweep:
         elif len(self._failures) >= self._fail_fast:
             self.refusal = BrokenSweepError(
                 f"the first {len(self._failures)} configurations failed for the same reason: {why}. None is stored: "
-                "mend it and run the same command, which tries them again, or pass --set fail_fast=null to store them"
+                "fix it and run the same command, which tries them again, or pass --set fail_fast=null to store them"
             )
 
     def _note_progress(self, pack: _Pack | None = None) -> None:

@@ -227,18 +227,20 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     return open_results(folder)
 
 
-def queries() -> Iterator[Any]:
+def queries() -> list[Any]:
+    """Blocks of SQL, arguments of the command that answers it, and SQL within sentences."""
+    found = []
     for page in PAGES:
-        for block in blocks(page, "sql", "sh"):
-            if block.language == "sql":
-                yield pytest.param(block.text, id=block.place)
-                continue
+        found += [pytest.param(block.text, id=block.place) for block in blocks(page, "sql")]
+        found += [pytest.param(text, id=page) for text in re.findall(r"`((?:SELECT|FROM) [^`]*)`", prose(page))]
+        for block in blocks(page, "sh"):
             for words in commands(block.text):
-                own = own_command(words)
-                if own and own[0] == "sweeper.query" and own[1] and not own[1][0].startswith("-"):
-                    yield pytest.param(own[1][0], id=block.place)
+                module, arguments = own_command(words) or ("", [])
+                if module == "sweeper.query" and arguments and not arguments[0].startswith("-"):
+                    found.append(pytest.param(arguments[0], id=block.place))
+    return found
 
 
-@pytest.mark.parametrize("query", list(queries()))
+@pytest.mark.parametrize("query", queries())
 def test_queries_have_rows(results: Results, query: str) -> None:
     assert results.sql(query).rows()
