@@ -33,8 +33,9 @@ from sweeper.search.space_file import load_space
 from sweeper.store.results import Results, open_results
 from sweeper.store.store import Store
 from sweeper.store.sweep_file import check_unchanged
-from trainer.config.files import load_run, load_yaml, parse_run
+from trainer.config.files import load_run, parse_run
 from trainer.config.run_config import RunConfig
+from trainer.config.yaml_file import load_yaml
 
 LANGUAGES = {"sh", "yaml", "python", "sql", "csv", "text"}
 """``text``: what is printed, and layouts of folders"""
