@@ -1,15 +1,25 @@
-"""A folder of decoded images. An entry appears whole or not at all, whoever else builds it at the same time."""
+"""A folder of decoded images. An entry appears whole or not at all, whoever else builds it at the same time.
+
+What a disk or a hand has changed in it since is noticed, and made again.
+"""
 
 import contextlib
 import fcntl
+import functools
+import json
 import os
 import shutil
 import socket
+import sys
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from trainer.errors import DataError
+from trainer.errors import DataError, os_reason
+
+_CHECKSUMS = "crc32.json"
+_CHUNK_BYTES = 1 << 20
 
 
 def root() -> Path:
@@ -20,18 +30,24 @@ def root() -> Path:
 def entry(key: str, build: Callable[[Path], None]) -> Path:
     """The folder of ``key``; where it is missing, ``build`` fills a temporary folder that is then renamed to it.
 
-    Raises DataError where the cache cannot be written.
+    One whose files have changed since is named in a line on stderr, and built again. Raises DataError where the cache
+    cannot be written.
     """
     found = root() / key
-    if found.is_dir():
+    if _whole(found):
         return found
     try:
         with lock(key):
-            if not found.is_dir():
+            if not _whole(found):
+                if found.is_dir():
+                    print(
+                        f"note: the image cache entry {found} is damaged: its images are decoded again", file=sys.stderr
+                    )
+                    _remove(found)
                 _build(found, build)
     except OSError as error:
         raise DataError(
-            f"the image cache {root()} cannot be written: {error.strerror or error}; set CIL_CACHE to another folder"
+            f"the image cache {root()} cannot be written: {os_reason(error)}; set CIL_CACHE to another folder"
         ) from error
     return found
 
@@ -48,10 +64,10 @@ def lock(name: str) -> Iterator[None]:
 
 def _build(found: Path, build: Callable[[Path], None]) -> None:
     _remove_abandoned()
-    prefix = f".tmp.{socket.gethostname()}.{os.getpid()}."
-    temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=root()))
+    temporary = Path(tempfile.mkdtemp(prefix=_temporary_prefix(), dir=root()))
     try:
         build(temporary)
+        (temporary / _CHECKSUMS).write_text(json.dumps(_checksums(temporary)))
         try:
             temporary.rename(found)
         except OSError:
@@ -59,6 +75,48 @@ def _build(found: Path, build: Callable[[Path], None]) -> None:
                 raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _whole(folder: Path) -> bool:
+    """Whether an entry is there, and as it was built. Its files are read once a process, while they stay the same."""
+    try:
+        states = {file: file.stat() for file in sorted(folder.iterdir())}
+    except OSError:
+        return False
+    return _unchanged(folder, tuple((state.st_ino, state.st_size, state.st_mtime_ns) for state in states.values()))
+
+
+@functools.lru_cache(maxsize=64)
+def _unchanged(folder: Path, states: tuple[tuple[int, ...], ...]) -> bool:
+    """``states`` of the files: where one of them changes, the answer is another one."""
+    try:
+        return bool(json.loads((folder / _CHECKSUMS).read_text()) == _checksums(folder))
+    except (OSError, ValueError):
+        return False
+
+
+def _checksums(folder: Path) -> dict[str, int]:
+    """Of each file of an entry, by name."""
+    found: dict[str, int] = {}
+    for path in sorted(folder.iterdir()):
+        if path.name != _CHECKSUMS:
+            found[path.name] = 0
+            with path.open("rb") as file:
+                while chunk := file.read(_CHUNK_BYTES):
+                    found[path.name] = zlib.crc32(chunk, found[path.name])
+    return found
+
+
+def _remove(found: Path) -> None:
+    """Remove an entry, at once for those who look for it."""
+    away = Path(tempfile.mkdtemp(prefix=_temporary_prefix(), dir=root()))
+    with contextlib.suppress(FileNotFoundError):  # without locks another process may be first
+        found.rename(away / found.name)
+    shutil.rmtree(away, ignore_errors=True)
+
+
+def _temporary_prefix() -> str:
+    return f".tmp.{socket.gethostname()}.{os.getpid()}."
 
 
 def _remove_abandoned() -> None:

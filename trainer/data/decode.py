@@ -28,7 +28,7 @@ from trainer.data.pixels import Depth, check_depth, eight_bit
 from trainer.data.progress import counted
 from trainer.errors import ConfigError, DataError
 
-FORMAT = 4
+FORMAT = 5
 """version of the cache entries; raise it when decoding changes"""
 _CHUNK = 256
 
