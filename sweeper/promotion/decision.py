@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ def decide_and_record(space: Space, comparison: Comparison, file: Path, store: S
     """Decide, write the run file or not, and record it in the sweep's ``store``.
 
     ``force`` writes the file without evidence. Only for the holder of the promotion's lease. Raises UserError where the
-    file cannot be read or written, or has changed since it was compared.
+    file cannot be read or written, or has changed since it was compared, and where the lease is lost.
     """
     (config,) = space.configs(comparison.leader.params, comparison.seeds[:1], "test")
     provenance = _provenance(comparison, space)
@@ -35,7 +36,8 @@ def decide_and_record(space: Space, comparison: Comparison, file: Path, store: S
     if written:
         if content_of(file) != comparison.incumbent.content:
             raise UserError(f"{file}: changed during this promotion; run promote again")
-        Folder.at(file.parent).write(file.name, dump_run(_images_stated_in(file, config), provenance).encode())
+        folder = replace(Folder.at(file.parent), check=store.folder.check)
+        folder.write(file.name, dump_run(_images_stated_in(file, config), provenance).encode())
     store.promote(_record(config.config_id, provenance, file, decision, written=written))
     return decision
 

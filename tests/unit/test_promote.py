@@ -1,6 +1,7 @@
 """Promotion over stored runs: which candidate is chosen on what, what is written, and what is refused."""
 
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +26,7 @@ from sweeper.promotion.decision import complete_record, decide_and_record
 from sweeper.promotion.statistics import Decision
 from sweeper.search.space_file import load_space
 from sweeper.store.folder import Folder
+from sweeper.store.lease import FILE as LEASE
 from sweeper.store.lease import Lease
 from sweeper.store.results import open_results
 from sweeper.store.status_file import Status
@@ -260,6 +262,19 @@ def test_a_write_that_dies_leaves_the_file_as_it_was(measured: Bench, monkeypatc
     with pytest.raises(UserError, match="No space left"):
         measured.decide(comparison)
     assert measured.file.read_bytes() == content
+
+
+def test_a_promotion_that_stood_still_and_lost_its_lease_writes_no_run_file(measured: Bench) -> None:
+    comparison, folder = measured.compare(), measured.retrained.folder
+    measured.store.lease = stopped = Lease.acquire(folder, stale_s=0.2)
+    stopped.leave()
+    folder.delete(LEASE)
+    with Lease.acquire(folder):
+        time.sleep(0.2)
+        with pytest.raises(UserError, match="another launch has taken over"):
+            measured.decide(comparison)
+    assert not measured.file.exists()
+    assert measured.promotions() == []
 
 
 def test_a_promotion_that_dies_at_any_operation_is_completed_by_the_next(measured: Bench, tmp_path: Path) -> None:
