@@ -23,9 +23,9 @@ from ray._raylet import (  # type: ignore[attr-defined]
 
 import trainer
 from sweeper.execution.dashboard import unauthenticated_warning
+from sweeper.execution.scratch import scratch_folder
 from sweeper.execution.signals import kept_handlers
 from sweeper.search.space import Resources
-from sweeper.store.folder import Folder
 from trainer.errors import UserError
 
 NOT_SENT = [
@@ -153,14 +153,12 @@ def _private_folder() -> Iterator[str]:
     above = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
     if len(above) > _LONGEST_TMPDIR and "RAY_TMPDIR" not in os.environ:
         above = "/tmp"
-    try:
-        folder = tempfile.mkdtemp(prefix="ray-", dir=above)
-    except OSError as error:
-        raise _not_started(error) from None
-    try:
+    with contextlib.ExitStack() as undo:
+        try:
+            folder = undo.enter_context(scratch_folder("ray-", above))
+        except OSError as error:
+            raise _not_started(error) from None
         yield f"{folder}/r"  # Ray opens the folder that it is given to all users
-    finally:
-        Folder.at(folder).remove()
 
 
 def _check_reachable(address: str) -> None:

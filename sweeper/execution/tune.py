@@ -1,7 +1,6 @@
 """Adapt a sweep to Ray Tune, which places trials and reuses their processes."""
 
 import contextlib
-import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from ray.tune.search import Searcher
 from sweeper.execution.cluster import why_waiting
 from sweeper.execution.job import RESULT
 from sweeper.execution.messages import from_json
+from sweeper.execution.scratch import scratch_folder
 from sweeper.execution.signals import Stopped
 from sweeper.execution.sweep import Cause, Sweep
 from sweeper.execution.worker import CrashError, run_trial
@@ -51,30 +51,31 @@ def run_trials(
     class_cache.ENV_VARS_TO_PROPAGATE.difference_update(
         [name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")]
     )
-    scratch = tempfile.mkdtemp(prefix="tune-")  # what Ray Tune would go on from after a crash: the store does that
     sweep.progress.begin()
     try:
-        tuner: Any = tune.Tuner(
-            tune.with_resources(
-                tune.with_parameters(worker, job=sweep.job), {"cpu": resources.cpu, "gpu": resources.gpu}
-            ),
-            tune_config=tune.TuneConfig(
-                search_alg=_SweepSearcher(sweep, check),
-                num_samples=-1,
-                max_concurrent_trials=concurrency,
-                reuse_actors=True,
-                trial_dirname_creator=lambda trial: str(trial.trial_id),
-            ),
-            run_config=tune.RunConfig(
-                name="tune",
-                storage_path=scratch,
-                verbose=0,
-                # The sweep hands out again what was cut short: Ray Tune counts a lost node like an exception.
-                failure_config=tune.FailureConfig(max_failures=0),
-                callbacks=[_Watch(sweep, check, own_cluster)],
-            ),
-        )
-        tuner.fit()
+        # What Ray Tune would go on from after a crash is of no use: the store does that.
+        with scratch_folder("tune-", tempfile.gettempdir()) as scratch:
+            tuner: Any = tune.Tuner(
+                tune.with_resources(
+                    tune.with_parameters(worker, job=sweep.job), {"cpu": resources.cpu, "gpu": resources.gpu}
+                ),
+                tune_config=tune.TuneConfig(
+                    search_alg=_SweepSearcher(sweep, check),
+                    num_samples=-1,
+                    max_concurrent_trials=concurrency,
+                    reuse_actors=True,
+                    trial_dirname_creator=lambda trial: str(trial.trial_id),
+                ),
+                run_config=tune.RunConfig(
+                    name="tune",
+                    storage_path=scratch,
+                    verbose=0,
+                    # The sweep hands out again what was cut short: Ray Tune counts a lost node like an exception.
+                    failure_config=tune.FailureConfig(max_failures=0),
+                    callbacks=[_Watch(sweep, check, own_cluster)],
+                ),
+            )
+            tuner.fit()
         sweep.end()
     except (Stopped, KeyboardInterrupt):
         if sweep.refusal is None:
@@ -86,8 +87,6 @@ def run_trials(
         _end(sweep, error.__context__)
     except (UserError, OSError) as error:
         _end(sweep, error)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     if sweep.refusal is not None:
         _end(sweep, sweep.refusal)
 
