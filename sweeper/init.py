@@ -15,6 +15,7 @@ from sweeper.reporting.arguments import at_least, next_command
 from sweeper.store.names import check_name
 from trainer.command import program
 from trainer.errors import ConfigError, UserError, exit_code, nearest_path
+from trainer.files import atomic_write
 from trainer.signals import ended_by_signals
 
 T = TypeVar("T")
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     for file, text in zip(files, (run_file(images, files[0]), search_file(images), methods_file(images)), strict=True):
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
+        atomic_write(file, text.encode())
         print(f"wrote {file}")
     if arguments.cluster:
         own = Path(__file__).resolve().parents[1] / "cluster"

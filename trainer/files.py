@@ -8,7 +8,8 @@ from pathlib import Path
 def atomic_write(path: Path, content: bytes) -> None:
     """Write a temporary file in the same folder, sync it, rename it, sync the folder. The folder must exist.
 
-    A reader sees the old file or the new one, never a part. Raises OSError; then nothing is left behind.
+    A reader sees the old file or the new one, never a part. Raises OSError, which names the file; then nothing is left
+    behind.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
@@ -17,6 +18,9 @@ def atomic_write(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None  # a write that fails for want of space names none
+        raise
     finally:
         temporary.unlink(missing_ok=True)
     folder = os.open(path.parent, os.O_RDONLY)

@@ -18,7 +18,7 @@ from trainer.command import words
 from trainer.config.files import RunFile, dump_run, load_run
 from trainer.config.run_config import RunConfig
 from trainer.data.tasks import build
-from trainer.errors import CheckpointError, ConfigError, UserError
+from trainer.errors import CheckpointError, ConfigError, UserError, os_reason
 from trainer.files import atomic_write
 from trainer.limits import MOST_THREADS, PRECISIONS
 from trainer.results.folder import write_results
@@ -175,7 +175,7 @@ def _prepare(out: Path, configs: Sequence[RunConfig], resume: bool) -> FileSlot:
         elif not resume:
             raise CheckpointError(f"{slot}: already contains a run; pass --resume to continue it or a different --out")
     except OSError as error:
-        raise UserError(f"--out {out}: cannot be written: {error.strerror}") from None
+        raise UserError(f"--out {out}: cannot be written: {os_reason(error)}") from None
     return slot
 
 

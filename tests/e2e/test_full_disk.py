@@ -7,10 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from support.results import store_trials
 from support.sweeps import accuracies, files, launch, space_file, start, until
+from sweeper import query, status
+from sweeper.search.space_file import load_space
 from sweeper.store.folder import Folder
 from sweeper.store.segments import Damage
 from sweeper.store.status_file import Status
+from sweeper.store.store import Store
+from sweeper.store.sweep_file import check_unchanged
+from trainer.errors import exit_code
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small disk, which only root may")
 
@@ -82,3 +88,15 @@ def test_a_small_file_that_no_longer_fits_is_left_as_it_was(disk: Path) -> None:
     assert sorted(file.name for file in disk.iterdir()) == ["a", "ballast"]
     free()
     folder.write("a", b"2")
+
+
+@needs_root
+def test_what_only_reads_works_on_a_disk_that_nobody_may_write_to(disk: Path) -> None:
+    results = disk / "results"
+    store = Store(results, "s")
+    check_unchanged(load_space(space_file(disk)), store.folder, None, "images")
+    store_trials(store, range(3), tasks=1)
+    Status(6, state="stopped", done=3).write(store.folder)
+    forbid(disk)
+    for main, words in ((query.main, ["SELECT count(*) FROM runs"]), (status.main, []), (status.main, ["s"])):
+        assert exit_code(lambda main=main, words=words: main([*words, "--results", str(results)])) == 0

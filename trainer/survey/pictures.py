@@ -1,5 +1,6 @@
 """A survey as pictures: the tail before and after the cut, and images of frequent and rare classes."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from trainer.data.augment import centre, pixels_again
 from trainer.errors import UserError, os_reason
+from trainer.files import atomic_write
 from trainer.survey.found import Survey
 from trainer.survey.text import largest_first
 
@@ -32,7 +34,9 @@ def draw(found: Survey, folder: Path) -> list[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, figure in figures.items():
-            figure.savefig(folder / name, dpi=120)
+            content = io.BytesIO()
+            figure.savefig(content, dpi=120)
+            atomic_write(folder / name, content.getvalue())
     except OSError as error:
         raise UserError(f"--out {folder}: cannot be written: {os_reason(error)}") from None
     return [folder / name for name in figures]
