@@ -49,7 +49,10 @@ def _details(name: str, folder: Folder) -> None:
     driver = holder(folder)
     if driver is not None:
         tables.print_line(f"driver: {driver}{'' if driver.alive() else ' (gone)'}")
+    elif state == "interrupted":
+        tables.print_line(f"driver: not known: {folder}/lease.json is missing or damaged")
     if status is None:
+        tables.print_line(f"nothing is known: {folder}/status.json is missing or damaged")
         return
     ends = ((status.pruned, "pruned"), (status.diverged, "diverged"), (status.failed, "failed"))
     of_them = ", ".join(f"{count} {end}" for count, end in ends if count)

@@ -17,7 +17,7 @@ from sweeper.store.folder import Folder
 from sweeper.store.lease import holder
 from sweeper.store.results import open_results
 from sweeper.store.segments import Segments
-from sweeper.store.status_file import Status
+from sweeper.store.status_file import Status, report_lost
 from sweeper.store.store import Store
 from sweeper.store.sweep_file import read_space
 from sweeper.store.sweeps import is_promotion
@@ -132,6 +132,7 @@ def _damaged(results: Folder, sweep: str) -> list[str]:
     segments.live([column.name for column in schema.file_columns()])
     open_results(results, sweep, lines.append).sql("SELECT count(*) FROM runs, promotions")
     Store(results, sweep, lines.append).suggested()
+    report_lost(folder, Damage(lines.append))
     if "space.yaml" in folder.names() and not any("/space.yaml:" in line for line in lines):
         try:
             read_space(folder)

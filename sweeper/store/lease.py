@@ -15,6 +15,7 @@ from typing import Self
 from pydantic import TypeAdapter, ValidationError
 
 from sweeper.store.bucket import ChangedError, Version
+from sweeper.store.damage import Damage
 from sweeper.store.folder import Folder
 from trainer.errors import StoreError
 
@@ -64,10 +65,13 @@ class Holder:
 _HOLDER = TypeAdapter(Holder)
 
 
-def holder(folder: Folder) -> Holder | None:
-    """Who holds the folder's lease, dead or alive; None if nobody does, or the file does not say."""
+def holder(folder: Folder, damage: Damage | None = None) -> Holder | None:
+    """Who holds the folder's lease, dead or alive; None if nobody does, or the file does not say, which is named."""
     found = folder.read_version(FILE)
-    return found and _parsed(found[0])
+    driver = found and _parsed(found[0])
+    if damage is not None and found and not driver:
+        damage.skipped(f"{folder}/{FILE}", "it is damaged; the sweep's driver, or the next launch, writes it again")
+    return driver
 
 
 class Lease(contextlib.AbstractContextManager["Lease"]):

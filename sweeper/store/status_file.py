@@ -11,6 +11,7 @@ from sweeper.store.damage import Damage
 from sweeper.store.folder import Folder
 from sweeper.store.lease import holder
 from sweeper.store.sealed import read_sealed, sealed_json
+from sweeper.store.sweeps import is_promotion
 
 FILE = "status.json"
 
@@ -77,12 +78,23 @@ class Status:
 _STATUS = TypeAdapter(Status)
 
 
+def report_lost(folder: Folder, damage: Damage) -> None:
+    """Name the file if it is missing where a driver has stored results, before which it has written it."""
+    launched = "space.yaml" in folder.names() or is_promotion(folder.path.rpartition("/")[2])
+    if launched and FILE not in folder.names() and folder.child("runs").names():
+        damage.skipped(f"{folder}/{FILE}", "it is missing; the next launch writes it again")
+
+
 def read_state(folder: Folder, damage: Damage) -> tuple[Status | None, str]:
-    """What the driver said last, and the state: as reported, or ``interrupted`` if the driver was killed."""
-    status, driver = Status.read(folder, damage), holder(folder)
+    """What the driver said last, and the state: as reported, or ``interrupted`` if the driver was killed.
+
+    Files that are damaged, or that must have been deleted, are named.
+    """
+    status, driver = Status.read(folder, damage), holder(folder, damage)
     if driver is not None and driver.alive():
         return status, "running"
     if status is None:
+        report_lost(folder, damage)
         return None, "unknown"
     return status, "interrupted" if status.state == "running" else status.state
 

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from support.results import store_trials
 from sweeper import status
 from sweeper.store.folder import Folder
 from sweeper.store.lease import Lease
 from sweeper.store.sealed import sealed_json
 from sweeper.store.status_file import Best, Running, Status
+from sweeper.store.store import Store
 from trainer.errors import exit_code
 
 
@@ -59,6 +61,25 @@ def test_a_sweep_whose_driver_went_away_is_interrupted(results: Path, capsys: py
         ["digits", "interrupted"],
         ["flowers", "unknown"],
     ]
+
+
+def test_a_driver_that_is_not_known_has_a_line(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = f"driver: not known: {results}/digits/lease.json is missing or damaged"
+    assert line in said(results, capsys, "digits")
+    (results / "digits" / "lease.json").write_text("{")
+    assert exit_code(lambda: status.main(["--results", str(results)])) == 0
+    assert "digits/lease.json: skipped: it is damaged" in capsys.readouterr().err, "it may be running"
+    assert line in said(results, capsys, "digits")
+
+
+def test_a_deleted_status_is_named_where_results_are_stored(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (results / "digits" / "status.json").unlink()
+    assert f"nothing is known: {results}/digits/status.json is missing or damaged" in said(results, capsys, "digits")
+    for stored in (False, True):
+        if stored:
+            store_trials(Store(results, "digits"), [0])
+        assert exit_code(lambda: status.main(["--results", str(results)])) == 0
+        assert ("digits/status.json: skipped: it is missing" in capsys.readouterr().err) == stored
 
 
 def test_a_finished_sweep(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
