@@ -8,12 +8,13 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from support.clusters import running_cluster
 from support.results import store_trials
-from support.sweeps import ended, space_file
+from support.sweeps import ROOT, ended, space_file
 from sweeper import doctor
 from sweeper.search.space_file import load_space
 from sweeper.store.folder import Folder
@@ -67,6 +68,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "a copy": (lambda s: shutil.copy(s / "runs" / "000001.parquet", s / "runs" / "1.parquet"), "1.parquet"),
     "a damaged search space": (lambda s: cut(s / "space.yaml"), "space.yaml"),
     "a damaged status": (lambda s: cut(s / "status.json"), "status.json"),
+    "a deleted status": (lambda s: (s / "status.json").unlink(), "status.json"),
     "damaged suggestions": (lambda s: cut(s / "suggested.json"), "suggested.json"),
     "a damaged lease": (lambda s: (s / "lease.json").write_text("{"), "lease.json"),
     "a foreign file": (lambda s: (s / "notes.txt").write_text("mine"), "notes.txt"),
@@ -141,14 +143,56 @@ def test_every_node_of_a_cluster_is_checked(results: Path) -> None:
     assert f"{results} is on every node" in printed
 
 
+SITE = """
+import os, sys, time
+from importlib.machinery import PathFinder
+now = time.time
+time.time = lambda: now() + 3600
+class OwnCode:
+    def find_spec(name, path=None, target=None):
+        own = name in ("trainer", "sweeper")
+        return PathFinder.find_spec(name, [os.path.dirname(__file__)]) if own else None
+sys.meta_path.insert(0, OwnCode)
+"""
+"""on one machine Ray would find the code in the driver's folder first"""
+
+
+@pytest.fixture
+def other_code(tmp_path: Path) -> Path:
+    """What a node has whose PYTHONPATH it is: a changed copy of the code, another NumPy, a clock an hour ahead."""
+    there = tmp_path / "there"
+    for package in ("trainer", "sweeper"):
+        shutil.copytree(ROOT / package, there / package)
+    with (there / "trainer" / "words.py").open("a") as file:
+        file.write("# changed\n")
+    (there / "numpy-1.0.dist-info").mkdir()
+    (there / "numpy-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: numpy\nVersion: 1.0\n")
+    (there / "sitecustomize.py").write_text(SITE)
+    return there
+
+
 @pytest.mark.slow
-def test_each_node_that_needs_a_hand_has_a_line(results: Path) -> None:
+def test_each_node_that_needs_a_hand_has_a_line(
+    results: Path, other_code: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")  # as in a job: nodes have their own code
     with running_cluster(num_cpus=1) as cluster:
-        cluster.add_node(num_cpus=0, num_gpus=64)
+        cluster.add_node(num_cpus=0, num_gpus=64, env_vars={"PYTHONPATH": str(other_code)})
         doctor_says = ended("--results", results, "--address", cluster.address, command="sweeper.doctor", code=1)
     assert "Ray has 0 GPUs, PyTorch sees" in doctor_says
-    (line,) = [line for line in doctor_says.splitlines() if line.startswith("!!") and "in memory" not in line]
-    assert "Ray has 64 GPUs, PyTorch sees" in line
+    assert "clocks agree" in doctor_says
+    lines = [line for line in doctor_says.splitlines() if line.startswith("!!") and "in memory" not in line]
+    for said, line in zip(
+        (
+            f"numpy 1.0, here {np.__version__}: install the same version on all",
+            "other code than here: update it, or submit with --working-dir",
+            "Ray has 64 GPUs, PyTorch sees",
+            "its clock and this one are 3600 s apart: set the clocks (NTP)",
+        ),
+        lines,
+        strict=True,
+    ):
+        assert said in line
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="said on machines without a GPU")
