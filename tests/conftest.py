@@ -2,6 +2,7 @@
 
 import os
 import resource
+import subprocess
 import uuid
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -12,12 +13,15 @@ from hypothesis import settings
 
 import sweeper.execution  # noqa: F401  (before anything imports Ray)
 import trainer.methods
+from support.commands import Process
 from support.runs import tiny_run
 from trainer.config.run_config import RunConfig
 
 # The networks of these tests are so small that threads only wait for each other. Commands started by tests inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(1)
+
+subprocess.Popen = Process  # type: ignore[misc]  (which ``subprocess.run`` uses too)
 
 # One commit, one answer: the same examples every time. ``make fuzz`` tries others.
 settings.register_profile("same", derandomize=True)
@@ -107,7 +111,7 @@ def shared_cluster(
 @pytest.fixture(scope="session")
 def s3_address() -> Iterator[str]:
     """HOST:PORT of an S3 server of this session."""
-    from support.s3 import s3_server  # noqa: PLC0415  (a second that most tests need not spend)
+    from benchmarks.s3_server import s3_server  # noqa: PLC0415  (a second that most tests need not spend)
 
     with s3_server() as address:
         yield address
@@ -116,7 +120,7 @@ def s3_address() -> Iterator[str]:
 @pytest.fixture
 def s3(s3_address: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """The URI of an empty folder on an S3 server; commands that the test starts have its credentials."""
-    from support.s3 import BUCKET, ENVIRONMENT  # noqa: PLC0415
+    from benchmarks.s3_server import BUCKET, ENVIRONMENT  # noqa: PLC0415
 
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)

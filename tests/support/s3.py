@@ -1,4 +1,4 @@
-"""An S3 server on loopback, and a proxy before it whose requests fail or hang as a test wants."""
+"""A proxy before an S3 server, whose requests fail or hang as a test wants."""
 
 import contextlib
 import http.client
@@ -8,34 +8,8 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
 
-from moto.server import ThreadedMotoServer
-
-BUCKET = "bucket"
-ENVIRONMENT = {
-    "AWS_ACCESS_KEY_ID": "key",
-    "AWS_SECRET_ACCESS_KEY": "a secret of this test",
-    "AWS_EC2_METADATA_DISABLED": "true",  # nothing outside this machine is asked for credentials
-}
-
 Fault = Literal["", "drop", "lose the answer", "cut the answer", "503", "hang"]
 """what becomes of a request; "": it is served"""
-
-
-@contextlib.contextmanager
-def s3_server() -> Iterator[str]:
-    """HOST:PORT of a server with one bucket."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        connection = http.client.HTTPConnection(host, port)
-        connection.request(
-            "PUT", f"/{BUCKET}", headers={"Authorization": "AWS4-HMAC-SHA256 Credential=key/x/us-east-1/s3"}
-        )
-        assert connection.getresponse().status == 200
-        yield f"{host}:{port}"
-    finally:
-        server.stop()
 
 
 class FaultyProxy:

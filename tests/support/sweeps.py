@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from support.commands import assert_no_traceback
 from sweeper.execution.cluster import AuthenticationTokenLoader
 from sweeper.store.results import open_results
 from trainer.errors import exit_code
@@ -63,7 +64,7 @@ def ended(*arguments: str | Path, command: str = "sweeper.launch", code: int = 0
         output, _ = process.communicate(timeout=_LONGEST_S)
         returned = process.returncode
     assert returned == code, output
-    assert "Traceback" not in output or code == 1, output  # 1: an error of the code that was run
+    assert_no_traceback(output, returned)
     return output
 
 

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.s3_server import BUCKET
 from support.results import store_trials
-from support.s3 import BUCKET, FaultyProxy
+from support.s3 import FaultyProxy
 from support.sweeps import ROOT
 from sweeper.store.bucket import Bucket
 from sweeper.store.folder import Folder
