@@ -160,8 +160,8 @@ def test_a_damaged_entry_is_named_and_made_again(
     np.testing.assert_array_equal(again.train.labels_N, whole[1])
     assert again.fingerprint == first.fingerprint
     said = capsys.readouterr().err
-    assert [line for line in said.splitlines() if line.startswith("note: ")] == [
-        f"note: the image cache entry {entry} is damaged: its images are decoded again"
+    assert [line for line in said.splitlines() if line.startswith("warning: ")] == [
+        f"warning: the image cache entry {entry} is damaged: its images are decoded again"
         for entry in sorted(damaged, key=lambda entry: said.index(entry.name))
     ]
     assert not left_over(root)

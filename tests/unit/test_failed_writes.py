@@ -70,7 +70,7 @@ def content(folder: Path) -> dict[str, bytes]:
 def refusal(capsys: pytest.CaptureFixture[str], main: Callable[[list[str]], int], words: list[str]) -> str:
     capsys.readouterr()
     assert exit_code(lambda: main(words)) == 2
-    (line,) = capsys.readouterr().err.splitlines()
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if not line.startswith(("note: ", "warning: "))]
     assert line.startswith("error: ")
     return line
 

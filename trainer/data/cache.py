@@ -41,7 +41,8 @@ def entry(key: str, build: Callable[[Path], None]) -> Path:
             if not _whole(found):
                 if found.is_dir():
                     print(
-                        f"note: the image cache entry {found} is damaged: its images are decoded again", file=sys.stderr
+                        f"warning: the image cache entry {found} is damaged: its images are decoded again",
+                        file=sys.stderr,
                     )
                     _remove(found)
                 _build(found, build)
