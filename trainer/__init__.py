@@ -46,7 +46,9 @@ from trainer.platform import refuse_windows
 from trainer.signals import end_imports_quietly
 
 _HOMES = {
-    "trainer.errors": {"CheckpointError", "ConfigError", "DataError", "Error", "StoreError", "UserError"},
+    "trainer.errors": {
+        *("CheckpointError", "ConfigError", "DataError", "Error", "StoreError", "TrainingStopped", "UserError"),
+    },
     "trainer.config.files": {"RunFile", "dump_run", "load_run", "parse_run"},
     "trainer.config.run_config": {"RunConfig"},
     "trainer.results.rows": {"RunResult"},

@@ -128,6 +128,10 @@ class CheckpointError(UserError):
     """A checkpoint cannot be read, or belongs to another run."""
 
 
+class TrainingStopped(Error):
+    """Training ended early because its observer said so; what was trained is in its checkpoint, if it has one."""
+
+
 class StoreError(UserError):
     """A results folder cannot be used: unwritable, newer schema, or leased by another driver."""
 

@@ -1,10 +1,10 @@
 """What every method promises. A file that is put beside the others is held to all of it before a test is written."""
 
 import functools
+import itertools
 import math
 import random
 from collections.abc import Collection, Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from support.tails import natural_source
 from trainer.config.files import dump_run, load_run
 from trainer.config.run_config import RunConfig
 from trainer.data.tasks import cut
+from trainer.errors import TrainingStopped
 from trainer.methods.base import METHODS
 from trainer.results.rows import RunResult
 from trainer.training.checkpoint import from_bytes
@@ -137,7 +138,7 @@ def test_the_teacher_does_not_learn(name: str) -> None:
     train([config(name)], DeviceOptions(device="cpu", checkpoint_every_epochs=1), checkpoint=checkpoint)
     seen = [from_bytes(content, "memory") for content in checkpoint.written]
     compared = 0
-    for earlier, later in pairwise(seen):
+    for earlier, later in itertools.pairwise(seen):
         teachers = [
             {k: v for k, v in c["tensors"].items() if k.startswith("frozen/teacher/")} for c in (earlier, later)
         ]
@@ -195,16 +196,13 @@ class Killed(Exception):
     pass
 
 
-class KillAtEpoch(Observer):
-    """Goes down when it hears the ``calls``-th epoch."""
+class StopAfterSteps(Observer):
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
 
-    def __init__(self, calls: int) -> None:
-        self.calls = calls
-
-    def on_epoch(self, report: EpochReport) -> None:
-        self.calls -= 1
-        if self.calls == 0:
-            raise Killed
+    def on_step(self) -> bool:
+        self.steps -= 1
+        return self.steps == 0
 
 
 class KillInTask(Observer):
@@ -219,12 +217,12 @@ class KillInTask(Observer):
 def resumed(
     configs: list[RunConfig], options: DeviceOptions, killers: Iterator[Observer]
 ) -> tuple[list[RunResult], int]:
-    """The results of a run that is killed again and again, and how often it was."""
+    """The results of a run that is killed or stopped again and again, and how often it was."""
     checkpoint = Kept()
     for kills, killer in enumerate(killers):
         try:
             return train(configs, options, checkpoint=checkpoint, observer=killer), kills
-        except Killed:
+        except (Killed, TrainingStopped):
             continue
     return train(configs, options, checkpoint=checkpoint), kills + 1
 
@@ -245,11 +243,11 @@ def test_resumed_after_a_task_equals_uninterrupted(name: str) -> None:
 
 @every_method
 def test_resumed_within_a_task_equals_uninterrupted(name: str) -> None:
-    configs, whole = two_seeds(name)
-    options = DeviceOptions(device="cpu", checkpoint_every_epochs=1)
-    # One epoch later each time, so that every attempt gets further, through however many stages.
-    found, kills = resumed(configs, options, (KillAtEpoch(calls) for calls in range(2, 100)))
-    assert kills >= 2
+    configs = [config(name, optim={"batch_size": 6}, seed=seed) for seed in (0, 1)]
+    whole = train(configs, CPU)
+    # Within epochs and at their ends, through however many stages.
+    found, stops = resumed(configs, CPU, map(StopAfterSteps, itertools.cycle((1, 4, 2))))
+    assert stops >= 4
     assert [timeless(r) for r in found] == [timeless(r) for r in whole]
 
 

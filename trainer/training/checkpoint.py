@@ -14,7 +14,7 @@ from trainer.files import atomic_write
 from trainer.results.history import History
 from trainer.training.state import Cursor, State
 
-FORMAT = 4
+FORMAT = 5
 _DIGEST = hashlib.sha256().digest_size
 """bytes behind the tensors: what a disk changes by itself is noticed"""
 
@@ -64,6 +64,7 @@ def to_bytes(state: State, run_ids: list[str]) -> bytes:
         "positions": state.positions,
         "cursor": asdict(state.cursor),
         "elapsed_s": state.elapsed_s,
+        "epoch_s": state.epoch_s,
         "histories": [history.model_dump_json() for history in state.histories],
         "tensors": {name: tensor.detach().cpu() for name, tensor in state.tensors().items()},
     }
@@ -112,6 +113,6 @@ def restore(fresh: State, content: dict[str, Any], run_ids: list[str], where: ob
     state = fresh if content["positions"] == fresh.positions else fresh.subset(content["positions"])
     state.load_tensors(content["tensors"])
     state.cursor = Cursor(**content["cursor"])
-    state.elapsed_s = content["elapsed_s"]
+    state.elapsed_s, state.epoch_s = content["elapsed_s"], content["epoch_s"]
     state.histories = [History.model_validate_json(history) for history in content["histories"]]
     return state

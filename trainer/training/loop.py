@@ -22,6 +22,8 @@ from trainer.training.state import State
 
 HEAD_GRAD = "head_grad_MK"
 """buffer of the sums over steps of the gradient norms of the head's rows"""
+_HITS = "hits_M"
+"""sum over an epoch's steps of the images that were classified correctly; the other sums are of the named losses"""
 
 
 @dataclass(frozen=True)
@@ -65,10 +67,11 @@ def train_stage(
     task: TaskContext,
     images: TaskImages,
     task_stream: TaskStream,
+    after_step: Callable[[], None],
     after_epoch: Callable[[EpochReport], bool],
 ) -> None:
     """Train one stage from where the cursor stands. ``after_epoch`` returns False to stop."""
-    if state.cursor.epoch == 0:
+    if state.cursor.epoch == state.cursor.step == 0:
         if stage.prepare is not None:
             stage.prepare(state.learner)
         grads_MK = task.zeros_MK() if state.cursor.stage == 0 else state.buffers[HEAD_GRAD]
@@ -77,7 +80,7 @@ def train_stage(
     epoch_loop = EpochLoop(state, stage, task, images, task_stream)
     epochs = stage.optim.epochs if epoch_loop.pool_MN.shape[1] else 0
     for epoch in range(state.cursor.epoch, epochs):
-        report = epoch_loop.run(epoch)
+        report = epoch_loop.run(epoch, after_step)
         state.cursor.epoch = epoch + 1
         if not after_epoch(report):
             break
@@ -113,9 +116,10 @@ class EpochLoop:
         rows = [p for name, p in self.head.named_parameters() if name in {"weight_MKD", "bias_MK"}]
         self.kept_rows = [(p, p.detach()[:, : stage.frozen_rows].clone()) for p in rows if stage.frozen_rows]
 
-    def run(self, epoch: int) -> EpochReport:
+    def run(self, epoch: int, after_step: Callable[[], None]) -> EpochReport:
+        """Train an epoch, from the step under the cursor. After each step the state is one that can be resumed."""
         state, optim = self.state, self.stage.optim
-        started = time.perf_counter()
+        started = time.perf_counter() - state.epoch_s
         lr = self.stage.learning_rate(epoch)
         assert state.optimiser is not None
         for group in state.optimiser.param_groups:
@@ -131,18 +135,21 @@ class EpochLoop:
             partners = self._draw(mix.partners(self.labels_MN, streams), streams, "augment-partner")
             batches = math.ceil(self.labels_MN.shape[1] / optim.batch_size)
             boxes_MS4 = mix.uniforms(streams, batches).to(state.learner.device)
-        sums: Terms = {}
-        hits_M = torch.zeros(state.members, dtype=torch.int64, device=state.learner.device)
+        sums = state.sums
         images = epoch_images.index_MB.shape[1]
         steps = math.ceil(images / optim.batch_size)
-        for number in range(steps):
+        for number in range(state.cursor.step, steps):
             span = slice(number * optim.batch_size, (number + 1) * optim.batch_size)
             batch = epoch_images.cut(span)
             terms, hits_now_M = self.step(batch, epoch, (partners.cut(span), boxes_MS4[:, number]) if mix else None)
             share = batch.labels_MB.shape[1] / images
             for name, value_M in terms.items():
                 sums[name] = sums.get(name, 0) + value_M.detach() * share
-            hits_M += hits_now_M
+            sums[_HITS] = sums.get(_HITS, 0) + hits_now_M
+            state.cursor.step, state.epoch_s = number + 1, time.perf_counter() - started
+            after_step()
+        hits_M = sums.pop(_HITS)
+        state.sums, state.cursor.step, state.epoch_s = {}, 0, 0.0
         return EpochReport(
             task=self.task.index,
             stage=self.stage.name,

@@ -32,6 +32,10 @@ class TaskReport:
 class Observer:
     """Receives reports while runs are trained. Override the callbacks that you need."""
 
+    def on_step(self) -> bool:
+        """After every step; where it returns True, a checkpoint is written and ``train`` raises TrainingStopped."""
+        return False
+
     def on_epoch(self, report: EpochReport) -> None:
         """After every epoch."""
 

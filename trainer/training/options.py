@@ -25,7 +25,7 @@ class DeviceOptions:
     checkpoint_every_epochs: int = 0
     """also checkpoint every so many epochs of a task; 0: not by epochs"""
     checkpoint_every_s: float = 300.0
-    """also checkpoint after an epoch when the last checkpoint is so many seconds old; 0: not by time"""
+    """also checkpoint after a step when the last checkpoint is so many seconds old; 0: not by time"""
 
     def resolve_device(self) -> torch.device:
         """Raises ConfigError if there is no such device here."""

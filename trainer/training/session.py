@@ -12,7 +12,7 @@ import torch
 
 from trainer.config.run_config import RunConfig
 from trainer.data.tasks import Task, TaskStream, build
-from trainer.errors import ConfigError
+from trainer.errors import ConfigError, TrainingStopped
 from trainer.results.history import History, run_result
 from trainer.results.rows import RunResult
 from trainer.rng import MemberStreams
@@ -50,7 +50,8 @@ def train(
     A checkpoint that cannot be read counts as none: see ``Observer.on_unreadable``.
 
     Raises ConfigError if the configurations cannot be members of one pass, DataError if the images do not
-    hold what they need, CheckpointError if the checkpoint belongs to other runs.
+    hold what they need, CheckpointError if the checkpoint belongs to other runs, TrainingStopped where the observer
+    stops the training.
     """
     options = options or DeviceOptions()
     with deterministic(options.deterministic):
@@ -68,7 +69,7 @@ def train_first_task(
     """The checkpoints of these configurations' first task, by first task id, and the device seconds spent on it now.
 
     Where one is missing all are trained: alone it would differ in its last digits from what it is among the others.
-    ``checkpoint``: of the training of that task, as often as the options say.
+    ``checkpoint``: of the training of that task, as often as the options say. Raises what ``train`` raises.
     """
     observer = observer or Observer()
     warn = observer.on_unreadable
@@ -152,7 +153,7 @@ class _Session:
             stages = (*stages, stage2.stage(config.second_stage, context, method.evaluate, method.parts(1, 1)))
         for index, stage in enumerate(stages):
             if index >= state.cursor.stage:
-                train_stage(state, stage, context, images, task_stream, self._after_epoch)
+                train_stage(state, stage, context, images, task_stream, self._after_step, self._after_epoch)
                 kept = {name: buffer for name, buffer in state.buffers.items() if name != HEAD_GRAD}
                 state.learner.method_state |= kept
                 method.after_stage(stage, state.learner, images)
@@ -202,6 +203,13 @@ class _Session:
             method_state=state.learner.method_state,
         )
 
+    def _after_step(self) -> None:
+        stop, every_s = self.observer.on_step(), self.options.checkpoint_every_s
+        if stop or (every_s and time.monotonic() - self.saved >= every_s):
+            self._save_within_task()
+        if stop:
+            raise TrainingStopped
+
     def _after_epoch(self, report: EpochReport) -> bool:
         state = self.state
         for member, position in enumerate(state.positions):
@@ -213,11 +221,9 @@ class _Session:
         self.observer.on_epoch(report)
         if all(state.histories[position].status == "diverged" for position in state.positions):
             return False
-        done, every, every_s = report.epoch + 1, self.options.checkpoint_every_epochs, self.options.checkpoint_every_s
-        due = (every and done % every == 0) or (every_s and time.monotonic() - self.saved >= every_s)
-        if due and done < report.epochs:
-            state.elapsed_s = time.perf_counter() - self.task_began
-            self._save()
+        done, every = report.epoch + 1, self.options.checkpoint_every_epochs
+        if every and done % every == 0 and done < report.epochs:
+            self._save_within_task()
         return True
 
     def _remember(self, task: Task, images: TaskImages) -> None:
@@ -291,6 +297,10 @@ class _Session:
         self.results |= ended
         if ended:
             self.observer.on_end(ended)
+
+    def _save_within_task(self) -> None:
+        self.state.elapsed_s = time.perf_counter() - self.task_began
+        self._save()
 
     def _save(self) -> None:
         self.saved = time.monotonic()

@@ -24,6 +24,7 @@ class Cursor:
     task: int = 0
     stage: int = 0
     epoch: int = 0
+    step: int = 0
 
 
 def new_learner(configs: Sequence[RunConfig], channels: int, device: torch.device, precision: str) -> Learner:
@@ -54,9 +55,11 @@ class State:
         self._waiting: dict[str, Tensor] = {}
         self.buffers: dict[str, Tensor] = {}
         """buffers of the current stage"""
+        self.sums: dict[str, Tensor] = {}
+        """what the steps of the current epoch have come to so far"""
         self.cursor = Cursor()
-        self.elapsed_s = 0.0
-        """seconds spent on the current task"""
+        self.elapsed_s = self.epoch_s = 0.0
+        """seconds spent on the current task, and on the current epoch"""
         self.histories = [History() for _ in configs]
         """histories of all configurations, by position, live or not"""
 
@@ -75,8 +78,9 @@ class State:
         return self.learner.folded(torch.bfloat16, network=network) if folds else self.learner
 
     def tensors(self) -> dict[str, Tensor]:
-        """Every tensor by name, each ``[M, ...]``: the learner's, the stage's buffers and the optimiser's momenta."""
+        """Every tensor by name, each ``[M, ...]``: the learner's, the stage's, the epoch's, the optimiser's momenta."""
         found = self.learner.tensors() | {f"buffer/{k}": v for k, v in self.buffers.items()}
+        found |= {f"sum/{k}": v for k, v in self.sums.items()}
         return found | {f"momentum/{k}": v for k, v in self._momenta().items()}
 
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
@@ -86,7 +90,7 @@ class State:
         """
         tensors = {name: tensor.to(self.learner.device) for name, tensor in tensors.items()}
         self.learner.load_tensors(tensors)
-        self.buffers = under(tensors, "buffer/")
+        self.buffers, self.sums = under(tensors, "buffer/"), under(tensors, "sum/")
         self.optimiser, self._waiting = None, under(tensors, "momentum/")
 
     def start_optimiser(self, stage: Stage) -> None:
@@ -101,8 +105,10 @@ class State:
         """A state of these members alone, in this order; the same one may come more than once."""
         part = State([self.configs[m] for m in members], self.learner.subset(members), self.precision)
         part.buffers, part._waiting = select(self.buffers, members), select(self._momenta(), members)
+        part.sums = select(self.sums, members)
         part.positions = [self.positions[m] for m in members]
-        part.cursor, part.elapsed_s, part.histories = self.cursor, self.elapsed_s, self.histories
+        part.cursor, part.histories = self.cursor, self.histories
+        part.elapsed_s, part.epoch_s = self.elapsed_s, self.epoch_s
         return part
 
     def _momenta(self) -> dict[str, Tensor]:
