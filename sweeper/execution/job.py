@@ -71,18 +71,22 @@ class Job:
 
 
 class PruneDecisions:
-    """An actor of the driver's: the reports of Ray Tune only go the opposite way. What is published is fetched once."""
+    """An actor of the driver's: the reports of Ray Tune only go the opposite way.
+
+    What is published stays: a trial of a node that hung may fetch it as well as the one that replaced it.
+    """
 
     def __init__(self) -> None:
         self._pruned: dict[tuple[str, int], list[int]] = {}
 
     def publish(self, pack: str, task: int, numbers: list[int]) -> None:
         """Decide which trials of a pack are pruned after a task."""
-        self._pruned[pack, task] = numbers
+        if numbers:
+            self._pruned[pack, task] = numbers
 
     def fetch(self, pack: str, task: int) -> list[int]:
         """Numbers of the trials to drop."""
-        return self._pruned.pop((pack, task), [])
+        return self._pruned.get((pack, task), [])
 
 
 @dataclass(frozen=True)

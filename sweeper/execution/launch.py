@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from sweeper.execution.cluster import ClusterError, fits, must_wait, why_waiting
 from sweeper.execution.job import Job, PruneDecisions, SetUp
@@ -64,7 +65,7 @@ class Launch:
         )
         for note in other_rounding(self.space, self.store):
             self.progress.say(note)
-        decisions: Any = ray.remote(PruneDecisions).options(num_cpus=0).remote() if spec.pruning else None
+        decisions = _start_decisions() if spec.pruning else None
 
         def publish(pack: str, task: int, numbers: list[int]) -> None:
             if decisions is not None:
@@ -103,6 +104,12 @@ class Launch:
 
     def _warn(self, problem: str) -> None:
         self.progress.say(f"{WARNING}{problem}")
+
+
+def _start_decisions() -> Any:
+    """The actor of this node: Ray would put one that needs no resources on any, and the sweep would end with that."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return ray.remote(PruneDecisions).options(num_cpus=0, scheduling_strategy=here).remote()
 
 
 def _stored(cache: RunCache, run_ids: Sequence[str]) -> list[RunResult] | None:

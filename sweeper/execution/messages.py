@@ -86,6 +86,13 @@ class Interrupted(_Message):
     reason: str
 
 
+class Evicted(_Message):
+    """A worker stopped because its process or its node ends soon; a checkpoint holds what it has trained."""
+
+    kind: Literal["evicted"] = "evicted"
+    reason: str
+
+
 class Warned(_Message):
     """Something that the user should know, and that stops nothing."""
 
@@ -102,6 +109,7 @@ Message = (
     | PackSplit
     | Failed
     | Interrupted
+    | Evicted
     | Warned
 )
 

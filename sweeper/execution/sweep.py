@@ -209,6 +209,8 @@ class Sweep:
                     self._give_up(pack, message.reason)
             case messages.Interrupted():
                 self.interrupted(trial_id, "world", message.reason)
+            case messages.Evicted():
+                self.interrupted(trial_id, "node", message.reason)
             case messages.Warned():
                 self.progress.say(f"{WARNING}{message.text}")
         self._write()

@@ -52,14 +52,20 @@ class AttemptSlot:
 
 
 def train_pack(
-    job: Job, pack: Mapping[int, Sequence[RunConfig]], report: Callable[[Message], None], *, apart: bool = False
+    job: Job,
+    pack: Mapping[int, Sequence[RunConfig]],
+    report: Callable[[Message], None],
+    stops: Callable[[], bool] = lambda: False,
+    *,
+    apart: bool = False,
 ) -> None:
     """Train the configurations, by number, together; where the device's memory is too small, one half after the other.
 
     ``apart``: their runs one after another. ``report`` takes a message after every task, as soon as a configuration has
-    ended, and when a pack is split. Raises TrialError where not even one configuration fits.
+    ended, and when a pack is split. Raises TrialError where not even one configuration fits, and TrainingStopped, with
+    a checkpoint written, once ``stops``, which is called after every step, returns True.
     """
-    reporter = _Reporter(job, pack, report)
+    reporter = _Reporter(job, pack, report, stops)
     configs = [config for own in pack.values() for config in own]
     checkpoints = job.checkpoints(reporter.pack)
     try:
@@ -81,7 +87,7 @@ def train_pack(
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     for half in (left[: len(left) // 2], left[len(left) // 2 :]):
-        train_pack(job, {number: pack[number] for number in half}, report)
+        train_pack(job, {number: pack[number] for number in half}, report, stops)
 
 
 def _train(
@@ -103,10 +109,13 @@ def _train(
 
 
 class Warner(Observer):
-    """Tells the driver which checkpoints could not be read."""
+    """Tells the driver which checkpoints could not be read, and stops where ``stops`` says so."""
 
-    def __init__(self, report: Callable[[Message], None]) -> None:
-        self._report = report
+    def __init__(self, report: Callable[[Message], None], stops: Callable[[], bool]) -> None:
+        self._report, self._stops = report, stops
+
+    def on_step(self) -> bool:
+        return self._stops()
 
     def on_unreadable(self, problem: str) -> None:
         self._report(Warned(text=problem))
@@ -115,8 +124,14 @@ class Warner(Observer):
 class _Reporter(Warner):
     """Reports values after each task and outcomes to the driver, and drops the configurations that it prunes."""
 
-    def __init__(self, job: Job, pack: Mapping[int, Sequence[RunConfig]], report: Callable[[Message], None]) -> None:
-        super().__init__(report)
+    def __init__(
+        self,
+        job: Job,
+        pack: Mapping[int, Sequence[RunConfig]],
+        report: Callable[[Message], None],
+        stops: Callable[[], bool],
+    ) -> None:
+        super().__init__(report, stops)
         self.pack = content_hash([config.run_id for own in pack.values() for config in own])
         """names the checkpoints of the pack by its runs"""
         self.attempt = uuid.uuid4().hex[:8]

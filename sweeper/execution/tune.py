@@ -14,10 +14,12 @@ from ray.tune import Callback, TuneError
 from ray.tune.execution import class_cache
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
+from ray.tune.trainable import wrap_function
 
 from sweeper.execution.cluster import why_waiting
-from sweeper.execution.job import RESULT
+from sweeper.execution.job import RESULT, Job
 from sweeper.execution.messages import from_json
+from sweeper.execution.notice import Notice
 from sweeper.execution.scratch import scratch_folder
 from sweeper.execution.signals import Stopped
 from sweeper.execution.sweep import Cause, Sweep
@@ -46,7 +48,6 @@ def run_trials(
         if sweep.refusal is not None:
             raise Stopped
 
-    resources = sweep.job.resources
     # Ray Tune would hand the driver's credentials to each trial in its runtime environment, which Ray logs.
     class_cache.ENV_VARS_TO_PROPAGATE.difference_update(
         [name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")]
@@ -56,9 +57,7 @@ def run_trials(
         # What Ray Tune would go on from after a crash is of no use: the store does that.
         with scratch_folder("tune-", tempfile.gettempdir()) as scratch:
             tuner: Any = tune.Tuner(
-                tune.with_resources(
-                    tune.with_parameters(worker, job=sweep.job), {"cpu": resources.cpu, "gpu": resources.gpu}
-                ),
+                _trainable(worker, sweep.job),
                 tune_config=tune.TuneConfig(
                     search_alg=_SweepSearcher(sweep, check),
                     num_samples=-1,
@@ -89,6 +88,19 @@ def run_trials(
         _end(sweep, error)
     if sweep.refusal is not None:
         _end(sweep, sweep.refusal)
+
+
+def _trainable(worker: Callable[..., None], job: Job) -> type:
+    """The class whose processes run trials: Ray Tune's own around a function, but that they notice when they end."""
+    resources = {"cpu": job.resources.cpu, "gpu": job.resources.gpu}
+
+    class Trial(wrap_function(tune.with_resources(tune.with_parameters(worker, job=job), resources))):  # type: ignore[misc]
+        def setup(self, config: dict[str, Any]) -> None:
+            """Once in a process, in its main thread; the function runs in another one, which may not handle signals."""
+            super().setup(config)
+            Notice.listen()
+
+    return Trial
 
 
 def _end(sweep: Sweep, error: Exception) -> NoReturn:

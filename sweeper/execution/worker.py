@@ -15,6 +15,7 @@ from ray.exceptions import RayError
 
 from sweeper.execution.job import RESULT, Job, SetUp, pack_of_trial, trains_apart
 from sweeper.execution.messages import (
+    Evicted,
     Failed,
     Interrupted,
     Message,
@@ -23,9 +24,10 @@ from sweeper.execution.messages import (
     SetUpDone,
     to_json,
 )
+from sweeper.execution.notice import Notice
 from sweeper.execution.packing import measure_packing
 from sweeper.execution.trial import AttemptSlot, Warner, train_pack
-from trainer.errors import CheckpointError, DataError, StoreError, UserError
+from trainer.errors import CheckpointError, DataError, StoreError, TrainingStopped, UserError
 from trainer.results.provenance import source_digest
 from trainer.training.session import train_first_task
 
@@ -44,6 +46,7 @@ def send(message: Message) -> None:
 
 def run_trial(config: Mapping[str, Any], job: Job) -> None:
     """Do what ``SetUp.as_trial`` or ``pack_as_trial`` states, and report messages."""
+    notice = Notice.of_process()
     try:
         if source_digest() != job.code:
             raise OSError("its code is not the driver's: update it there, or pass --working-dir to ray job submit")
@@ -55,9 +58,12 @@ def run_trial(config: Mapping[str, Any], job: Job) -> None:
             )
         set_up = SetUp.of_trial(config)
         if set_up is None:
-            train_pack(job, pack_of_trial(config), send, apart=trains_apart(config))
+            with notice.heeded():
+                train_pack(job, pack_of_trial(config), send, notice.is_due, apart=trains_apart(config))
         else:
-            _set_up(job, set_up)
+            _set_up(job, set_up, notice)
+    except TrainingStopped:
+        send(Evicted(reason=f"{socket.gethostname()}: {notice.reason}"))
     except _OF_THE_WORLD as error:
         send(Interrupted(reason=f"{socket.gethostname()}: {_in_words(error)}"))
         if isinstance(error, torch.AcceleratorError):  # nothing works any more in a process whose device has failed
@@ -66,6 +72,8 @@ def run_trial(config: Mapping[str, Any], job: Job) -> None:
         send(Failed(reason=str(error)))
     except Exception as error:
         raise CrashError(_in_words(error)) from None  # Ray Tune copies a cause, which not every exception survives
+    if notice.reason:  # what was trained has been told; Ray Tune would give this process the next trial
+        raise CrashError(notice.reason)
 
 
 def _in_words(error: Exception) -> str:
@@ -73,7 +81,7 @@ def _in_words(error: Exception) -> str:
     return first if first and isinstance(error, UserError | OSError) else f"{type(error).__name__}: {first}"
 
 
-def _set_up(job: Job, wanted: SetUp) -> None:
+def _set_up(job: Job, wanted: SetUp, notice: Notice) -> None:
     if wanted.largest is not None:
         try:
             apart = job.decisions is None  # what is pruned by the mean over its runs trains them side by side
@@ -87,5 +95,7 @@ def _set_up(job: Job, wanted: SetUp) -> None:
     spent_s = None
     if wanted.first_tasks:
         slot = AttemptSlot(job.checkpoints(wanted.pack), uuid.uuid4().hex[:8])
-        _, spent_s = train_first_task(wanted.configs, job.options, job.first_task_checkpoint, Warner(send), slot)
+        observer = Warner(send, notice.is_due)
+        with notice.heeded():
+            _, spent_s = train_first_task(wanted.configs, job.options, job.first_task_checkpoint, observer, slot)
     send(SetUpDone(first_task_s=spent_s))

@@ -10,7 +10,7 @@ from support.results import result
 from support.runs import FEW_IMAGES, tiny_run
 from sweeper.execution import worker
 from sweeper.execution.job import Job, pack_as_trial
-from sweeper.execution.messages import EndedTrial, Failed, Interrupted, Message, TaskDone, TrialsEnded
+from sweeper.execution.messages import EndedTrial, Evicted, Failed, Interrupted, Message, TaskDone, TrialsEnded
 from sweeper.execution.packing import Packing
 from sweeper.execution.sweep import WAIT, BrokenSweepError
 from sweeper.execution.trial import train_pack
@@ -113,11 +113,15 @@ def test_a_pack_is_given_up_after_five_processes_without_progress(tmp_path: Path
     assert outcomes(own) == {0: "its process was lost (5 times in a row)"}
 
 
-def test_lost_nodes_have_no_limit(tmp_path: Path) -> None:
+@pytest.mark.parametrize("noticed", [False, True], ids=["afterwards", "in time"])
+def test_lost_nodes_have_no_limit(tmp_path: Path, noticed: bool) -> None:
     own = driver(tmp_path, packing=Packing(1), trials=1, retries=0)
     for attempt in range(100):
         assert own.pack(f"{attempt}") == [0]
+        if noticed:
+            own.sweep.receive(f"{attempt}", Evicted(reason="its node is being drained"))
         own.sweep.interrupted(f"{attempt}", "node", "its node was lost")
+    assert len(own.said) == 100
     assert own.pack("last") == [0]
     finish(own, "last", 0)
     assert outcomes(own) == {0: None}

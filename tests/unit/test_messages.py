@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from support.runs import tiny_run
 from sweeper.execution.messages import (
     EndedTrial,
+    Evicted,
     Failed,
     Interrupted,
     Message,
@@ -39,6 +40,7 @@ MESSAGES: list[Message] = [
     PackSplit(pack="key"),
     Failed(reason="out of memory"),
     Interrupted(reason="No space left on device"),
+    Evicted(reason="its node is being drained"),
     Warned(text="000001-a.pt: not a readable checkpoint"),
 ]
 
