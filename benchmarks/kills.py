@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     rng = random.Random(arguments.seed)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        files = {name: _space_file(root, name) for name in SEARCHES}
+        files = {name: space_file(root, name) for name in SEARCHES}
         # Sweeps of one results folder would answer each other's runs from the store.
         took_s = {name: _undisturbed(file, root / f"whole-{name}") for name, file in files.items()}
         rows, kills = [], list[dict[str, Any]]()
@@ -93,7 +93,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "accuracies, which are compared to the last digit."
     )
     headers = ("search", "killed", "configurations stored by then", "differences")
-    timing.publish(arguments.name, [about], headers, rows, {"kills": kills, "searches": SEARCHES})
+    command = f"python -m benchmarks.kills --kills {arguments.kills} --seed {arguments.seed}"
+    content = {"command": command, "kills": kills, "searches": SEARCHES}
+    timing.publish(arguments.name, [about, f"`{command}`"], headers, rows, content)
     return 1 if any(row[-1] != "none" for row in rows) else 0
 
 
@@ -145,11 +147,11 @@ def compare(killed: Path, whole: Path) -> list[str]:
 
 def trial_processes(driver: int) -> list[int]:
     """Pids of the trials of this driver's own cluster; different clusters of this machine are left alone."""
-    found = subprocess.run(["pgrep", "-f", "ray::ImplicitFunc"], capture_output=True, text=True, check=False)
-    return [pid for pid in map(int, found.stdout.split()) if driver in _ancestors(pid)]
+    found = subprocess.run(["pgrep", "-f", "ray::Trial"], capture_output=True, text=True, check=False)
+    return [pid for pid in map(int, found.stdout.split()) if driver in ancestors(pid)]
 
 
-def _ancestors(pid: int) -> list[int]:
+def ancestors(pid: int) -> list[int]:
     found = []
     while pid > 1:
         try:
@@ -161,9 +163,10 @@ def _ancestors(pid: int) -> list[int]:
     return found
 
 
-def _space_file(folder: Path, name: str) -> Path:
+def space_file(folder: Path, name: str, searches: Mapping[str, Any] = SEARCHES) -> Path:
+    """The search-space file of one of the searches."""
     file = folder / f"{name}.yaml"
-    file.write_text(yaml.safe_dump(SEARCHES[name]))
+    file.write_text(yaml.safe_dump(searches[name]))
     return file
 
 

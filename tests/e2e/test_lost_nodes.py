@@ -1,54 +1,59 @@
 """Processes and nodes that are lost during a sweep cost time, and nothing else."""
 
-import os
+import json
 import random
-import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ray.cluster_utils import Cluster
 
-from benchmarks.kills import trial_processes
+from benchmarks.lost_nodes import PROMPT, Launched, add_node, lose
 from support.clusters import running_cluster
-from support.sweeps import files, query, space_file, start, until
+from support.sweeps import query, space_file, until
 
 pytestmark = pytest.mark.slow
 
-NODE = {"num_cpus": 1}
-PROMPT = {
-    "health_check_initial_delay_ms": 1000,
-    "health_check_period_ms": 1000,
-    "health_check_timeout_ms": 3000,
-    "health_check_failure_threshold": 3,
-}
-"""a lost node is noticed within seconds"""
+HARMS = ["process killed", "raylet killed", "process told to end", "node stopped", "node drained"]
 
 
 @pytest.fixture
-def cluster() -> Iterator[Cluster]:
+def short() -> Iterator[Path]:
+    """A folder whose path leaves room for the names of sockets."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def cluster(short: Path) -> Iterator[Cluster]:
     """A head that trains nothing, and two nodes of one CPU."""
     with running_cluster(num_cpus=0, _system_config=PROMPT) as made:
         for _ in range(2):
-            made.add_node(**NODE)
+            add_node(made, short)
         yield made
 
 
-def test_every_configuration_ends_finished_once_whatever_is_lost(cluster: Cluster, tmp_path: Path) -> None:
-    results, draw = tmp_path / "results", random.Random(0)
-    file = space_file(tmp_path, trials=8, resources={"cpu": 1, "pack": 1}, retries=0)
-    process = start(file, "--results", results, "--address", cluster.address)
-    for victim in ("process", "node", "process", "node", "process", "process"):
-        until(process, lambda: bool(trial_processes(os.getpid())))
-        if victim == "process":
-            os.kill(draw.choice(trial_processes(os.getpid())), signal.SIGKILL)
-        else:
-            cluster.remove_node(draw.choice(sorted(cluster.worker_nodes, key=str)), allow_graceful=False)
-            cluster.add_node(**NODE)
-        before = len(files(results))
-        until(process, lambda before=before: len(files(results)) > before)
-    output, _ = process.communicate(timeout=240)
-    assert process.returncode == 0, output
-    assert "was lost; " in output
+def test_every_configuration_ends_finished_once_whatever_is_lost(cluster: Cluster, short: Path, tmp_path: Path) -> None:
+    results, rng, found = tmp_path / "results", random.Random(0), list[dict[str, Any]]()
+    longer = {"optim.epochs": 16, "optim.milestones": [12], "data.imbalance.max_per_class": 40}
+    pruning = {"pruner": "MedianPruner", "options": {"n_startup_trials": 100}}  # it prunes nothing, and is asked
+    file = space_file(tmp_path, trials=7, resources={"cpu": 1, "pack": 1}, retries=0, set=longer, pruning=pruning)
+    launched = Launched(file, results, cluster)
+
+    def trains() -> bool:
+        """Whether another configuration is stored, and one has finished some tasks."""
+        if launched.stored() <= len(found):
+            return False
+        running = json.loads((results / "s" / "status.json").read_text())["running"]
+        return any(0 < one["task"] < 3 for one in running)
+
+    for harm in HARMS:
+        until(launched.process, trains)
+        found.append(lose(harm, launched, short, rng, alongside_s=1.0) or {})
+    launched.end()
+    assert [one["harm"] for one in found] == HARMS
+    assert {one["harm"] for one in found if one["in_time"]} == {"process told to end", "node drained"}
     rows = query(results, "SELECT trial, seed, status FROM runs ORDER BY ALL")
-    assert rows == [{"trial": t, "seed": s, "status": "finished"} for t in range(8) for s in (0, 1)]
+    assert rows == [{"trial": t, "seed": s, "status": "finished"} for t in range(7) for s in (0, 1)]
