@@ -60,6 +60,18 @@ def test_class_folders(folder: Path, test: str) -> None:
     assert source.fingerprint == load(config(folder)).fingerprint
 
 
+def test_images_that_are_left_out_are_named_where_they_lie_now(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class_folders(folder, ["ant", "bee"])
+    (folder / "train" / "ant" / "broken.png").write_bytes(b"no image")
+    load(config(folder, on_bad_image="skip"))
+    assert f"{folder}/train/ant/broken.png: " in capsys.readouterr().err
+    moved = folder.rename(folder.with_name("moved"))
+    load(config(moved, on_bad_image="skip"))
+    assert f"{moved}/train/ant/broken.png: " in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("grey", [False, True])
 def test_images_from_files_have_the_digest_of_their_pixels(folder: Path, grey: bool) -> None:
     class_folders(folder, ["ant", "bee"])

@@ -76,6 +76,11 @@ class Listing:
     content: str
     """hash of names, labels and encoded bytes"""
 
+    @property
+    def home(self) -> str:
+        """The folder or file that the names of its images begin with."""
+        return self.name.rpartition(" (")[0]
+
 
 def decoded_source(
     listings: Mapping[str, Listing],
@@ -121,7 +126,7 @@ def decoded(listing: Listing, config: DataConfig, resize: int | None) -> ImageSe
         labels_N, content_N, kept_N, size_N2 = (
             np.load(folder / f"{name}.npy") for name in ("labels", "content", "kept", "size")
         )
-        bad = tuple((str(name), str(reason)) for name, reason in meta["bad"])
+        bad = tuple((_moved(name, meta["home"], listing.home), str(reason)) for name, reason in meta["bad"])
         names = functools.cache(functools.partial(_names, listing, kept_N))
         files = Encoded(listing.name, size_N2, meta["modes"], names, bad)
         images = ImageSet(pixels_NHWC, labels_N, meta["digest"], content_N, files)
@@ -130,6 +135,11 @@ def decoded(listing: Listing, config: DataConfig, resize: int | None) -> ImageSe
     if bad and config.on_bad_image == "error":
         raise BadImages(bad, len(listing.labels_N))
     return images
+
+
+def _moved(name: str, before: str, now: str) -> str:
+    """The name of an image that may have been decoded where the data set lay before."""
+    return now + name.removeprefix(before) if name.startswith(before) else name
 
 
 def _names(listing: Listing, kept_N: NDArray[np.int64]) -> list[str]:
@@ -229,7 +239,13 @@ def _fill(folder: Path, listing: Listing, images: Iterator[_Decoded], config: Da
     np.save(folder / "content.npy", content_N)
     np.save(folder / "kept.npy", np.array(kept, dtype=np.int64))
     np.save(folder / "size.npy", np.array(sizes, dtype=np.int64))
-    meta = {"shape": (len(kept), *shape), "digest": digest.with_labels(labels_N), "bad": bad, "modes": modes}
+    meta = {
+        "shape": (len(kept), *shape),
+        "digest": digest.with_labels(labels_N),
+        "bad": bad,
+        "home": listing.home,
+        "modes": modes,
+    }
     (folder / "meta.json").write_text(json.dumps(meta))
     return True
 
