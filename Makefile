@@ -16,7 +16,7 @@ help:
 	@echo "make test       all tests (about a quarter of an hour on two cores)"
 	@echo "make test-fast  the tests without a Ray cluster or long computation (a few minutes on two cores)"
 	@echo "make fuzz       the tests of files, parsers and formulas on new random examples"
-	@echo "make chaos      sweeps killed at random, nodes lost, ten thousand damages to results (hours)"
+	@echo "make chaos      sweeps killed and launched twice, nodes lost, ten thousand damages to results (hours)"
 	@echo "make docs       the generated pages and JSON Schemas, and the site in out/site"
 	@echo "make lint       ruff: rules and format"
 	@echo "make types      mypy"
@@ -58,6 +58,7 @@ chaos: setup
 	@$(BIN)/python -m pytest --long -m slow
 	@$(BIN)/python -m benchmarks.kills --kills 100
 	@$(BIN)/python -m benchmarks.lost_nodes --kills 100
+	@$(BIN)/python -m benchmarks.races --races 50
 	@$(BIN)/python -m benchmarks.damage --damages 10000
 
 docs: setup

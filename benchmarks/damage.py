@@ -9,6 +9,8 @@ configuration finished and with the results of the undamaged one. Exit code 1 if
 
 import contextlib
 import io
+import math
+import os
 import random
 import re
 import shutil
@@ -17,14 +19,15 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 import yaml
 
 from benchmarks import same_sweep, timing
-from sweeper import query, replay, report, status
+from sweeper import query, replay, report, status, sweeps
 from trainer.errors import exit_code
 
 SWEEP = "s"
@@ -134,23 +137,30 @@ class Answer(NamedTuple):
 
 
 TABLES = ("runs", "tasks", "epochs", "classes", "promotions", "seeds", "best", "sweeps")
+# One query for all: most of what a query takes is its start. The order of sums is DuckDB's, so those are rounded.
+EVERYTHING = " UNION ALL ".join(
+    f"SELECT '{name}' AS name, to_json(row)::VARCHAR AS row FROM {table} AS row"
+    for name, table in {
+        **dict(zip(TABLES, TABLES, strict=True)),
+        "ledger": "(SELECT sweep, round(COLUMNS(* EXCLUDE sweep), 6) FROM ledger)",
+    }.items()
+)
 READERS: dict[str, tuple[Callable[[list[str]], int], tuple[str, ...]]] = {
-    **{f"query {table}": (query.main, (f"SELECT * FROM {table} ORDER BY ALL", "--format", "csv")) for table in TABLES},
-    # The order of sums is DuckDB's.
-    "query ledger": (query.main, ("SELECT sweep, round(COLUMNS(* EXCLUDE sweep), 6) FROM ledger ORDER BY ALL",)),
+    "query": (query.main, (f"{EVERYTHING} ORDER BY ALL", "--format", "csv")),
     "status": (status.main, ()),
     f"status {SWEEP}": (status.main, (SWEEP,)),
+    "sweeps list": (sweeps.main, ("list",)),
     "replay": (replay.main, (SWEEP, "--pruning", "SuccessiveHalvingPruner:{min_resource: 1}")),
-    "report": (report.main, (SWEEP,)),
+    "report": (report.main, (SWEEP, "--format", "svg")),
 }
 """every command that only reads, and its arguments"""
 
 
-def answers(results: Path, readers: Iterable[str] = READERS) -> dict[str, Answer]:
-    """What these commands say of a results folder."""
+def answers(results: Path) -> dict[str, Answer]:
+    """What every command says of a results folder."""
     where = ("--results", str(results))
     with contextlib.chdir(results.parent):  # where the figure goes
-        return {name: _answer(READERS[name][0], [*READERS[name][1], *where]) for name in readers}
+        return {name: _answer(main, [*words, *where]) for name, (main, words) in READERS.items()}
 
 
 def _answer(main: Callable[[list[str]], int], words: list[str]) -> Answer:
@@ -162,7 +172,12 @@ def _answer(main: Callable[[list[str]], int], words: list[str]) -> Answer:
             code = None
             traceback.print_exc()
     text = output.buffer.getvalue().decode()  # type: ignore[attr-defined]
-    return Answer(code, _AGO.sub("", text), _AGO.sub("", errors.getvalue()))
+    return Answer(code, _ageless(text), _ageless(errors.getvalue()))
+
+
+def _ageless(text: str) -> str:
+    """Without ages, and without the blanks by which a table makes room for them."""
+    return re.sub(" +", " ", _AGO.sub("", text))
 
 
 def faults(before: Mapping[str, Answer], after: Mapping[str, Answer], damaged: Sequence[str]) -> list[str]:
@@ -206,12 +221,19 @@ def store_real_results(root: Path) -> Path:
 def damage(results: Path, draw: Draw) -> tuple[str, list[str]]:
     """Damage one of the files, small ones as often as large ones. Returns the kind and the paths of what is damaged."""
     files = sorted(path for path in results.rglob("*") if path.is_file())
-    kind = draw.choice(DAMAGES)
+    kind = draw.choice([kind for kind in DAMAGES if kind is not forbid or _obeys_permissions(results.parent)])
     # A record of a promotion that is gone leaves no trace: docs/guarantees.md does not promise one.
     victims = [file for file in files if kind not in (delete, folder_instead) or file.parent.name != "promotions"]
     suffix = draw.choice(sorted({file.suffix for file in victims}))
     touched = kind(draw.choice([file for file in victims if file.suffix == suffix]), files, draw)
     return kind.__name__, [str(path.relative_to(results)) for path in touched]
+
+
+def _obeys_permissions(folder: Path) -> bool:
+    """Whether a file can be forbidden to this process. Root reads it all the same, as long as it may."""
+    with tempfile.NamedTemporaryFile(dir=folder) as file:
+        os.chmod(file.name, 0)
+        return not os.access(file.name, os.R_OK)
 
 
 def resume(results: Path, whole: Path, file: Path, damaged: Sequence[str]) -> list[str]:
@@ -273,8 +295,8 @@ class Tried(NamedTuple):
     faults: list[str]
 
 
-def trials(results: Path, count: int, seed: int, *, readers: int, resume_every: int) -> Iterator[Tried]:
-    """Damage copies of a results folder ``count`` times, and read each with ``readers`` commands drawn at random.
+def trials(results: Path, count: int, seed: int, *, resume_every: int) -> Iterator[Tried]:
+    """Damage copies of a results folder ``count`` times, and read each with every command.
 
     One in ``resume_every`` is resumed, and compared with the undamaged folder, resumed.
     """
@@ -285,7 +307,7 @@ def trials(results: Path, count: int, seed: int, *, readers: int, resume_every: 
         _remove(copy)
         shutil.copytree(results, copy)
         kind, files = damage(copy, draw)
-        after = answers(copy, draw.sample(sorted(READERS), readers))
+        after = answers(copy)
         found = faults(before, after, files)
         named = any(path in answer.errors for path in files for answer in after.values())
         resumed = number % resume_every == 0
@@ -300,40 +322,73 @@ def trials(results: Path, count: int, seed: int, *, readers: int, resume_every: 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = timing.parser("damage", "Damage stored results at random, read and resume them.", run_file=False)
     parser.add_argument("--damages", type=int, default=10_000, help="default: %(default)s")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="end sooner, after so long (default: no limit)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the damages (default: %(default)s)")
-    parser.add_argument("--readers", type=int, default=3, help="commands that read each damage (default: %(default)s)")
     parser.add_argument("--resume-every", type=int, default=50, help="default: one damage in %(default)s")
     arguments = parser.parse_args(argv)
     tried = []
     with tempfile.TemporaryDirectory() as folder:
         results = store_real_results(Path(folder))
         files = [path for path in results.rglob("*") if path.is_file()]
-        how = {"readers": arguments.readers, "resume_every": arguments.resume_every}
-        for one in trials(results, arguments.damages, arguments.seed, **how):
+        deadline = time.monotonic() + 60 * arguments.minutes
+        for one in trials(results, arguments.damages, arguments.seed, resume_every=arguments.resume_every):
             tried.append(one)
             for line in one.faults:
                 print(f"{one.kind} {', '.join(one.files)}: {line}", flush=True)
-    rows = [
-        [kind.__name__, *(str(sum(map(count, own))) for count in (lambda t: 1, *_COUNTS.values()))]
-        for kind in DAMAGES
-        if (own := [t for t in tried if t.kind == kind.__name__])
-    ]
+            if time.monotonic() > deadline:
+                break
     broken = [t for t in tried if t.faults]
     about = (
-        f"{len(tried)} random damages to {len(files)} files of a killed sweep and its promotion, each read by "
-        f"{arguments.readers} commands; {sum(t.resumed for t in tried)} resumed. Held: {len(tried) - len(broken)}. "
-        f"Repeat: python -m benchmarks.damage --damages {arguments.damages} --seed {arguments.seed}."
+        f"{len(tried)} random damages to {len(files)} files of a killed sweep and its promotion, each read by every "
+        f"command ({', '.join(READERS)}); after {sum(t.resumed for t in tried)} of them the sweep was launched again. "
+        f"Held: {len(tried) - len(broken)} of {len(tried)}. The first columns count the damages of a kind, the last "
+        "ones those after which a command named a damaged file, the relaunches, and what did not hold. "
+        f"Repeat: python -m benchmarks.damage --damages {len(tried)} --seed {arguments.seed} "
+        f"--resume-every {arguments.resume_every}."
     )
-    content = {"damages": len(tried), "seed": arguments.seed, **how, "broken": [t._asdict() for t in broken]}
-    timing.publish(arguments.name, [about], ("damage", "tried", *_COUNTS), rows, content)
+    content = {
+        "damages": len(tried),
+        "seed": arguments.seed,
+        "resume_every": arguments.resume_every,
+        "tried": Counter(f"{t.kind} {file_kind(t.files[0])}" for t in tried),
+        "broken": [t._asdict() for t in broken],
+    }
+    names = sorted({t.kind for t in tried})
+    headers = ("file", *(name.replace("_", " ") for name in names), *_COUNTS)
+    timing.publish(arguments.name, [about], headers, _rows(tried, names), content)
     return 1 if broken else 0
 
 
 _COUNTS: dict[str, Callable[[Tried], bool]] = {
     "a file named": lambda tried: tried.named,
-    "resumed": lambda tried: tried.resumed,
+    "launched again": lambda tried: tried.resumed,
     "a fault": lambda tried: bool(tried.faults),
 }
+
+
+def file_kind(path: str) -> str:
+    """What a damaged file of a results folder is: ``checkpoints/*.pt`` for ``s/checkpoints/3f/000002-7a.pt``.
+
+    A copy that ``duplicate`` has made is what it is a copy of.
+    """
+    original = PurePath(re.sub(r" \(1\)|\.sync-conflict|\.bak$", "", path))
+    _, *below = original.parts
+    return below[0] if len(below) == 1 else f"{below[0]}/*{original.suffix}"
+
+
+def _rows(tried: Sequence[Tried], names: Sequence[str]) -> list[list[str]]:
+    """How many of each damage there were to each kind of file, and what came of them; all in the last row."""
+    by_file: dict[str, list[Tried]] = {}
+    for one in tried:
+        by_file.setdefault(file_kind(one.files[0]), []).append(one)
+    return [
+        [
+            file,
+            *(str(sum(one.kind == name for one in own)) for name in names),
+            *(str(sum(map(count, own))) for count in _COUNTS.values()),
+        ]
+        for file, own in [*sorted(by_file.items()), ("all", list(tried))]
+    ]
 
 
 if __name__ == "__main__":

@@ -6,13 +6,13 @@ import pytest
 
 from benchmarks.damage import store_real_results, trials
 
-DAMAGES = 60
+DAMAGES = 24
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("shared_cluster")
 def test_no_damage_changes_a_number_without_a_word(tmp_path: Path) -> None:
     results = store_real_results(tmp_path)
-    tried = list(trials(results, DAMAGES, seed=0, readers=3, resume_every=DAMAGES))
+    tried = list(trials(results, DAMAGES, seed=0, resume_every=DAMAGES))
     assert [(one.kind, one.files, one.faults) for one in tried if one.faults] == []
     assert sum(one.named for one in tried) > DAMAGES // 6
