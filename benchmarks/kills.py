@@ -38,7 +38,7 @@ _KILLS_A_SWEEP = 5
 _PATIENCE_S = 300
 
 _DIGITS: dict[str, Any] = {
-    "base": str(Path(__file__).parents[1] / "runs" / "digits_lfs5.yaml"),
+    "base": "runs/digits_lfs5.yaml",
     "set": {"optim.epochs": 6, "optim.milestones": [5], "data.imbalance.max_per_class": 40},
     "vary": {
         "method.alpha": {"type": "float", "low": 0.05, "high": 10.0, "log": True},
@@ -166,7 +166,8 @@ def ancestors(pid: int) -> list[int]:
 def space_file(folder: Path, name: str, searches: Mapping[str, Any] = SEARCHES) -> Path:
     """The search-space file of one of the searches."""
     file = folder / f"{name}.yaml"
-    file.write_text(yaml.safe_dump(searches[name]))
+    base = Path(__file__).parents[1] / searches[name]["base"]
+    file.write_text(yaml.safe_dump({**searches[name], "base": str(base)}))
     return file
 
 

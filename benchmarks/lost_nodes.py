@@ -145,7 +145,7 @@ def running_cluster(folder: Path) -> Iterator[Cluster]:
     from ray import cluster_utils  # noqa: PLC0415  (once sweeper.execution has set how Ray authenticates)
 
     use_fresh_token()
-    head = {"num_cpus": 0, "include_dashboard": False, "_system_config": PROMPT, "temp_dir": str(folder / "head")}
+    head = {"num_cpus": 0, "include_dashboard": False, "_system_config": dict(PROMPT), "temp_dir": str(folder / "head")}
     cluster = cluster_utils.Cluster(initialize_head=True, head_node_args=head)
     try:
         yield cluster
