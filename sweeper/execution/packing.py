@@ -79,7 +79,7 @@ class Packing:
         if self.gain is None or self.members is None:
             return each
         if self.apart:
-            return f"{each}, one run at a time: together they would be slower"
+            return f"{each}, one run at a time, which is faster here"
         memory = "" if self.peak_bytes is None else f", {self.peak_bytes / 2**30:.2g} GiB"
         runs = format_count(self.members, "run")
         return f"{each}: {runs} per pack, {self.gain:.1f}x the throughput of separate runs{memory}"

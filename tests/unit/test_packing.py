@@ -44,7 +44,7 @@ def test_a_pack_grows_while_that_makes_a_run_cheaper() -> None:
 def test_runs_that_lose_time_together_are_trained_one_after_another() -> None:
     found = choose(None, 2, 16, device({1: 10.0, 2: 24.0, 4: 50.0}))
     assert (found.pack, found.members, found.gain, found.apart) == (1, 1, pytest.approx(1), True)
-    assert str(found) == "1 configuration per pack, one run at a time: together they would be slower"
+    assert str(found) == "1 configuration per pack, one run at a time, which is faster here"
     assert not choose(None, 2, 16, device({1: 10.0, 2: 24.0, 4: 50.0}), apart=False).apart
     assert not choose(1, 2, 16, device({1: 10.0, 2: 24.0})).apart
     assert not choose(None, 2, 16, device({1: 10.0, 2: 20.6, 4: 41.5})).apart

@@ -31,6 +31,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
         objective = {"metric": "acc_task_mean_pct", "split": "validation", "direction": "maximize"}
         store.folder.write("space.yaml", sealed_json({"objective": objective}))
         store_trials(store, range(2))
+        Status(2, state="finished", done=2).write(store.folder)
     Status(10, state="finished", done=10, best=Best(1, 88.5, {}), device_s=3700, saved_s=65).write(
         Folder.at(folder).child("an-ablation-with-a-long-name")
     )
@@ -108,7 +109,7 @@ def test_what_a_stream_cannot_encode_is_replaced(encoding: str) -> None:
 
 def test_numbers_and_nouns_agree() -> None:
     assert [format_count(number, "seed") for number in (0, 1, 2)] == ["0 seeds", "1 seed", "2 seeds"]
-    assert str(Packing(1, 1, 0.5, 0.5)) == "1 configuration per pack"
+    assert str(Packing(1, 1, 0.5, 0.5)) == "1 configuration per pack, one run at a time, which is faster here"
 
 
 @pytest.mark.parametrize("view", ["best", "ledger", "sweeps"])
