@@ -89,7 +89,7 @@ def test_lost_processes_cost_what_they_had_not_finished(whole: Path, tmp_path: P
     assert not (results / "s" / "packing.json").exists()
     os.kill(trial_processes(process.pid)[0], signal.SIGKILL)
     checkpoints = results / "s" / "checkpoints"
-    until(process, lambda: any(checkpoints.glob("*/*.pt")) and bool(trial_processes(process.pid)))
+    until(process, lambda: any(checkpoints.rglob("*.pt")) and bool(trial_processes(process.pid)))
     os.kill(trial_processes(process.pid)[0], signal.SIGKILL)
     output, _ = process.communicate(timeout=240)
     assert process.returncode == 0, output
