@@ -28,13 +28,13 @@ def features() -> Tensor:
 def herd_in_a_loop(features_ND: Tensor, members: list[int], keep: int) -> list[int]:
     """One class of one run, image by image, as the algorithm is written."""
     f = [features_ND[i] / features_ND[i].norm() for i in members]
-    mean = sum(f) / len(f)
+    mean = torch.stack(f).mean(0)
     chosen: list[int] = []
     for k in range(1, min(keep, len(f)) + 1):
         best, nearest = -1, float("inf")
         for i in range(len(f)):
             if i not in chosen:
-                together = (f[i] + sum((f[s] for s in chosen), torch.zeros(D, dtype=torch.float64))) / k
+                together = (f[i] + sum((f[s] for s in chosen), torch.zeros_like(mean))) / k
                 distance = float((mean - together).norm())
                 if distance < nearest:
                     best, nearest = i, distance
@@ -51,6 +51,21 @@ def test_herding_equals_the_loop(keep: int) -> None:
             of_class = torch.nonzero(labels() == FIRST + position).flatten().tolist()
             expected += herd_in_a_loop(features()[member], of_class, keep)
         assert found_ME[member].tolist() == expected
+
+
+@pytest.mark.parametrize("spread", [1e-1, 1e-3, 1e-5])
+def test_herding_equals_the_loop_however_alike_the_images_of_a_class_are(spread: float) -> None:
+    alike_MND = 1 + spread * torch.randn(1, 100, D, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    of_one = Candidates.of(torch.zeros(100, dtype=torch.int64), 0, 1)
+    assert herding(alike_MND, of_one, 20)[0].tolist() == herd_in_a_loop(alike_MND[0], list(range(100)), 20)
+
+
+@pytest.mark.parametrize("spread", [1.0, 1e-3, 1e-5])
+def test_of_two_images_the_first_is_taken(spread: float) -> None:
+    """Both are as near to their mean; rounding does not choose."""
+    pairs_MND = 1 + spread * torch.randn(50, 2, 8, generator=torch.Generator().manual_seed(3))
+    both = Candidates.of(torch.zeros(2, dtype=torch.int64), 0, 1)
+    assert herding(pairs_MND, both, 1).flatten().tolist() == [0] * 50
 
 
 def test_a_class_with_fewer_images_than_places_keeps_them_all() -> None:

@@ -16,8 +16,8 @@ from trainer.rng import stream
 from trainer.section import Section
 
 _TIE = 1e-6
-"""squared distances closer than this are equal, and the first image is taken: of two images both are as near to their
-mean, and rounding, which differs from machine to machine, must not choose"""
+"""squared distances closer than this part of the class's variance are equal, and the first image is taken: of two
+images both are as near to their mean, and rounding, which differs from machine to machine, must not choose"""
 
 
 class MemoryConfig(Section):
@@ -58,18 +58,21 @@ def herding(features_MND: Tensor, candidates: Candidates, keep: int) -> Tensor:
     Features are L2-normalised, the mean is not. Returns positions in the task's list ``[M, E]``, class by class, best
     first: ``keep`` of each class, or all that it has.
     """
-    f_MND = F.normalize(features_MND, dim=2)
-    f = f_MND[:, candidates.index_cn] * candidates.real_cn[None, :, :, None]
-    mean = f.sum(2) / candidates.real_cn.sum(1)[None, :, None]
-    taken = (~candidates.real_cn).expand(f.shape[0], -1, -1).clone()
-    total = torch.zeros_like(mean)
+    real = candidates.real_cn[None, :, :, None]
+    counts = real.sum(2, keepdim=True)
+    apart = F.normalize(features_MND, dim=2)[:, candidates.index_cn] * real
+    for _ in range(2):  # the first mean is as exact as the features are, the second as their small differences
+        apart = (apart - apart.sum(2, keepdim=True) / counts) * real
+    tie = _TIE * (apart.square().sum(2, keepdim=True) / counts).sum(3)
+    taken = (~candidates.real_cn).expand(len(apart), -1, -1).clone()
+    total = torch.zeros_like(apart[:, :, :1])
     picks = torch.zeros_like(taken[..., :keep], dtype=torch.int64)
     for k in range(picks.shape[2]):
-        distance = (mean.unsqueeze(2) - (f + total.unsqueeze(2)) / (k + 1)).square().sum(3)
-        distance = distance.masked_fill(taken, torch.inf)
-        pick = (distance <= distance.amin(2, keepdim=True) + _TIE).to(torch.uint8).argmax(2, keepdim=True)
+        # k + 1 times the distance between the class mean and that of the k images taken and this one
+        distance = (apart + total).square().sum(3).masked_fill(taken, torch.inf)
+        pick = (distance <= distance.amin(2, keepdim=True) + tie).to(torch.uint8).argmax(2, keepdim=True)
         taken.scatter_(2, pick, True)
-        total = total + f.gather(2, pick.unsqueeze(3).expand(-1, -1, 1, f.shape[3])).squeeze(2)
+        total = total + apart.gather(2, pick.unsqueeze(3).expand(-1, -1, 1, apart.shape[3]))
         picks[..., k : k + 1] = pick
     return candidates.at(picks)
 
