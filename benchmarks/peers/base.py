@@ -28,6 +28,7 @@ from trainer.errors import ConfigError
 SAME: Mapping[str, object] = MappingProxyType(
     {
         "net.name": "resnet32",
+        "net.init": "fan_out",
         "data.crop": 32,
         "memory.selection": "herding",
         "optim.schedule": "milestones",

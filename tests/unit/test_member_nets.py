@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer.nets.member import MemberBatchNorm2d, MemberConv2d, better_alone, initialise, member_linear
+from trainer.nets.heads import CosineHead, Head, LinearHead
+from trainer.nets.member import Init, MemberBatchNorm2d, MemberConv2d, better_alone, initialise, member_linear
 from trainer.nets.resnet import ResNet, build
 
 M, B = 3, 4
@@ -70,23 +71,44 @@ def state(net: nn.Module, member: int) -> dict[str, Tensor]:
     return {name: value[member] for name, value in net.state_dict().items()}
 
 
-@pytest.mark.parametrize("name", ["small", "resnet32", "resnet18"])
-def test_weights_are_drawn_whoever_stands_beside(name: str) -> None:
-    beside, alone = build(name, 1, [4, 7, 4]), build(name, 1, [7])
+@pytest.mark.parametrize(
+    ("name", "init"), [("small", "fan_out"), ("small", "fan_in"), ("resnet32", "fan_out"), ("resnet18", "fan_out")]
+)
+def test_weights_are_drawn_whoever_stands_beside(name: str, init: Init) -> None:
+    beside, alone = build(name, 1, [4, 7, 4], init=init), build(name, 1, [7], init=init)
     for key, value in state(alone, 0).items():
         assert torch.equal(state(beside, 1)[key], value), key
         assert torch.equal(state(beside, 0)[key], state(beside, 2)[key]), key
     assert not torch.equal(state(beside, 0)["stem.weight"], state(beside, 1)["stem.weight"])
 
 
-def test_weights_have_the_spread_of_kaimings_fan_out() -> None:
-    net = build("resnet32", 3, [0])
+@pytest.mark.parametrize("init", ["fan_out", "fan_in"])
+def test_weights_have_kaimings_spread(init: Init) -> None:
+    net = build("resnet32", 3, [0], init=init)
     convolutions = [module for module in net.modules() if isinstance(module, MemberConv2d)]
     assert len(convolutions) == 31 + 2
     for conv in convolutions:
-        _, c_out, k, _, _ = conv.weight.shape
-        spread = (2 / (c_out * k * k)) ** 0.5
+        _, c_out, k, _, c_in = conv.weight.shape
+        spread = (2 / ({"fan_out": c_out, "fan_in": c_in}[init] * k * k)) ** 0.5
         assert abs(float(conv.weight.detach().std()) / spread - 1) < 4 / (2 * conv.weight.numel()) ** 0.5
+
+
+def grown(head: Head, *seeds: int) -> Tensor:
+    """The rows of eight classes by fan-in, after three other classes."""
+    head.init = "fan_in"
+    for task, classes in enumerate((3, 8)):
+        head.grow(classes, seeds, task)
+    return head.weight_MKD.detach()[:, 3:]
+
+
+def test_rows_by_fan_in() -> None:
+    rows = grown(LinearHead(2, 512), 4, 7)
+    assert float(rows.std()) == pytest.approx((2 / 512) ** 0.5, rel=0.03)
+    assert torch.equal(rows[1:], grown(LinearHead(1, 512), 7))
+    assert not torch.equal(rows[0], rows[1])
+    assert float(grown(LinearHead(2, 512, deviation=0.01), 4, 7).std()) == pytest.approx(0.01, rel=0.03)
+    proxies = grown(CosineHead(2, 512, proxies=3), 4, 7).unflatten(2, (3, 512))
+    torch.testing.assert_close(proxies.norm(dim=3), torch.ones(2, 8, 3))
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -238,7 +238,8 @@ def test_networks_of_table_2(name: str, parameters: int) -> None:
         bias_MK = dict(network.named_parameters())["head.bias_MK"]
         assert bias_MK.unique().tolist() == pytest.approx([-4.59512])
     spread = float(network.classifier.weight_MKD.detach().std())
-    assert spread == pytest.approx(0.01 if name == "eql_v2" else 1 / 8 / 3**0.5, rel=0.03)
+    kaiming = (2 / 64) ** 0.5
+    assert spread == pytest.approx({"eql_v2": 0.01, "ldam": 1 / 8}.get(name, kaiming), rel=0.03)
 
 
 def test_logits_of_the_margin_method_are_cosines() -> None:

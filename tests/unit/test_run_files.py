@@ -110,7 +110,7 @@ def test_table_2(ratio: int) -> None:
         0,
     )
     assert (config.optim.epochs, config.optim.momentum, config.optim.weight_decay) == (200, 0.9, 2e-4)
-    assert (config.net.name, config.net.shortcut) == ("resnet32", "pad")
+    assert (config.net.name, config.net.shortcut, config.net.init) == ("resnet32", "pad", "fan_in")
     assert config.data.evaluation.split == "test"
 
 

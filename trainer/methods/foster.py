@@ -143,6 +143,7 @@ def _widen(task: TaskContext, new_on_old: bool, learner: Learner) -> None:
     features = old.net.features
     head, aux = LinearHead(learner.members, 2 * features), LinearHead(learner.members, features, stream_name="aux")
     for part in (head, aux):
+        part.init = old.classifier.init
         part.to(learner.device, learner.dtype)
         part.grow(task.seen, learner.seeds, task.index)
     head.weight_MKD[:, : task.old, :features] = old.classifier.weight_MKD

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from trainer.nets.member import Init
 from trainer.section import Section
 
 
@@ -16,4 +17,10 @@ class NetConfig(Section):
     )
     shortcut: Literal["conv", "pad"] = Field(
         "conv", description="where the shape changes: 1x1 convolution with batch norm, or zero-padded channels"
+    )
+    init: Init = Field(
+        "fan_out",
+        description="initial weights: Kaiming normal convolutions by fan-out and heads uniform in ±1/sqrt(features), "
+        "or, as in codes for long-tailed recognition, Kaiming normal convolutions and linear heads by fan-in, and rows "
+        "of norm 1 in cosine heads",
     )

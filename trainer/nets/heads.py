@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer.nets.member import member_linear
+from trainer.nets.member import Init, member_linear
 from trainer.rng import stream
 
 
@@ -26,6 +26,8 @@ class Head(Growing):
     weight_MKD: nn.Parameter
     stream_name = "head"
     """the name of what new rows are drawn from"""
+    init: Init = "fan_out"
+    """how new rows are drawn"""
 
     @property
     def classes(self) -> int:
@@ -35,10 +37,12 @@ class Head(Growing):
     def _append_rows(self, width: int, classes: int, seeds: Sequence[int], task: int, bound: float) -> Tensor:
         """``[M, c, width]``, uniform in +-bound."""
         rows = [
-            torch.empty(classes, width).uniform_(-bound, bound, generator=stream(seed, "init", self.stream_name, task))
-            for seed in seeds
+            torch.empty(classes, width).uniform_(-bound, bound, generator=self._stream(seed, task)) for seed in seeds
         ]
         return torch.stack(rows).to(self.weight_MKD)
+
+    def _stream(self, seed: int, task: int, *use: str) -> torch.Generator:
+        return stream(seed, "init", self.stream_name, task, *use)
 
 
 def rare_bias(classes: int) -> float:
@@ -47,7 +51,10 @@ def rare_bias(classes: int) -> float:
 
 
 class LinearHead(Head):
-    """Linear with bias. New rows, and biases unless ``bias_init`` gives them, are uniform in +-1/sqrt(D)."""
+    """Linear with bias. New rows, and biases unless ``bias_init`` gives them, are uniform in +-1/sqrt(D).
+
+    With ``init`` fan_in, rows are Kaiming normal, unless they have a deviation of their own.
+    """
 
     def __init__(
         self,
@@ -62,7 +69,7 @@ class LinearHead(Head):
         super().__init__()
         self.stream_name = stream_name
         self._bias_init = bias_init
-        self._bound = 1 / math.sqrt(features) if deviation is None else math.sqrt(3) * deviation
+        self._deviation = deviation
         self.weight_MKD = nn.Parameter(torch.empty(members, classes, features))
         self.bias_MK = nn.Parameter(torch.empty(members, classes))
 
@@ -71,11 +78,15 @@ class LinearHead(Head):
 
     def grow(self, classes: int, seeds: Sequence[int], task: int) -> None:
         features = self.weight_MKD.shape[2]
-        new = self._append_rows(features + 1, classes, seeds, task, self._bound)
-        bias = new[:, :, -1]
+        bound = 1 / math.sqrt(features) if self._deviation is None else math.sqrt(3) * self._deviation
+        new = self._append_rows(features + 1, classes, seeds, task, bound)
+        rows, bias = new[:, :, :-1], new[:, :, -1]
+        if self.init == "fan_in" and self._deviation is None:
+            normal = [torch.randn(classes, features, generator=self._stream(seed, task, "rows")) for seed in seeds]
+            rows = math.sqrt(2 / features) * torch.stack(normal).to(rows)
         if self._bias_init is not None:
             bias = torch.full_like(bias, self._bias_init(self.classes + classes))
-        self.weight_MKD = nn.Parameter(torch.cat([self.weight_MKD.data, new[:, :, :-1]], dim=1))
+        self.weight_MKD = nn.Parameter(torch.cat([self.weight_MKD.data, rows], dim=1))
         self.bias_MK = nn.Parameter(torch.cat([self.bias_MK.data, bias], dim=1))
 
 
@@ -83,7 +94,8 @@ class CosineHead(Head):
     """Scaled cosine between features and rows, without bias.
 
     A class may have several proxies: its similarity is then their mean, weighted by their softmax (PODNet). The
-    scale is a parameter that starts at 1 (LUCIR, PODNet), or fixed (LDAM).
+    scale is a parameter that starts at 1 (LUCIR, PODNet), or fixed (LDAM). New rows are uniform in +-1/sqrt(D); with
+    ``init`` fan_in, they are scaled to norm 1.
     """
 
     def __init__(
@@ -111,6 +123,8 @@ class CosineHead(Head):
     def grow(self, classes: int, seeds: Sequence[int], task: int) -> None:
         bound = 1 / math.sqrt(self.features)
         new = self._append_rows(self.weight_MKD.shape[2], classes, seeds, task, bound)
+        if self.init == "fan_in":
+            new = F.normalize(new.unflatten(2, (self.proxies, -1)), dim=3).flatten(2)
         self.weight_MKD = nn.Parameter(torch.cat([self.weight_MKD.data, new], dim=1))
 
 

@@ -9,7 +9,7 @@ indexing alone. One network is M = 1.
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,8 @@ from torch.func import functional_call
 
 from trainer.rng import stream
 
+Init = Literal["fan_out", "fan_in"]
+"""what the spread of initial weights is taken from"""
 BATCH_NORM_EPS = 1e-5
 _ALONE_FROM_PIXELS = 1 << 14
 """pixels in one member's batch"""
@@ -143,12 +145,13 @@ def assign(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
 
 @torch.no_grad()
-def initialise(net: nn.Module, seeds: Sequence[int]) -> None:
-    """Draw the weights of member m from ``seeds[m]``, whatever the other members are: Kaiming normal, fan out, ReLU."""
+def initialise(net: nn.Module, seeds: Sequence[int], init: Init = "fan_out") -> None:
+    """Draw the weights of member m from ``seeds[m]``, whatever the other members are: Kaiming normal, ReLU."""
     for path, module in net.named_modules():
         if isinstance(module, MemberConv2d):
             _, c_out, k, _, c_in = module.weight.shape
+            deviation = math.sqrt(2.0 / ((c_out if init == "fan_out" else c_in) * k * k))
             for member, seed in enumerate(seeds):
                 drawn = torch.empty(c_out, c_in, k, k)
-                drawn.normal_(0.0, math.sqrt(2.0 / (c_out * k * k)), generator=stream(seed, "init", path))
+                drawn.normal_(0.0, deviation, generator=stream(seed, "init", path))
                 module.weight[member] = drawn.permute(0, 2, 3, 1)

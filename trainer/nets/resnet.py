@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from trainer.nets.member import (
     FoldedConv2d,
+    Init,
     MemberBatchNorm2d,
     MemberConv2d,
     better_alone,
@@ -132,15 +133,21 @@ class ResNet(nn.Module):
 
 
 def build(
-    name: str, channels: int, seeds: Sequence[int], *, shortcut: Literal["conv", "pad"] = "conv", last_relu: bool = True
+    name: str,
+    channels: int,
+    seeds: Sequence[int],
+    *,
+    shortcut: Literal["conv", "pad"] = "conv",
+    init: Init = "fan_out",
+    last_relu: bool = True,
 ) -> ResNet:
     """A network of ``len(seeds)`` members for images of ``channels`` channels; member m is drawn from ``seeds[m]``.
 
-    ``shortcut``: 1x1 convolution with batch norm where the shape changes, or padding. ``last_relu``: whether
-    features are what is left after the last ReLU.
+    ``shortcut``: 1x1 convolution with batch norm where the shape changes, or padding. ``init``: of the
+    convolutions. ``last_relu``: whether features are what is left after the last ReLU.
     """
     shapes = {"resnet32": ((16, 32, 64), 5), "resnet18": ((64, 128, 256, 512), 2), "small": ((16, 32, 64), 1)}
     widths, blocks = shapes[name]
     net = ResNet(len(seeds), channels, widths, blocks, shortcut, last_relu)
-    initialise(net, seeds)
+    initialise(net, seeds, init)
     return net

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from trainer.config.run_config import RunConfig
 from trainer.nets import resnet
-from trainer.nets.heads import ClassScale
+from trainer.nets.heads import ClassScale, Head
 from trainer.nets.network import Network
 from trainer.results.history import History
 from trainer.stages import second_stage
@@ -34,9 +34,17 @@ def new_learner(configs: Sequence[RunConfig], channels: int, device: torch.devic
     """
     config, seeds = configs[0], [config.seed for config in configs]
     net = resnet.build(
-        config.net.name, channels, seeds, shortcut=config.net.shortcut, last_relu=config.method.last_relu
+        config.net.name,
+        channels,
+        seeds,
+        shortcut=config.net.shortcut,
+        init=config.net.init,
+        last_relu=config.method.last_relu,
     )
     parts = config.method.parts(len(seeds), net.features)
+    for part in parts.values():
+        if isinstance(part, Head):
+            part.init = config.net.init
     if config.second_stage is not None:
         parts[second_stage.PART] = ClassScale(len(seeds))
     dtype = torch.float64 if precision == "float64" else torch.float32
