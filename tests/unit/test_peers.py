@@ -39,7 +39,7 @@ SYSTEMS: list[tuple[type[Peer], dict[str, Any], dict[str, Any]]] = [
     (
         LongTailedCil,
         {"name": "eeil", "balanced_new": "random", "skip_last_task": True},
-        {"stage2": {**SECOND, "epochs": 1}},
+        {"stage2": {**SECOND, "epochs": 1, "scale_lr_factor": 1.0}},
     ),
     (PyCil, {"name": "finetune"}, RANDOM_CROP),
     (PyCil, {"name": "icarl"}, RANDOM_CROP),
@@ -216,6 +216,12 @@ def test_a_method_that_it_does_not_train(
             {"name": "eeil", "balanced_new": "random", "skip_last_task": True},
             {"stage2": SECOND},
             "stage2.epochs: Long-Tailed CIL has no 2; allowed: 1",
+        ),
+        (
+            LongTailedCil,
+            {"name": "lucir"},
+            {"stage2": {**SECOND, "epochs": 1}},
+            "stage2.scale_lr_factor: Long-Tailed CIL has no 0.1; allowed: 1.0",
         ),
         (
             LongTailedCil,
