@@ -54,12 +54,22 @@ field acts in; runs that differ only in fields that act later share the training
 |---|---|---|
 """
 
+_DIFFERENCES = """
+## Differences from released codes
+
+How code that the authors released, or that of Long-Tailed CIL, FACIL or PyCIL, differs from the defaults here. A field
+in parentheses switches to it.
+
+| method | difference |
+|---|---|
+"""
+
 _STAGE2 = """## stage2
 
 A second stage that any method can have, after its own stages in every task: `stage2: {{}}` in a run file uses these
 defaults, `stage2: null` omits it. {about}
 
-{fields}"""
+{differences}{fields}"""
 
 
 def methods_page() -> str:
@@ -69,17 +79,27 @@ def methods_page() -> str:
         f"| [{name}](#{name}) | {_cell(method.paper)} | {'yes' if method.needs_teacher else 'no'} |\n"
         for name, method in methods.items()
     )
+    known = {name: method.differences for name, method in methods.items()} | {"stage2": SecondStage.differences}
+    different = "".join(f"| [{name}](#{name}) | {_cell(one)} |\n" for name, found in known.items() for one in found)
     sections = [_section(name, method) for name, method in methods.items()]
     stage2 = _STAGE2.format(
-        about=inspect.getdoc(SecondStage) or "", fields=_table(SecondStage.model_fields, declared=False)
+        about=inspect.getdoc(SecondStage) or "",
+        differences=_list(SecondStage.differences),
+        fields=_table(SecondStage.model_fields, declared=False),
     )
-    return "\n".join([_METHODS + listed, *sections, stage2])
+    return "\n".join([_METHODS + listed + _DIFFERENCES + different, *sections, stage2])
 
 
 def _section(name: str, method: type[Method]) -> str:
     about = inspect.cleandoc(sys.modules[method.__module__].__doc__ or "")
     fields = _table(method.model_fields, declared=True) if method.model_fields else "No fields of its own.\n"
-    return f"## {name}\n\n{about}\n\n{fields}"
+    return f"## {name}\n\n{about}\n\n{_list(method.differences)}{fields}"
+
+
+def _list(differences: Sequence[str]) -> str:
+    if not differences:
+        return ""
+    return "\n".join(["Differences from released codes:\n", *(f"- {one}" for one in differences)]) + "\n\n"
 
 
 def _table(fields: dict[str, FieldInfo], *, declared: bool) -> str:

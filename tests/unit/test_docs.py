@@ -16,6 +16,7 @@ from support.pages import MADE_BY_THE_READER, PAGES, ROOT, markdown, navigation
 from sweeper.search.space import SearchSpace
 from sweeper.store.schema import configuration_columns
 from trainer.methods.base import METHODS
+from trainer.stages.second_stage import SecondStage
 
 CONTENTS: dict[Path, str] = runpy.run_path(str(ROOT / "docs" / "make.py"))["contents"]()
 METHODS_PAGE = CONTENTS[ROOT / "docs" / "methods.md"]
@@ -39,6 +40,17 @@ def test_every_field_of_a_method_has_its_line(name: str) -> None:
     fields = [info.alias or key for key, info in METHODS.find(name).model_fields.items()]
     lines = [line for line in section.splitlines() if line.startswith("| `")]
     assert [line.split("`")[1] for line in lines] == fields
+
+
+@pytest.mark.parametrize("name", [*METHODS.names(), "stage2"])
+def test_differences_from_released_codes_are_in_the_table_and_with_the_method(name: str) -> None:
+    differences = SecondStage.differences if name == "stage2" else METHODS.find(name).differences
+    table = METHODS_PAGE.split("\n## Differences from released codes\n")[1].split("\n## ")[0]
+    section = METHODS_PAGE.split(f"\n## {name}\n")[1].split("\n## ")[0]
+    assert [line for line in table.splitlines() if line.startswith(f"| [{name}](")] == [
+        f"| [{name}](#{name}) | {one} |" for one in differences
+    ]
+    assert [line for line in section.splitlines() if line.startswith("- ")] == [f"- {one}" for one in differences]
 
 
 def test_what_is_allowed_reads_as_a_run_file_writes_it() -> None:

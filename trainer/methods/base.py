@@ -69,6 +69,8 @@ class Method(BaseModel):
     """whether the network as it stood after the last task is kept and asked in every step"""
     last_relu: ClassVar[bool] = True
     """whether features are what is left after the network's last ReLU"""
+    differences: ClassVar[tuple[str, ...]] = ()
+    """a sentence for each thing that released code of the method does and this by default does not"""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:

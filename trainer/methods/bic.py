@@ -22,6 +22,10 @@ from trainer.stages.stage import Stage, Step, TaskContext, TaskImages, Terms, ne
 
 class Bic(SharesWithDistillation):
     paper = "Wu et al., Large Scale Incremental Learning, CVPR 2019"
+    differences = (
+        "FACIL's code adds 1e-5, divided by the number of old classes, to the student's probabilities in the "
+        "distillation; here nothing is added.",
+    )
 
     reserve: float = hyperparameter(0.1, ge=0, lt=1)
     """part of each class's places in memory that is set aside for the correction, rounded up"""

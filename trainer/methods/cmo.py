@@ -1,8 +1,4 @@
-"""Context-rich minority over-sampling: rare classes' images are pasted into those of frequent ones.
-
-Where the loss has class weights, both labels' parts are divided by one sum of weights, so that the box alone decides
-their shares; the released code divides each by its own.
-"""
+"""Context-rich minority over-sampling: rare classes' images are pasted into those of frequent ones."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -21,6 +17,10 @@ class ContextRichOverSampling(Method):
     paper = (
         "Park et al., The Majority Can Help the Minority: Context-rich Minority Oversampling for Long-tailed "
         "Classification, CVPR 2022"
+    )
+    differences = (
+        "The released code divides each of the two labels' parts by its own sum of class weights; here both are "
+        "divided by one sum, so that the box alone decides their shares.",
     )
 
     base_loss: Literal["ce", "drw", "balanced"] = hyperparameter("ce")

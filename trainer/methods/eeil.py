@@ -1,7 +1,6 @@
 """End-to-end incremental learning: each task's classes distilled by themselves, then fine-tuning on balanced data.
 
-Of the balanced data, old classes are their exemplars, and new ones as many images each, herded. The code of
-Long-Tailed CIL (Liu et al., ECCV 2022) does two things differently, each a switch here.
+Of the balanced data, old classes are their exemplars, and new ones as many images each, herded.
 """
 
 from functools import partial
@@ -21,6 +20,10 @@ from trainer.stages.stage import Stage, Step, TaskContext, TaskImages, Terms
 class Eeil(Method):
     paper = "Castro et al., End-to-End Incremental Learning, ECCV 2018"
     needs_teacher = True
+    differences = (
+        "Long-Tailed CIL's code does not distil the last task's classes before the fine-tuning (`skip_last_task`).",
+        "Long-Tailed CIL's code fine-tunes on a random part of the new images (`balanced_new`).",
+    )
 
     lambda_: float = distillation_weight()
     """weight of the distillation, a sum over tasks"""

@@ -50,6 +50,10 @@ class TaskConstants(NamedTuple):
 class GradientReweighting(Method):
     paper = "He & Zhu, Gradient Reweighting: Towards Imbalanced Class-Incremental Learning, CVPR 2024"
     needs_teacher = True
+    differences = (
+        "Where old classes have lost no images, the released code's DAKD divides 0 by 0; here it is plain "
+        "distillation.",
+    )
 
     preset: Literal["official", "paper", "pilot"] = hyperparameter("official")
     """sets every switch below that is not given: released code, paper's text, or the authors' later port"""

@@ -17,6 +17,10 @@ from trainer.stages.stage import Stage, Step, TaskContext, Terms
 
 class InfluenceBalanced(Method):
     paper = "Park et al., Influence-Balanced Loss for Imbalanced Visual Classification, ICCV 2021"
+    differences = (
+        "With class weights, the released code takes the focal factor's p from the weighted loss, which makes it p "
+        "to the power of the weight; here p is the label's probability.",
+    )
 
     ib_start: int | None = hyperparameter(None, ge=0)
     """epoch from which the loss is influence-balanced; null: half of the epochs (100 of 200)"""

@@ -16,6 +16,11 @@ from trainer.stages.stage import Step, TaskImages, Terms
 class Icarl(Method):
     paper = "Rebuffi et al., iCaRL: Incremental Classifier and Representation Learning, CVPR 2017"
     needs_teacher = True
+    differences = (
+        "Long-Tailed CIL's code divides the learning rate after 5 epochs without a better validation loss, and ends "
+        "the task once it is below 1e-4; here it follows `optim`, and all epochs are trained.",
+        "PyCIL's code distils a softmax at temperature 2; here, as in Long-Tailed CIL's code, sigmoids are distilled.",
+    )
 
     lambda_: float = distillation_weight()
     """weight of the distillation, a sum over old classes"""

@@ -21,6 +21,10 @@ _TINY = 1e-6
 
 class Il2m(ChoosesLoss):
     paper = "Belouadah & Popescu, IL2M: Class Incremental Learning With Dual Memory, ICCV 2019"
+    differences = (
+        "FACIL's code takes mean scores and confidences from augmented training images; here they are taken from "
+        "the same images without augmentation.",
+    )
 
     scores: Literal["logits", "softmax"] = hyperparameter("logits")
     """what is rectified: logits, as FACIL's code does, whose means may have either sign, or probabilities"""

@@ -16,6 +16,10 @@ from trainer.stages.stage import Step, TaskContext, Terms
 
 class Ldam(Method):
     paper = "Cao et al., Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss, NeurIPS 2019"
+    differences = (
+        "In the released code rows of the classifier start at norm 1; here at about 0.58, unless `net.init` is "
+        "`fan_in`.",
+    )
 
     margin: float = hyperparameter(0.5, per_member=True, ge=0, le=2)
     """of the rarest class, in cosine"""

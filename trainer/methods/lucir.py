@@ -21,6 +21,12 @@ class Lucir(ChoosesLoss):
     paper = "Hou et al., Learning a Unified Classifier Incrementally via Rebalancing, CVPR 2019"
     needs_teacher = True
     last_relu = False
+    differences = (
+        "With the second stage, Long-Tailed CIL's code skips the first stage of a task with at most 10 images a "
+        "class; here it is trained.",
+        "In ResNet-18, Long-Tailed CIL's code removes the last ReLU of the third stage; here that of the network is "
+        "removed.",
+    )
 
     lambda_: float = distillation_weight(5.0, le=1000)
     """weight of the distillation of features, times sqrt(old classes / new classes); 10 for ImageNet"""

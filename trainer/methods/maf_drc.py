@@ -32,6 +32,10 @@ class MafDrc(Method):
         "ICCV 2023"
     )
     needs_teacher = True
+    differences = (
+        "In the released code weight decay shrinks the old branch's factors during the first task, to 0.81 on "
+        "CIFAR100-LT LFS10 and 0.21 on LFH, and so they enter the first teacher; here they are still 1.",
+    )
 
     alpha: float = hyperparameter(0.2, per_member=True, first_task=1, ge=0, le=1)
     """part of the branches' own cross-entropy in the fusion's"""
@@ -49,8 +53,8 @@ class MafDrc(Method):
     start: Literal["adapted", "old"] = hyperparameter("adapted", first_task=1)
     """whose backbone and classifier the fusion starts from (CIFAR, ImageNet)"""
     first_teacher: Literal["sum", "new"] = hyperparameter("sum", first_task=1)
-    """what the model of the first task teaches: both branches as the code does, though the old one never learnt, or the
-    new one alone, by which it classifies"""
+    """what the model of the first task teaches: both branches, though the old one never learnt, or the new one alone,
+    by which it classifies"""
     maps: float = hyperparameter(0.0, first_task=1, ge=0, le=100)
     """weight of the distance to the old model's pooled maps, times sqrt(classes / new classes); the code has 5 where
     half of the classes come first"""

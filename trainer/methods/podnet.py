@@ -19,6 +19,12 @@ class Podnet(Method):
     paper = "Douillard et al., PODNet: Pooled Outputs Distillation for Small-Tasks Incremental Learning, ECCV 2020"
     needs_teacher = True
     last_relu = False
+    differences = (
+        "In Long-Tailed CIL's code no block of PODNet's ResNet-32 ends in a ReLU, and its shortcuts are padded; "
+        "here the backbone is that of all methods without the last ReLU.",
+        "Long-Tailed CIL's ResNet-18 for PODNet has a 3x3 stem of stride 1 and residual branches that start at "
+        "zero; here it is the ordinary one.",
+    )
 
     flat: float = hyperparameter(1.0, per_member=True, first_task=1, ge=0, le=1000)
     """weight of the distillation of features, times sqrt(all classes / new classes)"""

@@ -1,7 +1,7 @@
 """SS-IL: batches of new images and exemplars in a fixed ratio, a softmax for either, distillation task by task.
 
-The official code and that of Long-Tailed CIL (Liu et al., ECCV 2022) differ; ``ce_mean``, ``kd_t2`` and ``drop_last``
-are the official code's by default, but for the last batch, which is kept: small tasks have no other.
+Where the official code and that of Long-Tailed CIL (Liu et al., ECCV 2022) differ, defaults are the official code's,
+but for the last batch, which is kept: small tasks have no other.
 """
 
 from functools import partial
@@ -17,6 +17,11 @@ from trainer.stages.stage import Stage, Step, TaskContext, Terms
 class SsIl(Method):
     paper = "Ahn et al., SS-IL: Separated Softmax for Incremental Learning, ICCV 2021"
     needs_teacher = True
+    differences = (
+        "The official code's learning rate in task t, counted from 0, is 0.1 / (t + 1); here it is `optim.lr` in "
+        "every task.",
+        "Long-Tailed CIL's code differs in `ce_mean`, `kd_t2` and `drop_last`.",
+    )
 
     lambda_: float = distillation_weight()
     """weight of the distillation, a sum over tasks"""

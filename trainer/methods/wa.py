@@ -11,6 +11,10 @@ from trainer.stages.stage import Stage, TaskContext, TaskImages
 
 class Wa(SharesWithDistillation):
     paper = "Zhao et al., Maintaining Discrimination and Fairness in Class Incremental Learning, CVPR 2020"
+    differences = (
+        "PyCIL's heads start with Kaiming-uniform rows and zero biases; here rows are smaller by a factor of "
+        "sqrt(3), and biases are drawn too.",
+    )
 
     clip_weights: bool = hyperparameter(False)
     """keep the classifier's weights at 0 or more, as the paper does, so that norms are sizes of logits"""

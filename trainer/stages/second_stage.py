@@ -7,6 +7,7 @@ classified, but neither in the first stage nor in the teacher.
 
 from collections.abc import Iterable
 from functools import partial
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -22,6 +23,12 @@ PART = "class_scale"
 
 class SecondStage(Section):
     """A second stage that balances the classifier (Liu et al., Long-Tailed CIL, ECCV 2022), after any method's own."""
+
+    differences: ClassVar[tuple[str, ...]] = (
+        "In Long-Tailed CIL's code the logit factors learn at the full rate in the first epoch and at a tenth of it "
+        "afterwards; here at `scale_lr_factor` times it throughout.",
+        "Long-Tailed CIL's EEIL has a second stage of one epoch; that is `epochs: 1` with `scale_lr_factor: 1.0`.",
+    )
 
     epochs: int = Field(30, ge=0, le=10_000, description="epochs of the second stage of each task; 0: none")
     lr: float = Field(0.1, gt=0, le=100, description="learning rate of the new rows of the head, falling as a cosine")
