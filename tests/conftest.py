@@ -56,6 +56,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Fail a test that belongs to the slow ones and does not say so: ``make test-fast`` counts on the mark."""
+    subprocess._cleanup()  # a process of Ray's that ended earlier would be counted with this test's
     before = _processor_s()
     result = yield
     spent = _processor_s() - before

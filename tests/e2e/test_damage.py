@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.damage import store_real_results, trials
 
-DAMAGES = 24
+DAMAGES = 12
 
 
 @pytest.mark.slow

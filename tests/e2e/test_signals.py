@@ -24,6 +24,7 @@ from PIL import Image
 from support.results import store_trials
 from support.sweeps import OWN, ROOT, space_file
 from sweeper.search.space_file import load_space
+from sweeper.store.status_file import Status
 from sweeper.store.store import Store
 from sweeper.store.sweep_file import check_unchanged
 
@@ -87,7 +88,7 @@ def ends_in_a_line(process: subprocess.Popen[str], number: signal.Signals) -> No
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*COMMANDS, "run"])
 def test_while_a_command_is_imported(tmp_path: Path, name: str, long: bool) -> None:
-    arguments = ["runs/digits_lfs5.yaml"] if name == "run" else ["s"]
+    arguments = {"run": ["runs/digits_lfs5.yaml"], "replay": ["s", "--pruning", "NopPruner"]}.get(name, ["s"])
     module = "trainer.run" if name == "run" else f"sweeper.{name}"
     numbers = cycle((signal.SIGINT, signal.SIGTERM))
     for delay_s, number in zip((0.0, 0.1, 0.2, 0.3, 0.5, 0.8) if long else (0.0, 0.3), numbers, strict=False):
@@ -128,6 +129,7 @@ def test_while_ray_starts(tmp_path: Path, short: Path, name: str, long: bool) ->
     if name == "promote":
         space = load_space(file)
         store_trials(Store(results, "s"), [0])
+        Status(6, state="stopped", done=1).write(Store(results, "s").folder)
         check_unchanged(space, Store(results, "s").folder, None, "images")
         arguments[0] = "s"
     some = {"launch": (0.3, 4.0), "promote": (2.0,)}

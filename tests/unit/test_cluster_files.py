@@ -355,7 +355,12 @@ def slurm(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def submit(space: str) -> subprocess.Popen[str]:
     command = ["bash", str(CLUSTER / "slurm.sbatch"), space]
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell cannot trap what it starts with ignored
     )
 
 

@@ -91,6 +91,22 @@ def test_a_killed_builder_leaves_no_half_entry(root: Path) -> None:
     assert not left_over(root)
 
 
+def test_files_that_take_long_to_read_are_known_by_the_time_of_their_change(root: Path) -> None:
+    built = []
+
+    def build(folder: Path) -> None:
+        built.append(folder)
+        with (folder / "large").open("wb") as file:
+            file.truncate(2**30 + 1)  # without a block on the disk
+
+    found = cache.entry("k", build)
+    assert cache.entry("k", build) == found
+    assert len(built) == 1
+    os.utime(found / "large", (0, 0))
+    cache.entry("k", build)
+    assert len(built) == 2
+
+
 def test_a_failing_builder_leaves_nothing(root: Path, folder: Path) -> None:
     (folder / "train" / "a" / "050.png").write_bytes(b"broken")
     with pytest.raises(DataError, match=r"050\.png: cannot be decoded"):

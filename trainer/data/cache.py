@@ -20,6 +20,8 @@ from trainer.errors import DataError, os_reason
 
 _CHECKSUMS = "crc32.json"
 _CHUNK_BYTES = 1 << 20
+_READ_BYTES = 1 << 30
+"""a larger file is known by the time of its last change: every process would read all of it before it trains"""
 
 
 def root() -> Path:
@@ -101,10 +103,16 @@ def _checksums(folder: Path) -> dict[str, int]:
     found: dict[str, int] = {}
     for path in sorted(folder.iterdir()):
         if path.name != _CHECKSUMS:
-            found[path.name] = 0
-            with path.open("rb") as file:
-                while chunk := file.read(_CHUNK_BYTES):
-                    found[path.name] = zlib.crc32(chunk, found[path.name])
+            state = path.stat()
+            found[path.name] = _crc32(path) if state.st_size <= _READ_BYTES else state.st_mtime_ns
+    return found
+
+
+def _crc32(path: Path) -> int:
+    found = 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            found = zlib.crc32(chunk, found)
     return found
 
 
