@@ -14,7 +14,7 @@ from trainer.training.options import DeviceOptions
 RESULT = "message"
 """key of a Ray Tune result that holds a message"""
 
-_SET_UP, _PACK, _APART = "set_up", "pack", "apart"
+_SET_UP, _PACK = "set_up", "pack"
 
 
 @dataclass(frozen=True)
@@ -122,23 +122,14 @@ def first_task_pack(configs: Sequence[RunConfig]) -> str:
     return content_hash(["first task", *(config.run_id for config in configs)])
 
 
-def pack_as_trial(pack: Mapping[int, Sequence[RunConfig]], *, apart: bool) -> dict[str, Any]:
-    """The configuration of a Ray trial that trains these runs, by number of their configuration.
-
-    ``apart``: one after another.
-    """
-    own = [{"number": n, "configs": [c.as_dict() for c in configs]} for n, configs in pack.items()]
-    return {_PACK: own, _APART: apart}
+def pack_as_trial(pack: Mapping[int, Sequence[RunConfig]]) -> dict[str, Any]:
+    """The configuration of a Ray trial that trains these runs, by number of their configuration."""
+    return {_PACK: [{"number": n, "configs": [c.as_dict() for c in own]} for n, own in pack.items()]}
 
 
 def pack_of_trial(trial: Mapping[str, Any]) -> dict[int, list[RunConfig]]:
     """The inverse of ``pack_as_trial``."""
     return {entry["number"]: _parsed(entry["configs"]) for entry in trial[_PACK]}
-
-
-def trains_apart(trial: Mapping[str, Any]) -> bool:
-    """Whether the runs of a pack are trained one after another."""
-    return bool(trial[_APART])
 
 
 def _parsed(configs: Sequence[dict[str, Any]]) -> list[RunConfig]:

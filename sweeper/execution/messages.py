@@ -41,8 +41,6 @@ class TaskDone(_Message):
     pack: str
     task: int
     tasks: int
-    first: int = 0
-    """position in the pack of the first of the runs that have finished it: others may train after them"""
     values: dict[int, float]
     """the objective's metric by trial, mean over seeds; NaN where there is none"""
 

@@ -1,8 +1,7 @@
 """Choose the number of configurations in a pack: ``resources.pack``, or for ``auto`` by measurement.
 
 A worker times a few steps of one run, then of a configuration's seeds together, then of twice as many, and so on. The
-pack grows while each run's share of a step falls and the memory allows it. Where the seeds of a configuration lose time
-together, they are trained one after another.
+pack grows while each run's share of a step falls and the memory allows it.
 """
 
 import contextlib
@@ -29,8 +28,7 @@ from trainer.words import format_count
 
 _FILE = "packing.json"
 _WORTH = 0.95
-"""a pack grows if a run's share of a step is less than this times that in the smaller pack, and runs are trained apart
-if a step of one is less than this times its share among the seeds of a configuration"""
+"""a pack grows if a run's share of a step is less than this times that in the smaller pack"""
 _PATIENCE_S = 8.0
 """a measurement that would end later is not begun"""
 _STEPS = 12
@@ -63,11 +61,6 @@ class Packing:
         return cls(1 if resources.pack == "auto" else resources.pack)
 
     @property
-    def apart(self) -> bool:
-        """Whether the runs of a configuration are trained one after another."""
-        return self.members == 1
-
-    @property
     def gain(self) -> float | None:
         """Device time of a run alone over its share of the pack's; None where it was not measured."""
         if self.members is None or self.alone_s is None or self.step_s is None:
@@ -76,10 +69,8 @@ class Packing:
 
     def __str__(self) -> str:
         each = f"{format_count(self.pack, 'configuration')} per pack"
-        if self.gain is None or self.members is None:
+        if self.gain is None or self.members is None or self.members == 1:
             return each
-        if self.apart:
-            return f"{each}, one run at a time, which is faster here"
         memory = "" if self.peak_bytes is None else f", {self.peak_bytes / 2**30:.2g} GiB"
         runs = format_count(self.members, "run")
         return f"{each}: {runs} per pack, {self.gain:.1f}x the throughput of separate runs{memory}"
@@ -91,36 +82,28 @@ def choose(
     most: int,
     profile_steps: Callable[[int], StepCost],
     budget_bytes: int | None = None,
-    *,
-    apart: bool = True,
 ) -> Packing:
     """The packing of configurations with ``seeds`` runs each.
 
     ``given``: configurations a pack, or None for the best of 1, 2, 4 ... up to ``most``. ``profile_steps`` is given a
-    number of runs; what would take too long, or not fit ``budget_bytes``, is not tried. ``apart``: whether the runs of
-    a configuration may be trained one after another; not where it is pruned by their mean after a task.
+    number of runs; what would take too long, or not fit ``budget_bytes``, is not tried.
     """
     deadline = time.monotonic() + _PATIENCE_S
     chosen = Packing(given or 1)
     # A pack that is too large: the last one stays. A run that is too large: its trial fails.
     with contextlib.suppress(torch.OutOfMemoryError):
         alone = found = profile_steps(1)
-        sizes = [given] if given else [2**k for k in range(most.bit_length())]
-        alone_first = [(1, 1)] if apart and not given and seeds > 1 else []
-        for pack, members in [*alone_first, *((size, size * seeds) for size in sizes)]:
+        for pack in [given] if given else [2**k for k in range(most.bit_length())]:
+            members = pack * seeds
             if time.monotonic() + _STEPS * found.step_s * members / found.members > deadline:
-                if chosen.apart and seeds > 1:  # it was compared with nothing
-                    chosen = Packing(1)
                 break
             if budget_bytes is not None and _expected_bytes(alone, found, members) > budget_bytes:
                 break
             found = profile_steps(members) if members > 1 else alone
             packing = Packing(pack, members, alone.step_s, found.step_s, found.peak_bytes)
-            worth = 1 / _WORTH if pack == 1 else _WORTH
-            if chosen.gain is None or packing.gain is None or chosen.gain <= worth * packing.gain:
-                chosen = packing
-            elif pack > 1:  # where two runs gain nothing together, four may
+            if chosen.gain is not None and packing.gain is not None and chosen.gain > _WORTH * packing.gain:
                 break
+            chosen = packing
     return chosen
 
 
@@ -142,13 +125,8 @@ def largest(space: Space, concurrency: int) -> int:
     return max(1, space.spec.trials // (_ROUNDS * concurrency))
 
 
-def measure_packing(
-    configs: Sequence[RunConfig], resources: Resources, most: int, options: DeviceOptions, *, apart: bool
-) -> Packing:
-    """Choose, in a worker, how many configurations like this one, whose runs are given, a pack has; up to ``most``.
-
-    ``apart``: whether its runs may be trained one after another.
-    """
+def measure_packing(configs: Sequence[RunConfig], resources: Resources, most: int, options: DeviceOptions) -> Packing:
+    """Choose, in a worker, how many configurations like this one, whose runs are given, a pack has; up to ``most``."""
     config = configs[0]
     task_stream = build(config.data, config.protocol)
 
@@ -157,7 +135,7 @@ def measure_packing(
         return profile_steps(alike, task_stream, options)
 
     given = None if resources.pack == "auto" else resources.pack
-    return choose(given, len(configs), most, cost, _budget_bytes(resources), apart=apart)
+    return choose(given, len(configs), most, cost, _budget_bytes(resources))
 
 
 def _budget_bytes(resources: Resources) -> int | None:

@@ -58,7 +58,7 @@ class _Pack:
     crashes: int = 0
     losses: int = 0
     """processes, since the last finished task"""
-    tasks: set[tuple[str, int, int]] = field(default_factory=set)
+    tasks: set[tuple[str, int]] = field(default_factory=set)
     """finished ones: a resumed pack reports them again"""
 
     @classmethod
@@ -138,8 +138,7 @@ class Sweep:
             return WAIT if self._packs else False
         self._packs[trial_id] = pack
         self._write()
-        runs = {number: suggestion.configs for number, suggestion in pack.whole.items()}
-        return pack_as_trial(runs, apart=self._packing.apart)
+        return pack_as_trial({number: suggestion.configs for number, suggestion in pack.whole.items()})
 
     def _new_pack(self) -> _Pack | None:
         """Of suggestions that wait, and of new ones up to the size of a pack, those that fit the first of them."""
@@ -315,8 +314,8 @@ class Sweep:
 
     def _note_task(self, trial_id: str, message: messages.TaskDone) -> None:
         pack, pruned = self._packs.get(trial_id, _Pack.of()), []
-        if (done := (message.pack, message.first, message.task)) not in pack.tasks:
-            pack.tasks.add(done)
+        if (message.pack, message.task) not in pack.tasks:
+            pack.tasks.add((message.pack, message.task))
             self._note_progress(pack)
         for number, value in message.values.items():
             if number not in pack.open or not math.isfinite(value):

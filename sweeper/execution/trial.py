@@ -16,7 +16,6 @@ from sweeper.execution.job import Job, first_task_pack
 from sweeper.execution.messages import EndedTrial, Message, PackSplit, TaskDone, TrialsEnded, Warned
 from sweeper.store.folder import Folder
 from trainer.config.run_config import RunConfig, content_hash
-from trainer.data.tasks import TaskStream, build
 from trainer.errors import UserError
 from trainer.results.rows import RunResult
 from trainer.training.observer import Observer, TaskReport
@@ -56,26 +55,24 @@ def train_pack(
     pack: Mapping[int, Sequence[RunConfig]],
     report: Callable[[Message], None],
     stops: Callable[[], bool] = lambda: False,
-    *,
-    apart: bool = False,
 ) -> None:
     """Train the configurations, by number, together; where the device's memory is too small, one half after the other.
 
-    ``apart``: their runs one after another. ``report`` takes a message after every task, as soon as a configuration has
-    ended, and when a pack is split. Raises TrialError where not even one configuration fits, and TrainingStopped, with
-    a checkpoint written, once ``stops``, which is called after every step, returns True.
+    ``report`` takes a message after every task, as soon as a configuration has ended, and when a pack is split. Raises
+    TrialError where not even one configuration fits, and TrainingStopped, with a checkpoint written, once ``stops``,
+    which is called after every step, returns True.
     """
     reporter = _Reporter(job, pack, report, stops)
     configs = [config for own in pack.values() for config in own]
-    checkpoints = job.checkpoints(reporter.pack)
     try:
-        if not apart:
-            _train(job, configs, checkpoints, reporter)
-            return
-        task_stream = build(configs[0].data, configs[0].protocol)
-        for position, config in enumerate(configs):
-            reporter.begin(position, position + 1)
-            _train(job, [config], checkpoints.child(config.run_id), reporter, task_stream)
+        train(
+            configs,
+            job.options,
+            checkpoint=AttemptSlot(job.checkpoints(reporter.pack), reporter.attempt),
+            first_task_checkpoint=job.first_task_checkpoint if job.reuses_first_tasks else None,
+            first_task_progress=AttemptSlot(job.checkpoints(first_task_pack(configs)), reporter.attempt),
+            observer=reporter,
+        )
         return
     except torch.OutOfMemoryError:
         left = list(reporter.left)
@@ -88,24 +85,6 @@ def train_pack(
         torch.cuda.empty_cache()
     for half in (left[: len(left) // 2], left[len(left) // 2 :]):
         train_pack(job, {number: pack[number] for number in half}, report, stops)
-
-
-def _train(
-    job: Job,
-    configs: Sequence[RunConfig],
-    checkpoints: Folder,
-    reporter: "_Reporter",
-    task_stream: TaskStream | None = None,
-) -> None:
-    train(
-        configs,
-        job.options,
-        checkpoint=AttemptSlot(checkpoints, reporter.attempt),
-        first_task_checkpoint=job.first_task_checkpoint if job.reuses_first_tasks else None,
-        first_task_progress=AttemptSlot(job.checkpoints(first_task_pack(configs)), reporter.attempt),
-        observer=reporter,
-        task_stream=task_stream,
-    )
 
 
 class Warner(Observer):
@@ -141,15 +120,7 @@ class _Reporter(Warner):
         self._owners = [number for number, own in pack.items() for _ in own]
         for position, number in enumerate(self._owners):
             self.left.setdefault(number, []).append(position)
-        self._first, self._begun = 0, len(self._owners)
-        """positions in the pack: the first of the runs in training, and the first of those that have not begun"""
         self._results: dict[int, RunResult] = {}
-        self._values: dict[int, dict[int, float]] = {}
-        """the metric by task and position"""
-
-    def begin(self, first: int, end: int) -> None:
-        """What comes next is of the runs at these positions, ``end`` not among them; later ones have not begun."""
-        self._first, self._begun = first, end
 
     def on_resume(self, reports: Sequence[TaskReport]) -> None:
         for report in reports[int(self._job.reuses_first_tasks) :]:
@@ -164,20 +135,15 @@ class _Reporter(Warner):
         return [m.position for m in report.members if self._owners[m.position] in pruned]
 
     def _tell(self, report: TaskReport) -> None:
-        """Report the task; values are of the configurations all of whose runs have begun."""
-        by_position = self._values.setdefault(report.task, {})
+        values: dict[int, list[float]] = {}
         for member in report.members:
             found = None if member.status == "diverged" else getattr(member.metrics, self._job.metric)
-            by_position[self._first + member.position] = math.nan if found is None else found
-        values: dict[int, list[float]] = {}
-        for position, value in by_position.items():
-            values.setdefault(self._owners[position], []).append(value)
-        not_begun = set(self._owners[self._begun :])
-        means = {number: sum(own) / len(own) for number, own in values.items() if number not in not_begun}
-        self._report(TaskDone(pack=self.pack, task=report.task, tasks=report.tasks, first=self._first, values=means))
+            values.setdefault(self._owners[member.position], []).append(math.nan if found is None else found)
+        means = {number: sum(own) / len(own) for number, own in values.items()}
+        self._report(TaskDone(pack=self.pack, task=report.task, tasks=report.tasks, values=means))
 
     def on_end(self, results: Mapping[int, RunResult]) -> None:
-        self._results |= {self._first + position: result for position, result in results.items()}
+        self._results |= results
         numbers = [number for number, own in self.left.items() if self._results.keys() >= set(own)]
         ended = [EndedTrial(number=n, results=tuple(self._results[p] for p in self.left.pop(n))) for n in numbers]
         if ended:

@@ -13,7 +13,7 @@ import torch
 from ray import tune
 from ray.exceptions import RayError
 
-from sweeper.execution.job import RESULT, Job, SetUp, pack_of_trial, trains_apart
+from sweeper.execution.job import RESULT, Job, SetUp, pack_of_trial
 from sweeper.execution.messages import (
     Evicted,
     Failed,
@@ -59,7 +59,7 @@ def run_trial(config: Mapping[str, Any], job: Job) -> None:
         set_up = SetUp.of_trial(config)
         if set_up is None:
             with notice.heeded():
-                train_pack(job, pack_of_trial(config), send, notice.is_due, apart=trains_apart(config))
+                train_pack(job, pack_of_trial(config), send, notice.is_due)
         else:
             _set_up(job, set_up, notice)
     except TrainingStopped:
@@ -84,8 +84,7 @@ def _in_words(error: Exception) -> str:
 def _set_up(job: Job, wanted: SetUp, notice: Notice) -> None:
     if wanted.largest is not None:
         try:
-            apart = job.decisions is None  # what is pruned by the mean over its runs trains them side by side
-            packing = measure_packing(wanted.configs, job.resources, wanted.largest, job.options, apart=apart)
+            packing = measure_packing(wanted.configs, job.resources, wanted.largest, job.options)
             measured: Message = PackingMeasured(packing=packing)
         except _OF_THE_WORLD:
             raise

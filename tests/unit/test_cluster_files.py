@@ -353,14 +353,10 @@ def slurm(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def submit(space: str) -> subprocess.Popen[str]:
-    command = ["bash", str(CLUSTER / "slurm.sbatch"), space]
+    """Run the script with SIGINT as Slurm leaves it: a shell cannot trap a signal that is ignored when it starts."""
+    command = ["env", "--default-signal=INT", "bash", str(CLUSTER / "slurm.sbatch"), space]
     return subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell cannot trap what it starts with ignored
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )
 
 

@@ -290,9 +290,7 @@ def test_a_node_with_other_code_trains_nothing(tmp_path: Path, monkeypatch: pyte
     messages: list[Message] = []
     monkeypatch.setattr(worker, "send", messages.append)
     pack = {0: [tiny_run("finetune", data=FEW_IMAGES)]}
-    worker.run_trial(
-        pack_as_trial(pack, apart=False), Job(str(tmp_path), Resources(), "acc_task_mean_pct", code="source-other")
-    )
+    worker.run_trial(pack_as_trial(pack), Job(str(tmp_path), Resources(), "acc_task_mean_pct", code="source-other"))
     (interrupted,) = messages
     assert isinstance(interrupted, Interrupted)
     assert "its code is not the driver's" in interrupted.reason

@@ -205,7 +205,9 @@ def test_compression_learns_reweighted_answers_and_no_labels() -> None:
 def test_the_old_network_stands_still_through_a_task() -> None:
     contents = checkpoints("foster", every=1)
     for task in (1, 2):
-        before = next(c["tensors"] for c in contents if c["cursor"] == {"task": task, "stage": 0, "epoch": 0, "step": 0})
+        before = next(
+            c["tensors"] for c in contents if c["cursor"] == {"task": task, "stage": 0, "epoch": 0, "step": 0}
+        )
         for stage in (0, 1):
             assert_same(under(at(contents, task, stage), "frozen/old/"), under(before, "frozen/teacher/"))
         boosted = under(at(contents, task, 1), "frozen/boosted/")

@@ -60,7 +60,7 @@ def trained(folder: Path, monkeypatch: pytest.MonkeyPatch, *, told_to_end: bool)
     pack = {4: [tiny_run("finetune", data=FEW_IMAGES, optim={"batch_size": 6}, seed=seed) for seed in (0, 1)]}
     # Ray Tune gives no trial more to a process that has raised.
     with pytest.raises(CrashError) if told_to_end else contextlib.nullcontext():
-        worker.run_trial(pack_as_trial(pack, apart=False), Job(str(folder), Resources(), "acc_task_mean_pct"))
+        worker.run_trial(pack_as_trial(pack), Job(str(folder), Resources(), "acc_task_mean_pct"))
     return messages
 
 

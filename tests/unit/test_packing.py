@@ -9,7 +9,6 @@ import torch
 
 from support.drivers import driver
 from support.sweeps import space_file
-from sweeper.execution.job import trains_apart
 from sweeper.execution.messages import PackSplit
 from sweeper.execution.packing import Packing, choose, largest, note, noted
 from sweeper.search.space import Resources
@@ -41,24 +40,6 @@ def test_a_pack_grows_while_that_makes_a_run_cheaper() -> None:
     assert str(found) == "4 configurations per pack: 12 runs per pack, 5.0x the throughput of separate runs, 0.13 GiB"
 
 
-def test_runs_that_lose_time_together_are_trained_one_after_another() -> None:
-    found = choose(None, 2, 16, device({1: 10.0, 2: 24.0, 4: 50.0}))
-    assert (found.pack, found.members, found.gain, found.apart) == (1, 1, pytest.approx(1), True)
-    assert str(found) == "1 configuration per pack, one run at a time, which is faster here"
-    assert not choose(None, 2, 16, device({1: 10.0, 2: 24.0, 4: 50.0}), apart=False).apart
-    assert not choose(1, 2, 16, device({1: 10.0, 2: 24.0})).apart
-    assert not choose(None, 2, 16, device({1: 10.0, 2: 20.6, 4: 41.5})).apart
-
-
-def test_more_runs_may_gain_what_two_do_not() -> None:
-    found = choose(None, 2, 16, device({1: 10.0, 2: 21.0, 4: 26.0, 8: 52.0}))
-    assert (found.pack, found.members, found.apart) == (2, 4, False)
-
-
-def test_seeds_that_do_not_fit_together_are_trained_one_after_another() -> None:
-    assert choose(None, 3, 16, device(FLAT_FROM_12), budget_bytes=30 * MIB).apart
-
-
 def test_a_pack_leaves_the_search_something_to_learn_from() -> None:
     assert choose(None, 3, 3, device(FLAT_FROM_12)).pack == 2
 
@@ -71,14 +52,13 @@ def test_a_pack_fits_the_memory() -> None:
 def test_an_out_of_memory_error_is_an_answer() -> None:
     assert choose(None, 3, 16, device(FLAT_FROM_12, room=6)).pack == 2
     assert choose(4, 3, 16, device(FLAT_FROM_12, room=6)) == Packing(4)
-    assert choose(None, 3, 16, device(FLAT_FROM_12, room=1)).apart
     assert choose(None, 3, 16, device(FLAT_FROM_12, room=0)) == Packing(1)
 
 
 def test_a_measurement_that_would_take_too_long_is_not_begun() -> None:
     slow = {members: 1000 * ms for members, ms in FLAT_FROM_12.items()}
     found = choose(None, 3, 16, device(slow))
-    assert (found.pack, found.gain, found.apart) == (1, None, False)
+    assert (found.pack, found.gain) == (1, None)
 
 
 def test_a_given_size_is_kept_and_measured() -> None:
@@ -124,14 +104,6 @@ def test_a_pack_is_of_one_method_and_others_wait_for_theirs(tmp_path: Path) -> N
     assert own.pack("b") == [1, 4]
     assert own.pack("c") == [3]
     assert own.pack("d") == [5]
-
-
-def test_the_driver_says_whether_runs_are_trained_one_after_another(tmp_path: Path) -> None:
-    for name, packing in (("a", Packing(1, 1, 0.01, 0.01)), ("b", Packing(1, 2, 0.01, 0.015)), ("c", Packing(1))):
-        (tmp_path / name).mkdir()
-        trial = driver(tmp_path / name, packing=packing).sweep.next_trial(name)
-        assert isinstance(trial, dict)
-        assert trains_apart(trial) is packing.apart
 
 
 def test_a_later_launch_with_the_same_resources_measures_nothing(tmp_path: Path) -> None:

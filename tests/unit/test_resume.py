@@ -32,30 +32,26 @@ def pack() -> dict[int, list[RunConfig]]:
     return {4: [tiny_run("finetune", seed=seed) for seed in (0, 1)]}
 
 
-def train_until(job: Job, end: int | None, *, apart: bool = False, run: int = 0) -> list[Message]:
-    """The messages of a worker that is killed before it can report task ``end``; None: it is not.
-
-    ``apart``: it trains one run after the other, and is killed in ``run``.
-    """
+def train_until(job: Job, end: int | None) -> list[Message]:
+    """The messages of a worker that is killed before it can report task ``end``; None: it is not."""
     messages: list[Message] = []
 
     def report(message: Message) -> None:
-        if isinstance(message, TaskDone) and (message.first, message.task) == (run, end):
+        if isinstance(message, TaskDone) and message.task == end:
             raise Killed
         messages.append(message)
 
     if end is None:
-        train_pack(job, pack(), report, apart=apart)
+        train_pack(job, pack(), report)
         return messages
     with pytest.raises(Killed):
-        train_pack(job, pack(), report, apart=apart)
+        train_pack(job, pack(), report)
     return messages
 
 
 def values_of(messages: list[Message]) -> dict[int, float]:
     """By task."""
-    done = (message for message in messages if isinstance(message, TaskDone))
-    return {message.task: message.values[4] for message in done if message.values}
+    return {message.task: message.values[4] for message in messages if isinstance(message, TaskDone)}
 
 
 @pytest.mark.parametrize("shares", [False, True], ids=["own first task", "shared first task"])
@@ -67,23 +63,6 @@ def test_a_resumed_worker_reports_the_tasks_that_it_had_completed(tmp_path: Path
     resumed = train_until(job, None)
     assert values_of(resumed) == values_of(whole)
     assert sorted(values_of(whole)) == list(range(int(shares), TASKS))
-
-
-@pytest.mark.parametrize("run", [0, 1])
-def test_runs_one_after_another_are_reported_and_resumed_like_runs_together(tmp_path: Path, run: int) -> None:
-    whole = train_until(Job(str(tmp_path / "whole"), Resources(), METRIC), None)
-    job = Job(str(tmp_path / "killed"), Resources(), METRIC)
-    killed = train_until(job, 1, apart=True, run=run)
-    assert not any(isinstance(message, TrialsEnded) for message in killed)
-    resumed = train_until(job, None, apart=True)
-    assert values_of(resumed) == pytest.approx(values_of(whole), abs=5)
-    assert values_of(resumed) == values_of(
-        train_until(Job(str(tmp_path / "apart"), Resources(), METRIC), None, apart=True)
-    )
-    (ended,) = [message for message in resumed if isinstance(message, TrialsEnded)]
-    assert not ended.training
-    alone = [train([config])[0].acc_task_mean_pct for config in pack()[4]]
-    assert [result.acc_task_mean_pct for result in ended.ended[0].results] == alone
 
 
 def results(values_ST: list[list[float]], status: str) -> tuple[RunResult, ...]:
