@@ -134,9 +134,11 @@ def test_tasks_smaller_than_a_batch_train_nothing_if_batches_must_be_full() -> N
 # -- FOSTER ------------------------------------------------------------------------------------------------
 
 
-def taught(name: str) -> Learner:
+def taught(name: str, **changes: Any) -> Learner:
     """A learner at the beginning of its second task, whose network has moved away from its teacher."""
-    learner = new_learner([tiny_run(name, seed=seed) for seed in range(M)], 1, torch.device("cpu"), "float64")
+    learner = new_learner(
+        [tiny_run(name, seed=seed, **changes) for seed in range(M)], 1, torch.device("cpu"), "float64"
+    )
     learner.network.grow(OLD, learner.seeds, 0)
     learner.freeze_teacher()
     learner.network.grow(K - OLD, learner.seeds, 1)
@@ -212,6 +214,18 @@ def test_the_old_network_stands_still_through_a_task() -> None:
             assert_same(under(at(contents, task, stage), "frozen/old/"), under(before, "frozen/teacher/"))
         boosted = under(at(contents, task, 1), "frozen/boosted/")
         assert not torch.equal(boosted["net.stem.weight"], before["frozen/teacher/net.stem.weight"])
+
+
+@pytest.mark.parametrize(("init", "variance"), [("fan_out", 1 / 3), ("fan_in", 2)])
+def test_the_boosted_networks_rows_start_as_the_run_file_says(init: str, variance: float) -> None:
+    learner = taught("foster", net={"init": init})
+    boost, _ = Foster().plan(context({"beta_boost": [0.9] * M, "beta_compress": [0.9] * M}))
+    assert boost.prepare is not None
+    boost.prepare(learner)
+    wide_MKD = learner.network.classifier.weight_MKD.detach()[:, OLD:]
+    aux_MKD = learner.network.get_parameter("aux.weight_MKD").detach()
+    for rows_MKD in (wide_MKD, aux_MKD):
+        assert float(rows_MKD.var() * rows_MKD.shape[2]) == pytest.approx(variance, rel=0.3)
 
 
 def test_boosting_starts_with_the_old_classifier_in_a_corner_and_compression_with_the_old_network() -> None:
