@@ -8,6 +8,7 @@ by the caller: equal numbers give equal pixels. Where to cut is worked out for m
 
 import functools
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -153,10 +154,18 @@ def _normalised(images_NHWC: Tensor, members: int, data: DataConfig, dtype: torc
     return x.contiguous().permute(0, 3, 1, 2)  # that of one member alone is a view, of rows and columns swapped
 
 
-@functools.cache  # no step is to copy from the host
+@functools.cache
 def _shift_and_scale(name: str, channels: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Grey images take the mean of the three channels' statistics."""
-    mean_C, deviation_C = (torch.tensor(values, dtype=torch.float64) for values in STATISTICS[name])
+    mean_C: tuple[float, ...]
+    deviation_C: tuple[float, ...]
+    mean_C, deviation_C = STATISTICS[name]
     if channels == 1:
-        mean_C, deviation_C = mean_C.mean(0, keepdim=True), deviation_C.mean(0, keepdim=True)
-    return (-mean_C / deviation_C).to(device, dtype), (1 / (255 * deviation_C)).to(device, dtype)
+        mean_C, deviation_C = (sum(mean_C) / 3,), (sum(deviation_C) / 3,)
+
+    def filled(values_C: Iterable[float]) -> Tensor:
+        # No step is to copy from the host, not even the first one: it waits until the copy is done.
+        return torch.stack([torch.full((), value, device=device, dtype=dtype) for value in values_C])
+
+    shift_C = filled(-mean / deviation for mean, deviation in zip(mean_C, deviation_C, strict=True))
+    return shift_C, filled(1 / (255 * deviation) for deviation in deviation_C)

@@ -173,4 +173,4 @@ def _only_new_features(step: Step) -> None:
     """Keep new classes' weights on old features, the first half, as they are."""
     grad_MKD = step.head.weight_MKD.grad
     assert grad_MKD is not None
-    grad_MKD[:, step.task.old :, : grad_MKD.shape[2] // 2] = 0
+    grad_MKD[:, step.task.old :, : grad_MKD.shape[2] // 2].zero_()
