@@ -46,22 +46,23 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGpu]:
 
 def members(method: str, hyperparameters: dict[str, Any] | None = None, **changes: Any) -> list[RunConfig]:
     """Two runs of three tasks, with a step an epoch and a second stage."""
-    fields = {"data": FEW_IMAGES, "optim": {"batch_size": 64}, "stage2": {"epochs": 1}, **changes}
+    optim = {"batch_size": 64, **changes.pop("optim", {})}
+    fields = {"data": FEW_IMAGES, "stage2": {"epochs": 1}, **changes, "optim": optim}
     return [tiny_run(method, hyperparameters, seed=seed, **fields) for seed in (0, 1)]
 
 
-def trained(configs: list[RunConfig], precision: str = "bfloat16", **options: Any) -> list[RunResult]:
-    found = train(configs, DeviceOptions("cuda", precision, **options))
+def trained(configs: list[RunConfig], precision: str = "bfloat16") -> list[RunResult]:
+    found = train(configs, DeviceOptions("cuda", precision))
     assert [result.status for result in found] == ["finished", "finished"]
     assert [result.device for result in found] == ["fake", "fake"]
     return found
 
 
-@pytest.mark.parametrize(("precision", "tasks"), [("bfloat16", 2), ("float32", 3)])
+@pytest.mark.parametrize(("precision", "tasks", "epochs"), [("bfloat16", 2, 1), ("float32", 3, 2)])
 @pytest.mark.parametrize("name", METHODS.names())
-def test_every_method_trains_and_is_measured(name: str, precision: str, tasks: int, gpu: FakeGpu) -> None:
+def test_every_method_trains_and_is_measured(name: str, precision: str, tasks: int, epochs: int, gpu: FakeGpu) -> None:
     """Two runs together, with herding and a second stage."""
-    trained(members(name, protocol={"tasks": tasks}), precision)
+    trained(members(name, protocol={"tasks": tasks}, optim={"epochs": epochs}), precision)
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS.names() if set(dict(switches(name))) - {"loss", "kd"}])
@@ -76,7 +77,7 @@ def test_so_do_other_choices_of_a_method(name: str, gpu: FakeGpu) -> None:
 )
 def test_so_does_every_loss_and_distillation(method: str, field: str, names: list[str], gpu: FakeGpu) -> None:
     for name in names:
-        trained(members(method, {field: name}, protocol={"tasks": 2}, stage2=None), "float32")
+        trained(members(method, {field: name}, protocol={"tasks": 2}, optim={"epochs": 1}, stage2=None), "float32")
 
 
 @pytest.mark.parametrize(
@@ -85,15 +86,14 @@ def test_so_does_every_loss_and_distillation(method: str, field: str, names: lis
         {
             "net": {"name": "resnet18"},
             "data": {**FEW_IMAGES, "augment": "resized_crop", "flip": True},
-            "optim": {"epochs": 1},
             "stage2": None,
         },
         {"net": {"name": "resnet32", "shortcut": "pad"}, "data": {**FEW_IMAGES, "augment": "none"}},
-        {"memory": {"selection": "random"}, "optim": {"clip_norm": 0.1, "schedule": "cosine"}},
+        {"memory": {"selection": "random"}, "optim": {"epochs": 1, "clip_norm": 0.1, "schedule": "cosine"}},
     ],
 )
 def test_so_does_every_section(changes: dict[str, Any], gpu: FakeGpu) -> None:
-    trained(members("distillation", protocol={"tasks": 2}, **changes))
+    trained(members("distillation", **{"protocol": {"tasks": 2}, "optim": {"epochs": 1}, **changes}))
 
 
 def test_its_values_are_those_of_the_cpu(gpu: FakeGpu) -> None:
