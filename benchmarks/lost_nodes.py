@@ -308,9 +308,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"{len(lost)} processes and nodes lost at random instants of {len(lines)} sweeps of digits, on a cluster of a "
         f"head and {_NODES} nodes of one CPU on one machine. One is held if its sweep ended with every configuration "
         "finished or pruned once and equal to the undisturbed one in parameters, outcomes and accuracies, to the last "
-        "digit. The fourth column counts the trials that wrote a checkpoint and said so before they ended. The last one "
-        f"is of the {sum(one['noticed_s'] is not None for one in lost)} whose loss the driver named: the others trained "
-        "nothing at that moment. "
+        "digit. The fourth column counts the trials that wrote a checkpoint and said so before they ended. "
+        f"The driver named {sum(one['noticed_s'] is not None for one in lost)} of the losses, which the last column is "
+        "of; the others interrupted nothing. "
         f"Ray's health checks: {', '.join(f'{name} {value}' for name, value in PROMPT.items())}."
     )
     command = f"python -m benchmarks.lost_nodes --kills {arguments.kills} --seed {arguments.seed}"
