@@ -41,7 +41,7 @@ demo: setup
 		FROM seeds WHERE sweep = 'digits' AND status = 'finished' ORDER BY acc_pct DESC LIMIT 5"
 	@echo; echo "== 3/4 promote: the best few again, on fresh seeds and the test split"
 	@rm -f $(DEMO)/*.yaml && mkdir -p $(DEMO)
-	@$(BIN)/python -m sweeper.promote digits --runs $(DEMO)
+	@$(BIN)/python -m sweeper.promote digits --seeds 8 --runs $(DEMO)
 	@echo; echo "== 4/4 verify: the promoted run file gives its recorded results again"
 	@set -e; for file in $(DEMO)/*.yaml; do $(BIN)/python -m trainer.run "$$file" --verify; done
 
