@@ -13,6 +13,7 @@ from sweeper.search.words import METHOD
 from trainer.config.files import override, parse_run
 from trainer.config.run_config import RunConfig
 from trainer.data.config import Evaluation
+from trainer.limits import Precision
 from trainer.methods.base import METHODS, Method
 from trainer.section import Section
 
@@ -40,7 +41,7 @@ class Resources(Section):
 
     cpu: float = Field(1, gt=0)
     gpu: float = Field(0, ge=0)
-    precision: Literal["auto", "bfloat16", "float32", "float64"] = Field(
+    precision: Precision = Field(
         "auto", description="arithmetic of the networks; auto: bfloat16 on a GPU, float32 on a CPU"
     )
     pack: int | Literal["auto"] = Field(

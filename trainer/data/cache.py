@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from trainer.errors import DataError, os_reason
+from trainer.words import WARNING
 
 _CHECKSUMS = "crc32.json"
 _CHUNK_BYTES = 1 << 20
@@ -43,7 +44,7 @@ def entry(key: str, build: Callable[[Path], None]) -> Path:
             if not _whole(found):
                 if found.is_dir():
                     print(
-                        f"warning: the image cache entry {found} is damaged: its images are decoded again",
+                        f"{WARNING}the image cache entry {found} is damaged: its images are decoded again",
                         file=sys.stderr,
                     )
                     _remove(found)
