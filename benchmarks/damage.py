@@ -20,7 +20,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
@@ -156,11 +156,11 @@ READERS: dict[str, tuple[Callable[[list[str]], int], tuple[str, ...]]] = {
 """every command that only reads, and its arguments"""
 
 
-def answers(results: Path) -> dict[str, Answer]:
-    """What every command says of a results folder."""
+def answers(results: Path, leave_out: Collection[str] = ()) -> dict[str, Answer]:
+    """What every command says of a results folder, but for those to leave out."""
     where = ("--results", str(results))
     with contextlib.chdir(results.parent):  # where the figure goes
-        return {name: _answer(main, [*words, *where]) for name, (main, words) in READERS.items()}
+        return {n: _answer(main, [*words, *where]) for n, (main, words) in READERS.items() if n not in leave_out}
 
 
 def _answer(main: Callable[[list[str]], int], words: list[str]) -> Answer:
@@ -295,10 +295,10 @@ class Tried(NamedTuple):
     faults: list[str]
 
 
-def trials(results: Path, count: int, seed: int, *, resume_every: int) -> Iterator[Tried]:
+def trials(results: Path, count: int, seed: int, *, resume_every: int, draw_every: int = 1) -> Iterator[Tried]:
     """Damage copies of a results folder ``count`` times, and read each with every command.
 
-    One in ``resume_every`` is resumed, and compared with the undamaged folder, resumed.
+    One in ``resume_every`` is resumed, and compared with the undamaged folder, resumed. One in ``draw_every`` is drawn.
     """
     draw, before = random.Random(seed), answers(results)
     copy, whole = results.parent / "copy" / "results", results.parent / "whole" / "results"
@@ -307,7 +307,7 @@ def trials(results: Path, count: int, seed: int, *, resume_every: int) -> Iterat
         _remove(copy)
         shutil.copytree(results, copy)
         kind, files = damage(copy, draw)
-        after = answers(copy)
+        after = answers(copy, () if number % draw_every == 0 else ("report",))
         found = faults(before, after, files)
         named = any(path in answer.errors for path in files for answer in after.values())
         resumed = number % resume_every == 0
@@ -325,13 +325,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=math.inf, help="end sooner, after so long (default: no limit)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the damages (default: %(default)s)")
     parser.add_argument("--resume-every", type=int, default=50, help="default: one damage in %(default)s")
+    parser.add_argument(
+        "--draw-every",
+        type=int,
+        default=10,
+        help="draw the figure after one damage in %(default)s (default): it takes longer than all other commands",
+    )
     arguments = parser.parse_args(argv)
     tried = []
     with tempfile.TemporaryDirectory() as folder:
         results = store_real_results(Path(folder))
         files = [path for path in results.rglob("*") if path.is_file()]
         deadline = time.monotonic() + 60 * arguments.minutes
-        for one in trials(results, arguments.damages, arguments.seed, resume_every=arguments.resume_every):
+        every = {"resume_every": arguments.resume_every, "draw_every": arguments.draw_every}
+        for one in trials(results, arguments.damages, arguments.seed, **every):
             tried.append(one)
             for line in one.faults:
                 print(f"{one.kind} {', '.join(one.files)}: {line}", flush=True)
@@ -340,16 +347,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     broken = [t for t in tried if t.faults]
     about = (
         f"{len(tried)} random damages to {len(files)} files of a killed sweep and its promotion, each read by every "
-        f"command ({', '.join(READERS)}); after {sum(t.resumed for t in tried)} of them the sweep was launched again. "
+        f"command ({', '.join(READERS)}, the last after one in {arguments.draw_every}); after "
+        f"{sum(t.resumed for t in tried)} of them the sweep was launched again. "
         f"Held: {len(tried) - len(broken)} of {len(tried)}. The first columns count the damages of a kind, the last "
         "ones those after which a command named a damaged file, the relaunches, and what did not hold. "
         f"Repeat: python -m benchmarks.damage --damages {len(tried)} --seed {arguments.seed} "
-        f"--resume-every {arguments.resume_every}."
+        f"--resume-every {arguments.resume_every} --draw-every {arguments.draw_every}."
     )
     content = {
         "damages": len(tried),
         "seed": arguments.seed,
-        "resume_every": arguments.resume_every,
+        **every,
         "tried": Counter(f"{t.kind} {file_kind(t.files[0])}" for t in tried),
         "broken": [t._asdict() for t in broken],
     }

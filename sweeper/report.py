@@ -31,9 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         from sweeper.store.sweep_file import read_space  # noqa: PLC0415
 
     space, (status, state) = read_space(folder), read_state(folder, Damage())
-    results, out = open_results(arguments.results), Folder.at(Path(arguments.out))
-    ended = status is None or status.done >= status.total
-    drawn = draw(space, results, None if ended else state)
+    out, ended = Folder.at(Path(arguments.out)), status is None or status.done >= status.total
+    with open_results(arguments.results).snapshot() as results:
+        drawn = draw(space, results, None if ended else state)
     for kind in arguments.format:
         content, name = io.BytesIO(), f"{arguments.sweep}.{kind}"
         if kind == "tex":

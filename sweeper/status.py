@@ -42,8 +42,13 @@ def _details(name: str, folder: Folder) -> None:
         from sweeper.reporting.methods import print_methods  # noqa: PLC0415
         from sweeper.store.results import open_results  # noqa: PLC0415
 
-    results = open_results(folder.parent, name)
-    ledger = Ledger.of(results, name)  # refuses another schema before a line is printed
+    with open_results(folder.parent, name).snapshot() as results:
+        ledger = Ledger.of(results, name)  # refuses another schema before a line is printed
+        _print_state(name, folder, str(ledger))
+        print_methods(results, name)
+
+
+def _print_state(name: str, folder: Folder, ledger: str) -> None:
     status, state = read_state(folder, Damage(lambda line: None))  # named with the results
     tables.print_line(f"{name}: {state}")
     driver = holder(folder)
@@ -74,7 +79,6 @@ def _details(name: str, folder: Folder) -> None:
             for r in status.running
         ]
         tables.print_table(("trial", "task", "so far", "params"), rows)
-    print_methods(results, name)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -30,7 +30,7 @@ _FILE = "packing.json"
 _WORTH = 0.95
 """a pack grows if a run's share of a step is less than this times that in the smaller pack"""
 _PATIENCE_S = 8.0
-"""a measurement that would end later is not begun"""
+"""seconds after the first measurement; another that would end later is not begun"""
 _STEPS = 12
 """approximate number of steps of a measurement"""
 _ROUNDS = 4
@@ -88,11 +88,11 @@ def choose(
     ``given``: configurations a pack, or None for the best of 1, 2, 4 ... up to ``most``. ``profile_steps`` is given a
     number of runs; what would take too long, or not fit ``budget_bytes``, is not tried.
     """
-    deadline = time.monotonic() + _PATIENCE_S
     chosen = Packing(given or 1)
     # A pack that is too large: the last one stays. A run that is too large: its trial fails.
     with contextlib.suppress(torch.OutOfMemoryError):
         alone = found = profile_steps(1)
+        deadline = time.monotonic() + _PATIENCE_S  # from here: the first measurement pays for loading libraries too
         for pack in [given] if given else [2**k for k in range(most.bit_length())]:
             members = pack * seeds
             if time.monotonic() + _STEPS * found.step_s * members / found.members > deadline:

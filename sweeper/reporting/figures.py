@@ -24,7 +24,7 @@ from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from sweeper.search.dimensions import AnyDimension, CategoricalDimension
 from sweeper.search.space import Space
-from sweeper.store.results import Results
+from sweeper.store.results import Tables
 from sweeper.store.schema import std_name
 from trainer.errors import StoreError
 from trainer.words import format_count
@@ -111,7 +111,7 @@ class Curve:
     line: str = "-"
 
 
-def draw(space: Space, results: Results, unfinished: str | None = None) -> Figure:
+def draw(space: Space, results: Tables, unfinished: str | None = None) -> Figure:
     """The figure of a sweep, as far as it has come. Raises StoreError if none of its configurations has finished.
 
     ``unfinished``: the state of a sweep that has not ended, such as ``running``, for its title.
@@ -167,7 +167,7 @@ def draw(space: Space, results: Results, unfinished: str | None = None) -> Figur
     return drawn
 
 
-def _tried(space: Space, results: Results) -> list[Tried]:
+def _tried(space: Space, results: Tables) -> list[Tried]:
     metric = space.spec.objective.metric
     rows = results.sql(
         f"SELECT trial, params_json, method_name, {metric} AS value, {std_name(metric)} AS std FROM seeds "
@@ -181,7 +181,7 @@ def _tried(space: Space, results: Results) -> list[Tried]:
     ]
 
 
-def _ended(space: Space, results: Results) -> list[Ended]:
+def _ended(space: Space, results: Tables) -> list[Ended]:
     rows = results.sql(
         "SELECT trial, params_json, status FROM seeds WHERE sweep = $sweep AND status <> 'finished' ORDER BY trial",
         sweep=space.name,
@@ -207,7 +207,7 @@ def _best_of(space: Space, tried: Sequence[Tried], method: str) -> Tried:
     return (max if space.maximize else min)((t for t in tried if t.method == method), key=lambda t: t.value)
 
 
-def _last_promotion(space: Space, results: Results) -> dict[str, Any] | None:
+def _last_promotion(space: Space, results: Tables) -> dict[str, Any] | None:
     found = results.sql(
         "SELECT trial, config_id, incumbent_config_id, seeds FROM promotions WHERE sweep = $sweep "
         "ORDER BY decided_at DESC LIMIT 1",
@@ -216,7 +216,7 @@ def _last_promotion(space: Space, results: Results) -> dict[str, Any] | None:
     return found[0] if found else None
 
 
-def _promotion_curves(space: Space, results: Results, style: Style, row: Mapping[str, Any]) -> list[Curve]:
+def _promotion_curves(space: Space, results: Tables, style: Style, row: Mapping[str, Any]) -> list[Curve]:
     """Curves of a promotion: the candidate that led, the incumbent and the base, as far as they are stored."""
     base, trial = space.base_on_test().config_id, row["trial"]
     wanted = {base: ("the sweep's base", BASE, "--"), row["incumbent_config_id"]: ("incumbent", INCUMBENT, ":")}
@@ -230,7 +230,7 @@ def _promotion_curves(space: Space, results: Results, style: Style, row: Mapping
     return curves
 
 
-def _curve(label: str, color: str, results: Results, space: Space, where: str, **parameters: Any) -> Curve:
+def _curve(label: str, color: str, results: Tables, space: Space, where: str, **parameters: Any) -> Curve:
     """Accuracy on all classes seen, weighted as in the objective."""
     weighted = "class_weighted" in space.spec.objective.metric
     column = f"phase_acc_{'class_weighted' if weighted else 'task_mean'}_pct"

@@ -5,19 +5,19 @@ import json
 from sweeper.reporting import tables
 from sweeper.search.space import Objective
 from sweeper.search.words import METHOD, format_value, short_names
-from sweeper.store.results import Results
+from sweeper.store.results import Tables
 from sweeper.store.schema import std_name
 from trainer.results.spread import format_mean_std
 
 TOP = 5
 
 
-def print_top(results: Results, objective: Objective) -> None:
+def print_top(results: Tables, objective: Objective) -> None:
     """Print one row per configuration: its dimensions, and the objective with its standard deviation over seeds."""
     tables.print_table(*top(results, objective))
 
 
-def top(results: Results, objective: Objective) -> tuple[list[str], list[list[str]]]:
+def top(results: Tables, objective: Objective) -> tuple[list[str], list[list[str]]]:
     """Headers and rows of the best configurations, the best first."""
     metric = objective.metric
     order = "DESC" if objective.direction == "maximize" else "ASC"

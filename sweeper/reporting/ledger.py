@@ -2,7 +2,7 @@
 
 from typing import Self
 
-from sweeper.store.results import Results
+from sweeper.store.results import Tables
 from sweeper.store.schema import LedgerRow
 
 
@@ -10,7 +10,7 @@ class Ledger(LedgerRow):
     """The row of one sweep in the view ``ledger``; docs/results_schema.md explains its columns."""
 
     @classmethod
-    def of(cls, results: Results, sweep: str) -> Self:
+    def of(cls, results: Tables, sweep: str) -> Self:
         """The row of a sweep."""
         (row,) = results.sql("SELECT * FROM ledger WHERE sweep = $sweep", sweep=sweep).rows()
         return cls(**row)

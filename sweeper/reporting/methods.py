@@ -4,13 +4,13 @@ import json
 
 from sweeper.reporting import tables
 from sweeper.search.words import METHOD, format_params
-from sweeper.store.results import Results
+from sweeper.store.results import Tables
 from sweeper.store.schema import std_name
 from trainer.results.columns import metrics
 from trainer.results.spread import format_mean_std
 
 
-def print_methods(results: Results, sweep: str) -> None:
+def print_methods(results: Tables, sweep: str) -> None:
     """Print a row per method, the best first, of a sweep that has tried several; otherwise nothing.
 
     Each with how many of its configurations were trained, and the best of those that finished.

@@ -3,10 +3,11 @@
 In notebooks: ``from sweeper.store.results import open_results; open_results("results").sql("FROM best").pandas()``.
 """
 
+import contextlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import duckdb
 import pyarrow as pa
@@ -59,6 +60,34 @@ class Answer:
         return self._table.to_pylist()
 
 
+class Tables(Protocol):
+    """What answers queries: results as they are at each, or a snapshot of them."""
+
+    def sql(self, query: str, **parameters: Any) -> Answer:
+        """The answer to one SELECT. Raises QueryError."""
+
+
+class Snapshot:
+    """Results as tables and views of SQL, from the files of one moment."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, fields: Sequence[str], sweeps: Collection[str]) -> None:
+        """``fields``: columns that are fields of run files; ``sweeps``: names, for hints."""
+        self._connection, self._fields, self._sweeps = connection, fields, sweeps
+
+    def sql(self, query: str, **parameters: Any) -> Answer:
+        """As ``Results.sql``."""
+        try:
+            query = with_columns(query, self._fields)
+            statements = duckdb.extract_statements(query)
+            if len(statements) != 1:
+                raise QueryError(f"expected one SQL statement, found {len(statements)}")
+            if statements[0].type not in _READS:
+                raise QueryError(f"results are read-only: {statements[0].type.name} is refused, SELECT is allowed")
+            return Answer(self._connection.sql(query, params=parameters or None).to_arrow_table())
+        except duckdb.Error as error:
+            raise QueryError(explained(str(error), query, self._fields, self._sweeps)) from error
+
+
 class Results:
     """The results below a folder, as tables and views of SQL."""
 
@@ -72,20 +101,16 @@ class Results:
         A field of a run file may be written as there (``method.lambda``) or as its column (``method_lambda``).
         Raises QueryError.
         """
+        with self.snapshot() as now:
+            return now.sql(query, **parameters)
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[Snapshot]:
+        """The files as they are now, for several queries: they agree with each other, and are opened once."""
         segments = [Segments(folder, self._damage) for folder in self._folders.values()]
         configuration = _configuration(segments)
-        names = [column.name for column in configuration]
-        try:
-            query = with_columns(query, names)
-            statements = duckdb.extract_statements(query)
-            if len(statements) != 1:
-                raise QueryError(f"expected one SQL statement, found {len(statements)}")
-            if statements[0].type not in _READS:
-                raise QueryError(f"results are read-only: {statements[0].type.name} is refused, SELECT is allowed")
-            with self._connect(segments, configuration) as connection:
-                return Answer(connection.sql(query, params=parameters or None).to_arrow_table())
-        except duckdb.Error as error:
-            raise QueryError(explained(str(error), query, names, self._folders)) from error
+        with self._connect(segments, configuration) as connection:
+            yield Snapshot(connection, [column.name for column in configuration], self._folders)
 
     def _connect(self, segments: Sequence[Segments], configuration: Sequence[Column]) -> duckdb.DuckDBPyConnection:
         connection = duckdb.connect(":memory:", config={"temp_directory": "", "python_enable_replacements": False})
