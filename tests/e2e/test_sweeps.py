@@ -121,10 +121,9 @@ def test_packs_are_measured_once_and_what_they_save_is_in_the_ledger(whole: Path
     packing = json.loads(chosen)["packing"]
     if packing["step_s"] is None:  # on a busy machine the measurement may take too long to be made
         assert {row["saved_s"] for row in rows} == {None}
-        gain = 1.0
     else:
         gain = packing["alone_s"] * packing["members"] / packing["step_s"]
         assert [row["saved_s"] for row in rows] == pytest.approx([row["device_s"] * (gain - 1) for row in rows])
     saved_s = sum(row["saved_s"] or 0.0 for row in rows)
     assert query(results, "SELECT packing_s FROM ledger")[0]["packing_s"] == pytest.approx(saved_s)
-    assert (" by packs" in more) == (gain > 1), "on a busy machine a pack of one may be the fastest"
+    assert (" by packs" in more) == (round(saved_s) != 0), "on a busy machine they may save nothing, or cost time"
