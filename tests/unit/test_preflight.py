@@ -59,7 +59,7 @@ def test_both_bounds_must_fit_the_images(
             "acc_few_pct",
             {"data.imbalance.order": "balanced", "data.imbalance.max_per_class": 50},
             "objective.metric: acc_few_pct does not exist for 5 tasks and classes of 50 to 50 training images; "
-            "allowed: acc_task_mean_pct, acc_class_weighted_pct, forgetting_pct, acc_medium_pct",
+            "allowed: acc_task_mean_pct, acc_class_weighted_pct, forgetting_pct, acc_medium_pct, acc_top5_pct, ece_pct",
         ),
         (LAMBDA, "forgetting_pct", {"protocol.tasks": 1}, "objective.metric: forgetting_pct does not exist for 1 task"),
         (

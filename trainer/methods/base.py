@@ -149,6 +149,13 @@ class Method(BaseModel):
         """Scores ``[M, N, K]`` whose largest is the predicted class."""
         return out.logits_MBK
 
+    def probabilities(self, scores_MNK: Tensor, method_state: Mapping[str, Tensor]) -> Tensor | None:
+        """The probability of each class ``[M, N, K]``, from what ``classify`` returned; None where it has none.
+
+        By default the softmax of the scores. Methods that train sigmoids return those, which need not sum to 1.
+        """
+        return scores_MNK.softmax(2)
+
     def auxiliary_scores(self, out: Outputs, method_state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Scores of other classifiers that come with the method, by name; their accuracies are reported too."""
         return {}

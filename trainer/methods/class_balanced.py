@@ -5,10 +5,10 @@ and their biases do not decay. The paper's numbers are each the best of a grid o
 defaults are one point of it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 from trainer.losses.class_balanced import ClassBalanced as WeightedCrossEntropy
 from trainer.losses.class_weights import effective_number_weights
@@ -41,6 +41,9 @@ class ClassBalanced(Method):
             return lambda step: {"ce": loss(step.logits_MBK, step.labels_MB)}
         gamma_M = task.hyperparameters["gamma"]
         return lambda step: {"focal": sigmoid_focal(step.logits_MBK, step.labels_MB, gamma_M, weights_MK)}
+
+    def probabilities(self, scores_MNK: Tensor, method_state: Mapping[str, Tensor]) -> Tensor | None:
+        return scores_MNK.sigmoid() if self._sigmoids else super().probabilities(scores_MNK, method_state)
 
     @property
     def _sigmoids(self) -> bool:

@@ -5,7 +5,9 @@ not decay: from 1/2, one batch would shut every gate. The constants are those fo
 classification.
 """
 
-from torch import nn
+from collections.abc import Mapping
+
+from torch import Tensor, nn
 
 from trainer.losses.eql_v2 import eql_v2, gates, gradient_ratio, weighted_gradients
 from trainer.methods.base import Method, hyperparameter
@@ -46,3 +48,6 @@ class EqlV2(Method):
         kept["negative_MK"] += negative_MK
         kept["ratio_MK"].copy_(gradient_ratio(kept["positive_MK"], kept["negative_MK"]))
         return {"eql": loss_M}
+
+    def probabilities(self, scores_MNK: Tensor, method_state: Mapping[str, Tensor]) -> Tensor:
+        return scores_MNK.sigmoid()

@@ -53,5 +53,12 @@ class Icarl(Method):
             return out.logits_MBK
         return F.normalize(out.features_MBD, dim=2) @ method_state["means_MKD"].transpose(1, 2)
 
+    def probabilities(self, scores_MNK: Tensor, method_state: Mapping[str, Tensor]) -> Tensor | None:
+        """None of cosines to means; without these, what the head was taught."""
+        if "means_MKD" in method_state:
+            return None
+        sigmoids = self.classification == "sigmoid"
+        return scores_MNK.sigmoid() if sigmoids else super().probabilities(scores_MNK, method_state)
+
     def auxiliary_scores(self, out: Outputs, method_state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {"logits": out.logits_MBK}

@@ -53,6 +53,12 @@ class Il2m(ChoosesLoss):
         new_MB = method_state["new_MK"].gather(1, scores_MBK.argmax(2))
         return torch.where(new_MB.unsqueeze(2), scores_MBK * method_state["factor_MK"].unsqueeze(1), scores_MBK)
 
+    def probabilities(self, scores_MNK: Tensor, method_state: Mapping[str, Tensor]) -> Tensor | None:
+        """Rectified probabilities no longer sum to 1: they are divided by their sum."""
+        if self.scores == "logits":
+            return super().probabilities(scores_MNK, method_state)
+        return scores_MNK / scores_MNK.sum(2, keepdim=True)
+
     def auxiliary_scores(self, out: Outputs, method_state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {"argmax": out.logits_MBK}
 

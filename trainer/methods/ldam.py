@@ -3,15 +3,15 @@
 The logits are the cosines themselves: the scale belongs to the loss alone.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from torch import nn
+from torch import Tensor, nn
 
 from trainer.losses.class_weights import deferral, effective_number_weights
 from trainer.losses.ldam import ldam, margins
 from trainer.methods.base import Method, effective_number_beta, hyperparameter
 from trainer.nets.heads import CosineHead
-from trainer.stages.stage import Step, TaskContext, Terms
+from trainer.stages.stage import Stage, Step, TaskContext, Terms
 
 
 class Ldam(Method):
@@ -34,6 +34,11 @@ class Ldam(Method):
     def parts(self, members: int, features: int) -> dict[str, nn.Module]:
         return {"head": CosineHead(members, features, scale=1.0)}
 
+    def plan(self, task: TaskContext) -> tuple[Stage, ...]:
+        # The scale is a member's own, and probabilities need it when the task is over.
+        scale_M = task.hyperparameters["scale"]
+        return (Stage("train", task.optim, self.task_loss(task), buffers={"scale_M": scale_M}),)
+
     def task_loss(self, task: TaskContext) -> Callable[[Step], Terms]:
         margins_MK = margins(task.kept_K, task.hyperparameters["margin"]).to(task.dtype)
         deferred_MK = effective_number_weights(task.kept_K, task.hyperparameters["cb_beta"]).to(task.dtype)
@@ -45,3 +50,7 @@ class Ldam(Method):
             return {"ldam": ldam(step.logits_MBK, step.labels_MB, margins_MK, scale_M, weights_MK)}
 
         return loss
+
+    def probabilities(self, scores_MNK: Tensor, method_state: Mapping[str, Tensor]) -> Tensor:
+        """The softmax that the loss takes, of scaled cosines."""
+        return (method_state["scale_M"][:, None, None] * scores_MNK).softmax(2)

@@ -37,12 +37,16 @@ class History(Row):
         per_class: int,
         wall_s: float,
         members: int,
+        *,
+        top5_K: Sequence[int] | None = None,
+        ece_pct: float | None = None,
     ) -> None:
         """Append the rows of a task that has been trained, and of the classes seen by then.
 
         ``correct_K``: evaluation images classified right, by the method's own classifier under the empty name;
         ``images_memory``: exemplars replayed in the task; ``per_class``: exemplars kept of a class; ``wall_s``: time
-        of the task for all of the ``members``.
+        of the task for all of the ``members``; ``top5_K``: evaluation images whose class has one of the five highest
+        scores; ``ece_pct``: expected calibration error.
         """
         task = len(self.tasks)
         learnt, totals_C = task_stream.tasks[: task + 1], task_stream.eval_counts_C
@@ -98,6 +102,8 @@ class History(Row):
                 acc_many_pct=by_shot["many"],
                 acc_medium_pct=by_shot["medium"],
                 acc_few_pct=by_shot["few"],
+                acc_top5_pct=None if top5_K is None else metrics.class_mean(top5_K[: len(rows)], totals_C[: len(rows)]),
+                ece_pct=ece_pct,
                 head_norm_mean=mean_norm,
                 head_norm_var=sum((norm - mean_norm) ** 2 for norm in norms) / len(norms),
                 wall_s=wall_s,
@@ -107,10 +113,14 @@ class History(Row):
 
 
 def measured_metrics(task_stream: TaskStream) -> list[str]:
-    """The metrics that a run has at its end: no accuracy on few-shot classes where there are none, for example."""
+    """The metrics that a run has at its end: no accuracy on few-shot classes where there are none, for example.
+
+    Of a method that gives probabilities: without, ``ece_pct`` is null.
+    """
     history, wrong_C = History(), [0] * len(task_stream.class_ids_C)
+    top5_C = wrong_C if len(wrong_C) > metrics.TOP else None
     for _ in task_stream.tasks:
-        history.add_task(task_stream, {"": wrong_C}, wrong_C, wrong_C, 0, 0, 0.0, 1)
+        history.add_task(task_stream, {"": wrong_C}, wrong_C, wrong_C, 0, 0, 0.0, 1, top5_K=top5_C, ece_pct=100.0)
     return [name for name in columns.metrics() if getattr(history.tasks[-1], name) is not None]
 
 

@@ -4,11 +4,16 @@ A class counts as much as another, however many images it is measured on; one th
 task of such classes. A mean over nothing is None.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
 Matrix = Sequence[Sequence[float | None]]
 
+TOP = 5
+"""classes with the highest scores, among which top-5 accuracy looks; of no more classes all would be right"""
+BINS = 15
+"""of equal width, which the expected calibration error sorts confidences into"""
 MANY, FEW = 100, 20
 """a class with more than MANY training images is many-shot, one with fewer than FEW few-shot (Liu et al., CVPR 2019)"""
 
@@ -41,6 +46,22 @@ def average_task_mean(matrix: Matrix) -> float | None:
 
 def average_class_weighted(matrix: Matrix, classes: Sequence[int]) -> float | None:
     return _mean([phase_class_weighted(row, classes) for row in matrix])
+
+
+def class_mean(correct_K: Sequence[int], images_K: Sequence[int]) -> float | None:
+    """Mean over the classes that are measured of the part of their images that is correct, in %."""
+    pairs = zip(correct_K, images_K, strict=True)
+    return _mean([100 * correct / images if images else None for correct, images in pairs])
+
+
+def calibration_error(gaps: Sequence[float], images: int) -> float | None:
+    """Expected calibration error in % (Guo et al., ICML 2017), over bins of confidence.
+
+    ``gaps``: of each bin, images classified right minus the sum of confidences; ``images``: of all bins. None where
+    there is no image, or where a confidence is not finite.
+    """
+    error = 100 * sum(map(abs, gaps)) / images if images else math.nan
+    return error if math.isfinite(error) else None
 
 
 def forgetting(matrix: Matrix) -> float | None:

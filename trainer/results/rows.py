@@ -59,6 +59,16 @@ class TaskRow(Row):
     acc_many_pct: float | None = Field(description="mean over seen classes with over 100 training images; null if none")
     acc_medium_pct: float | None = Field(description="mean over seen classes with 20-100 training images; null if none")
     acc_few_pct: float | None = Field(description="mean over seen classes with under 20 training images; null if none")
+    acc_top5_pct: float | None = Field(
+        None,
+        description="mean over seen classes of the images whose class has one of the five highest scores; null with "
+        "fewer than six classes",
+    )
+    ece_pct: float | None = Field(
+        None,
+        description="expected calibration error over the images of seen classes, 15 bins of confidence; null where the "
+        "method gives no probabilities",
+    )
     head_norm_mean: float = Field(description="mean over seen classes of the norm of the classifier's row")
     head_norm_var: float = Field(description="variance over seen classes of the norm of the classifier's row")
     wall_s: float = Field(description="time of the task, for all members trained together")
@@ -109,6 +119,12 @@ class RunResult(Row):
     acc_many_pct: float | None = Field(None, description="after the last task: classes with over 100 training images")
     acc_medium_pct: float | None = Field(None, description="after the last task: classes with 20-100 training images")
     acc_few_pct: float | None = Field(None, description="after the last task: classes with under 20 training images")
+    acc_top5_pct: float | None = Field(
+        None, description="after the last task: classes among the five highest scores; null with fewer than six classes"
+    )
+    ece_pct: float | None = Field(
+        None, description="after the last task: expected calibration error, 15 bins; null without probabilities"
+    )
     wall_s: float | None = Field(None, description="time of all tasks, for all members trained together")
     device_s: float | None = Field(None, description="this run's share of the device's time")
     saved_s: float | None = Field(None, description="device seconds saved by reusing another run's first task")

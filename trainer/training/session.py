@@ -20,7 +20,7 @@ from trainer.stages import second_stage as stage2
 from trainer.stages.exemplars import Candidates, herding, random
 from trainer.stages.stage import TaskContext, TaskImages
 from trainer.training import checkpoint as ckpt
-from trainer.training.evaluate import correct_by_class, embed
+from trainer.training.evaluate import embed, measure
 from trainer.training.loop import HEAD_GRAD, EpochReport, train_stage
 from trainer.training.observer import MemberReport, Observer, TaskReport
 from trainer.training.options import DeviceOptions, deterministic
@@ -244,7 +244,9 @@ class _Session:
     def _measure(self, task: Task, images_memory: int) -> None:
         state, task_stream = self.state, self.task_stream
         seen = task.first + task.classes
-        correct = {name: found_MK.tolist() for name, found_MK in correct_by_class(state, task_stream, seen).items()}
+        measured = measure(state, task_stream, seen)
+        correct = {name: found_MK.tolist() for name, found_MK in measured.correct.items()}
+        top5_MK = None if measured.top5_MK is None else measured.top5_MK.tolist()
         head_norm_MK = state.learner.network.classifier.weight_MKD.detach().norm(dim=2).tolist()
         steps = max(1, sum(row.steps for row in state.histories[state.positions[0]].epochs if row.task == task.index))
         grad_norm_MK = (state.buffers[HEAD_GRAD] / steps).tolist()
@@ -260,6 +262,8 @@ class _Session:
                 state.configs[member].memory.per_class,
                 wall_s,
                 state.members,
+                top5_K=None if top5_MK is None else top5_MK[member],
+                ece_pct=None if measured.bins is None else measured.bins.error_pct(member),
             )
             if task.index + 1 == self.tasks and history.status == "running":
                 history.status = "finished"
