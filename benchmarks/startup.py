@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.record import record
-from sweeper.reporting import tables
 from sweeper.store.status_file import Status
 from sweeper.store.store import Store
+from trainer import tables
 from trainer.config.run_config import RunConfig
 from trainer.errors import exit_code
 from trainer.methods.base import METHODS

@@ -16,10 +16,10 @@ from pathlib import Path
 from trainer.errors import exit_code, nearest
 from trainer.signals import ended_by_signals
 
-_ORDER = ("init", "look", "run", "launch", "status", "query", "report", "promote")
+_ORDER = ("init", "look", "run", "predict", "launch", "status", "query", "report", "promote")
 """what a newcomer needs, in the order in which it is needed; the others follow by name"""
 
-_WHERE = {"run": "trainer.run", "paper": "benchmarks.paper.__main__"}
+_WHERE = {"run": "trainer.run", "predict": "trainer.predict", "paper": "benchmarks.paper.__main__"}
 """commands that are not of this package"""
 
 _HELP = """Search the hyperparameters of class-incremental learning on long-tailed images.

@@ -9,7 +9,6 @@ from sweeper.execution.signals import Stopped, StopSignal
 from sweeper.promotion.candidates import Incumbent, evaluate_candidates
 from sweeper.promotion.decision import complete_record, decide_and_record
 from sweeper.promotion.statistics import Decision
-from sweeper.reporting import tables
 from sweeper.reporting.arguments import next_command
 from sweeper.store.damage import Damage
 from sweeper.store.folder import Folder
@@ -18,6 +17,7 @@ from sweeper.store.status_file import read_state
 from sweeper.store.store import Store
 from sweeper.store.sweep_file import read_space
 from sweeper.store.sweeps import promotion_of
+from trainer import tables
 from trainer.words import WARNING, format_count
 
 _say = partial(print, flush=True)

@@ -4,11 +4,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from sweeper.reporting import tables
 from sweeper.reporting.arguments import command_parser
 from sweeper.reporting.imports import without_pandas
 from sweeper.store import schema
 from sweeper.store.folder import Folder
+from trainer import tables
 from trainer.command import program
 from trainer.errors import exit_code
 

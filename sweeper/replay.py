@@ -9,9 +9,9 @@ import sys
 from collections.abc import Sequence
 from statistics import fmean
 
-from sweeper.reporting import tables
 from sweeper.reporting.arguments import command_parser
 from sweeper.store.sweeps import find_sweep
+from trainer import tables
 from trainer.errors import exit_code
 from trainer.signals import ended_by_signals
 

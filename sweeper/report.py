@@ -26,9 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     with ended_by_signals():  # slow to import
         from sweeper.reporting.figures import draw  # noqa: PLC0415
         from sweeper.reporting.leaderboard import top  # noqa: PLC0415
-        from sweeper.reporting.tables import latex  # noqa: PLC0415
         from sweeper.store.results import open_results  # noqa: PLC0415
         from sweeper.store.sweep_file import read_space  # noqa: PLC0415
+        from trainer.tables import latex  # noqa: PLC0415
 
     space, (status, state) = read_space(folder), read_state(folder, Damage())
     out, ended = Folder.at(Path(arguments.out)), status is None or status.done >= status.total

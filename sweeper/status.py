@@ -6,7 +6,6 @@ The driver writes ``status.json`` at each change; the lease tells whether the dr
 import argparse
 import sys
 
-from sweeper.reporting import tables
 from sweeper.reporting.arguments import command_parser
 from sweeper.reporting.imports import without_pandas
 from sweeper.search.words import format_params
@@ -15,6 +14,7 @@ from sweeper.store.folder import Folder
 from sweeper.store.lease import holder
 from sweeper.store.status_file import format_duration, read_state
 from sweeper.store.sweeps import find_sweep, sweeps
+from trainer import tables
 from trainer.errors import exit_code
 from trainer.words import format_count
 

@@ -5,13 +5,13 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
-from sweeper.reporting import tables
 from sweeper.reporting.arguments import add_results
 from sweeper.store import manage
 from sweeper.store.damage import Damage
 from sweeper.store.folder import Folder
 from sweeper.store.status_file import Status, read_state
 from sweeper.store.sweeps import find_sweep, sweeps
+from trainer import tables
 from trainer.command import program
 from trainer.errors import UserError, exit_code
 from trainer.words import format_count

@@ -51,6 +51,8 @@ _HOMES = {
     },
     "trainer.config.files": {"RunFile", "dump_run", "load_run", "parse_run"},
     "trainer.config.run_config": {"RunConfig"},
+    "trainer.model.file": {"ModelError"},
+    "trainer.model.model": {"Model", "Prediction", "load_model"},
     "trainer.results.rows": {"RunResult"},
     "trainer.training.checkpoint": {"CheckpointSlot", "FileSlot"},
     "trainer.training.loop": {"EpochReport"},

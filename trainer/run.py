@@ -61,6 +61,8 @@ def parser() -> argparse.ArgumentParser:
     add("--compile", action="store_true", help="torch.compile the network")
     add("--deterministic", action="store_true", help="repeat runs bit by bit on CUDA, slower")
     add("--out", metavar="DIR", help="write results as Parquet and a checkpoint to this folder")
+    keep = "also write each run's model to DIR/models, for trainer.predict; with --resume of a run that has ended, too"
+    add("--keep-model", action="store_true", help=keep)
     add("--resume", action="store_true", help="continue the run in --out")
     every = "also checkpoint every EPOCHS epochs (default: after each task only)"
     add("--checkpoint-every", type=_epochs, default=0, metavar="EPOCHS", help=every)

@@ -21,6 +21,7 @@ from trainer.data.tasks import build
 from trainer.errors import CheckpointError, ConfigError, UserError, os_reason
 from trainer.files import atomic_write
 from trainer.limits import MOST_THREADS, PRECISIONS
+from trainer.model.folder import keep
 from trainer.results.folder import write_results
 from trainer.results.rows import Row, RunResult
 from trainer.results.spread import mean_std_over_seeds
@@ -57,6 +58,8 @@ def run(arguments: argparse.Namespace) -> int:
     slot = _prepare(Path(arguments.out), configs, arguments.resume) if arguments.out else None
     if arguments.resume and slot is None:
         raise ConfigError("needs --out, the folder of the run to continue", field="--resume")
+    if arguments.keep_model and slot is None:
+        raise ConfigError("needs --out, the folder to write the model to", field="--keep-model")
 
     print(_headline(file.config, seeds), flush=True)
     task_stream = build(file.config.data, file.config.protocol)
@@ -72,6 +75,9 @@ def run(arguments: argparse.Namespace) -> int:
         write_results(Path(arguments.out), results)
         query = shlex.join([*words("sweeper.query"), "--results", arguments.out])
         print(f"results: {arguments.out}  ({query})")
+    if arguments.keep_model and slot is not None:
+        for path in keep(Path(arguments.out), slot, configs, results, task_stream):
+            print(f"model: {path}  ({shlex.join([*words('trainer.predict'), str(path), 'IMAGES'])})")
     if recorded:
         return compare(recorded, results)
     return 0 if all(r.status == "finished" for r in results) else 1

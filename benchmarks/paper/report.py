@@ -13,7 +13,7 @@ from benchmarks.paper import figures
 from benchmarks.paper.layout import LEGEND, Entry, markdown, parquet_rows
 from benchmarks.paper.measure import Measured
 from benchmarks.paper.tables import Table
-from sweeper.reporting import tables
+from trainer import tables
 from trainer.errors import UserError
 from trainer.files import atomic_write
 from trainer.results.provenance import git_commit

@@ -2,11 +2,11 @@
 
 import json
 
-from sweeper.reporting import tables
 from sweeper.search.space import Objective
 from sweeper.search.words import METHOD, format_value, short_names
 from sweeper.store.results import Tables
 from sweeper.store.schema import std_name
+from trainer import tables
 from trainer.results.spread import format_mean_std
 
 TOP = 5

@@ -2,10 +2,10 @@
 
 import json
 
-from sweeper.reporting import tables
 from sweeper.search.words import METHOD, format_params
 from sweeper.store.results import Tables
 from sweeper.store.schema import std_name
+from trainer import tables
 from trainer.results.columns import metrics
 from trainer.results.spread import format_mean_std
 

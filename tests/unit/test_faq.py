@@ -20,7 +20,12 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     monkeypatch.chdir(tmp_path)
     short = ["--set", "optim.epochs=1", "--set", "protocol.tasks=2"]
-    assert run.main([str(ROOT / "runs" / "digits_lfs5.yaml"), "--out", "out/digits", "--device", "cpu", *short]) == 0
+    assert (
+        run.main(
+            [str(ROOT / "runs" / "digits_lfs5.yaml"), "--out", "out/digits", "--keep-model", "--device", "cpu", *short]
+        )
+        == 0
+    )
     names: dict[str, Any] = {}
     exec(code, names)
     return names

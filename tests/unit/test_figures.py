@@ -14,7 +14,6 @@ from matplotlib.colors import to_hex
 from support.results import result
 from sweeper import report
 from sweeper.reporting.figures import BASE, BEST, FIRST, PROMOTED, draw
-from sweeper.reporting.tables import latex
 from sweeper.search.dimensions import FloatDimension
 from sweeper.search.space import Space
 from sweeper.search.space_file import load_space
@@ -25,6 +24,7 @@ from sweeper.store.status_file import Status
 from sweeper.store.store import Store
 from sweeper.store.sweep_file import check_unchanged, read_space
 from trainer.errors import exit_code
+from trainer.tables import latex
 
 ROOT = Path(__file__).parents[2]
 ENDS = ["finished", "finished", "finished", "pruned", "pruned", "diverged"]

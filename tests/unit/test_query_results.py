@@ -13,11 +13,11 @@ import pytest
 
 from support.results import result
 from sweeper import query
-from sweeper.reporting import tables
 from sweeper.store import schema
 from sweeper.store.results import QueryError, open_results
 from sweeper.store.sealed import sealed_json
 from sweeper.store.store import Store
+from trainer import tables
 from trainer.errors import StoreError, exit_code
 from trainer.results.folder import write_results
 from trainer.results.parquet import ResultsFile, encode

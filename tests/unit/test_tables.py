@@ -12,12 +12,12 @@ import pytest
 from support.results import store_trials
 from sweeper import compact, query
 from sweeper.execution.packing import Packing
-from sweeper.reporting.tables import records_text
 from sweeper.store.folder import Folder
 from sweeper.store.sealed import sealed_json
 from sweeper.store.status_file import Best, Status
 from sweeper.store.store import Store
 from trainer.errors import exit_code
+from trainer.tables import records_text
 from trainer.words import format_count
 
 ROOT = Path(__file__).parents[2]

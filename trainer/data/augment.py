@@ -87,6 +87,12 @@ def centre(pixels_NCHW: Pixels, index: Tensor, data: DataConfig, dtype: torch.dt
     return _normalised(pixels_NCHW.permute(0, 2, 3, 1)[cut][index.reshape(-1)], members, data, dtype)
 
 
+def statistics(name: str, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation of each channel, of pixels in [0, 1]; grey images take the mean of the three channels'."""
+    mean_3, deviation_3 = STATISTICS[name]
+    return ((sum(mean_3) / 3,), (sum(deviation_3) / 3,)) if channels == 1 else (mean_3, deviation_3)
+
+
 def pixels_again(x_NCHW: Tensor, data: DataConfig) -> Tensor:
     """The uint8 pixels ``[N, H, W, C]`` of images that are normalised, of one member: for people to look at."""
     images_NHWC = x_NCHW.permute(0, 2, 3, 1).float()
@@ -156,12 +162,7 @@ def _normalised(images_NHWC: Tensor, members: int, data: DataConfig, dtype: torc
 
 @functools.cache
 def _shift_and_scale(name: str, channels: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Grey images take the mean of the three channels' statistics."""
-    mean_C: tuple[float, ...]
-    deviation_C: tuple[float, ...]
-    mean_C, deviation_C = STATISTICS[name]
-    if channels == 1:
-        mean_C, deviation_C = (sum(mean_C) / 3,), (sum(deviation_C) / 3,)
+    mean_C, deviation_C = statistics(name, channels)
 
     def filled(values_C: Iterable[float]) -> Tensor:
         # No step is to copy from the host, not even the first one: it waits until the copy is done.

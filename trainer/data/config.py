@@ -116,6 +116,11 @@ class DataConfig(Section):
     )
     evaluation: Evaluation = Evaluation()
 
+    @property
+    def stored_side(self) -> int | None:
+        """Short side in pixels that images are stored at, as centre squares; None: as they are."""
+        return self.resize or {"food101": 256, "imagenet_subset": 256}.get(self.source)
+
     @field_validator("classes", mode="before", json_schema_input_type=tuple[str | int, ...] | None)
     @classmethod
     def _numbers_to_text(cls, value: Any) -> Any:

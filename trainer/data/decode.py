@@ -9,7 +9,7 @@ import os
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,6 +137,19 @@ def decoded(listing: Listing, config: DataConfig, resize: int | None) -> ImageSe
     return images
 
 
+def decode_files(paths: Iterable[Path], config: DataConfig) -> Iterator[tuple[str, NDArray[np.uint8] | str]]:
+    """Image files in their order, decoded as a data set's, past the cache: ``[H, W, C]``, or why there is none.
+
+    They are stored at ``config.stored_side``; C is 1 for a grey image, else 3. Values of more than 8 bits are scaled as
+    ``config.value_range`` says, and are not checked against it: that takes a whole data set.
+    """
+    open_heic()
+    decode = functools.partial(_decode, resize=config.stored_side, config=config)
+    with ThreadPoolExecutor(cores()) as pool:
+        for image in _decode_all(pool, ((str(path), path) for path in paths), decode):
+            yield image.name, image.found
+
+
 def _moved(name: str, before: str, now: str) -> str:
     """The name of an image that may have been decoded where the data set lay before."""
     return now + name.removeprefix(before) if name.startswith(before) else name
@@ -185,7 +198,7 @@ def _write(folder: Path, listing: Listing, resize: int | None, config: DataConfi
     decode = functools.partial(_decode, resize=resize, config=config)
     with ThreadPoolExecutor(cores()) as pool:
         for channels in (1, 3):
-            with counted(_decode_all(pool, listing, decode), listing.name, len(listing.labels_N)) as images:
+            with counted(_decode_all(pool, listing.items(), decode), listing.name, len(listing.labels_N)) as images:
                 if _fill(folder, listing, images, config, channels):
                     return
 
@@ -251,9 +264,8 @@ def _fill(folder: Path, listing: Listing, images: Iterator[_Decoded], config: Da
 
 
 def _decode_all(
-    pool: ThreadPoolExecutor, listing: Listing, decode: Callable[[str, bytes | Path | None], _Decoded]
+    pool: ThreadPoolExecutor, items: Iterator[Item], decode: Callable[[str, bytes | Path | None], _Decoded]
 ) -> Iterator[_Decoded]:
-    items = listing.items()
     while chunk := list(itertools.islice(items, _CHUNK)):  # so that few encoded images are in memory at once
         yield from pool.map(lambda item: decode(*item), chunk)
 

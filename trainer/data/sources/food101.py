@@ -31,7 +31,7 @@ def read(config: DataConfig) -> Source:
         ]
         for split, listed in (("train", train), ("test", test))
     }
-    return files.source(home, Layout(splits, names), config, config.resize or 256)
+    return files.source(home, Layout(splits, names), config, config.stored_side)
 
 
 def _meta(file: Path) -> dict[str, list[str]]:

@@ -20,7 +20,7 @@ _CLASSES = 100
 
 def read(config: DataConfig) -> Source:
     """Raises DataError for missing files, and for a number of class folders that is neither 100 nor 1000."""
-    return read_folder(config, config.resize or 256, choose)
+    return read_folder(config, config.stored_side, choose)
 
 
 def choose(synsets: list[str], folder: Path) -> list[str]:
