@@ -223,8 +223,8 @@ read those by name (`union_by_name = true`).
 The footer of a file holds its schema version and checksums of its regions; pages have Parquet's own checksums. A file
 of a different version is refused. A file that is truncated or corrupted, or whose rows are of another sweep than those
 of the others, is reported on stderr and skipped; a deleted one is reported. A copied or renamed folder counts under its
-own name. The small files of a sweep (`space.yaml`, `status.json`, `suggested.json`, `packing.json`) hold a checksum of
-their values: a changed one is reported, not believed.
+own name. The small files of a sweep (`space.yaml`, `status.json`, `suggested.json`, `packing.json`, `stopped.json`,
+`steering/*.json`) hold a checksum of their values: a changed one is reported, not believed.
 
 `python -m trainer.run --out DIR` writes `DIR/runs/000000.parquet` in the same format, without the sweep's columns.
 Units are in the names: `_pct` percent, `_s` seconds.

@@ -45,7 +45,8 @@ def drive(space: Space, arguments: argparse.Namespace) -> int:
         if arguments.retry_failed:
             count = store.reopen_failed()
             _say(f"training {format_count(count, 'failed configuration')} again" if count else "nothing has failed")
-        launch = Launch(space, store, task_stream, _say)
+        resume = next_command("sweeper.steer", space.name, "resume", results=results)
+        launch = Launch(space, store, task_stream, _say, resume)
         for line in task_stream.said:
             _say(line)
         if not launch.ended:  # no cluster is needed to say that it has
@@ -68,9 +69,12 @@ def _conclude(launch: Launch) -> int:
     """Print the results of the sweep. Returns the exit code: 1 if every configuration failed."""
     status, space, store = launch.progress.status, launch.space, launch.store
     launch.progress.end("finished" if launch.ended else "stopped")
-    if status.done > space.spec.trials:
+    if status.done > launch.study.trials:
         stored = format_count(status.done, "configuration")
-        _say(f"{stored} stored already, more than the {space.spec.trials} asked for: nothing is trained")
+        _say(f"{stored} stored already, more than the {launch.study.trials} asked for: nothing is trained")
+    late = launch.steering.late()
+    if late:
+        _say(f"{format_count(late, 'request')} of sweeper.steer came too late; run the same command to take them")
     if launch.ended:
         store.folder.child("checkpoints").remove()  # what a worker wrote that outlived its driver
     else:  # nothing else keeps a launch from training all

@@ -6,7 +6,7 @@ The driver writes ``status.json`` at each change; the lease tells whether the dr
 import argparse
 import sys
 
-from sweeper.reporting.arguments import command_parser
+from sweeper.reporting.arguments import command_parser, next_command
 from sweeper.reporting.imports import without_pandas
 from sweeper.search.words import format_params
 from sweeper.store.damage import Damage
@@ -25,7 +25,7 @@ def _summary(name: str, folder: Folder) -> list[str]:
         return [name, state, "", "", "", "", "", ""]
     return [
         name,
-        state,
+        "paused" if status.paused and state == "running" else state,
         f"{status.done}/{status.total}",
         str(len(status.running)) if state == "running" else "",
         "" if status.best is None else f"{status.best.value:.6g} (trial {status.best.trial})",
@@ -40,11 +40,13 @@ def _details(name: str, folder: Folder) -> None:
     with without_pandas():
         from sweeper.reporting.ledger import Ledger  # noqa: PLC0415  (SQL is slow to import, and the list needs none)
         from sweeper.reporting.methods import print_methods  # noqa: PLC0415
+        from sweeper.reporting.steering import print_steering  # noqa: PLC0415
         from sweeper.store.results import open_results  # noqa: PLC0415
 
     with open_results(folder.parent, name).snapshot() as results:
         ledger = Ledger.of(results, name)  # refuses another schema before a line is printed
         _print_state(name, folder, str(ledger))
+        print_steering(results, name)
         print_methods(results, name)
 
 
@@ -63,6 +65,9 @@ def _print_state(name: str, folder: Folder, ledger: str) -> None:
     of_them = ", ".join(f"{count} {end}" for count, end in ends if count)
     count = format_count(status.total, "configuration")
     tables.print_line(f"done: {status.done} of {count}" + (f" ({of_them})" if of_them else ""))
+    if status.paused and state != "finished":
+        resume = next_command("sweeper.steer", name, "resume", results=folder.parent)
+        tables.print_line(f"paused {status.paused}: no trial is started; to resume: {resume}")
     if status.best is not None:
         tables.print_line(
             f"best: {status.best.value:.6g}, trial {status.best.trial}, {format_params(status.best.params)}"

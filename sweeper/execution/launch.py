@@ -13,6 +13,7 @@ from sweeper.execution.packing import Packing, largest, noted
 from sweeper.execution.plan import other_rounding
 from sweeper.execution.progress import Progress
 from sweeper.execution.restore import stored_trials
+from sweeper.execution.steering import Steering
 from sweeper.execution.sweep import Sweep
 from sweeper.execution.tune import run_trials
 from sweeper.search.space import Space
@@ -28,24 +29,30 @@ from trainer.words import WARNING, format_count
 class Launch:
     """The study and progress of a search space, restored from its store."""
 
-    def __init__(self, space: Space, store: Store, task_stream: TaskStream, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, space: Space, store: Store, task_stream: TaskStream, say: Callable[[str], None], resume_with: str
+    ) -> None:
+        """``say`` prints a line; ``resume_with``: the command that resumes the sweep where it is paused."""
         self.space, self.store = space, store
         self._fingerprint = task_stream.fingerprint
         self._reuses_first_tasks = space.reuses_first_tasks() and len(task_stream.tasks) > 1
         metric = space.spec.objective.metric
-        self.study = Study(space)
+        self.study, self.steering = Study(space), Steering(space, store, resume_with)
+        self.study.trials = self.steering.state.trials
         stored = stored_trials(store, metric, first_task=int(self._reuses_first_tasks))
-        total = max(space.spec.trials, len(stored))  # fewer than are stored may be asked for
+        total = max(self.study.trials, len(stored))  # fewer than are stored may be asked for
         self.progress = Progress(store.folder, total, len(task_stream.tasks), metric, say)
         for trial in stored.values():
             self.progress.count(trial.outcome, trial.runs)
-        self.study.restore(stored, store.suggested())
+        self.study.restore(stored, store.suggested(), self.steering.state.added)
         self.progress.note_best(self.study.best())
+        self.progress.status.paused = self.steering.state.paused
+        self.steering.take(self.study, self.progress)
 
     @property
     def ended(self) -> bool:
         """Whether every configuration has ended."""
-        return self.progress.status.done >= self.space.spec.trials
+        return self.progress.status.done >= self.study.trials
 
     def run(self, *, own_cluster: bool, check_stop: Callable[[], None]) -> None:
         """Train configurations until all have ended or the budget is spent, on the cluster that is connected.
@@ -59,12 +66,16 @@ class Launch:
             raise ClusterError(f"{why_waiting(resources)}; this command started its own cluster, on this machine")
         concurrency = spec.concurrency or max(1, room)
         self.progress.say(
-            f"sweep {self.space.name}: {format_count(spec.trials, 'configuration')} x "
+            f"sweep {self.space.name}: {format_count(self.study.trials, 'configuration')} x "
             f"{format_count(len(spec.seeds), 'seed')}, "
             f"{self.progress.status.done} stored already, {concurrency} at a time; results in {self.store.folder}"
         )
         for note in other_rounding(self.space, self.store):
             self.progress.say(note)
+        if self.steering.paused():
+            self.progress.say(
+                f"paused {self.steering.state.paused}: no trial is started; to resume: {self.steering.resume_with}"
+            )
         decisions = _start_decisions() if spec.pruning else None
 
         def publish(pack: str, task: int, numbers: list[int]) -> None:
@@ -86,9 +97,16 @@ class Launch:
             fail_fast=spec.fail_fast,
             lookup=partial(_stored, cache),
             publish=publish,
+            paused=self.steering.paused,
         )
+
+        def check() -> None:
+            check_stop()
+            self.steering.take(self.study, self.progress)
+
         self.progress.wait(must_wait(resources))
-        run_trials(sweep, concurrency=concurrency, check_stop=check_stop, own_cluster=own_cluster)
+        with self.steering.watched():
+            run_trials(sweep, concurrency=concurrency, check_stop=check, own_cluster=own_cluster)
 
     def _set_up(self, job: Job, most: int | None) -> SetUp | None:
         """The set-up that is missing, if any; ``most``: configurations of the largest pack to measure, or None."""

@@ -9,6 +9,8 @@ import torch
 from sweeper.search.space import Space
 from sweeper.search.study import Study
 from sweeper.search.words import METHOD, format_value
+from sweeper.store.damage import Damage
+from sweeper.store.steering import Steered, read_steering
 from sweeper.store.store import Store
 from trainer.config.run_config import RunConfig
 from trainer.data.tasks import TaskStream, build
@@ -51,7 +53,8 @@ def check_objective(metric: str, task_stream: TaskStream, file: str | None = Non
 def describe(space: Space, store: Store, task_stream: TaskStream) -> list[str]:
     """The plan, a line each."""
     spec, done = space.spec, len(store.trials())
-    seeds, runs = len(spec.seeds), spec.trials * len(spec.seeds)
+    trials = Steered.of(read_steering(store.folder, Damage()), spec.trials).trials
+    seeds, runs = len(spec.seeds), trials * len(spec.seeds)
     classes, tasks, images = len(task_stream.class_ids_C), len(task_stream.tasks), int(task_stream.counts_C.sum())
     if space.shares_first_task():
         first_task = f"shared: trained for {format_count(seeds, 'seed')} instead of {format_count(runs, 'run')}"
@@ -60,7 +63,7 @@ def describe(space: Space, store: Store, task_stream: TaskStream) -> list[str]:
     else:
         first_task = f"not shared: it depends on {', '.join(space.acting_first())}"
     lines = [
-        f"sweep {space.name}: {format_count(spec.trials, 'configuration')} x {format_count(seeds, 'seed')} = "
+        f"sweep {space.name}: {format_count(trials, 'configuration')} x {format_count(seeds, 'seed')} = "
         f"{format_count(runs, 'run')}",
         f"  results: {store.folder}",
         f"  each run: {classes} classes in {format_count(tasks, 'task')}, {images} training images, "

@@ -62,6 +62,11 @@ class Progress:
         what = suggestion.label or f"trial {suggestion.number}: {format_params(suggestion.params)}"
         self.say(f"[{self.status.done}/{self.status.total}] {what}: {came_to}{now}{eta}")
 
+    def steer(self, total: int, paused: str | None) -> None:
+        """Note the total number of configurations, and who paused the sweep; None: it is not paused."""
+        self.status.total, self.status.paused = max(total, self.status.done), paused
+        self.status.write(self._folder)
+
     def wait(self, why: str | None) -> None:
         """Print what trials wait for; None: they no longer wait."""
         self.status.waiting = why

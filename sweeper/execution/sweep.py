@@ -91,17 +91,19 @@ class Sweep:
         fail_fast: int | None = None,
         lookup: Lookup = lambda run_ids: None,
         publish: Callable[[str, int, list[int]], None] = lambda pack, task, numbers: None,
+        paused: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """``set_up``: what is missing before the first pack; ``retries`` after exceptions in a pack; ``fail_fast``:
         configurations that fail for the same reason, with none that does not, which end the sweep; ``publish`` tells
-        the workers of a pack which trials are pruned after a task; ``clock`` gives seconds.
+        the workers of a pack which trials are pruned after a task; ``paused``: whether nothing is to be handed out for
+        the time being; ``clock`` gives seconds.
         """
         self.job, self.store, self.progress = job, store, progress
         self.refusal: UserError | None = None
         """the reason why the sweep cannot go on; then nothing more is handed out"""
         self._source, self._packing, self._budget = source, packing, budget or Budget()
-        self._lookup, self._publish = lookup, publish
+        self._lookup, self._publish, self._paused = lookup, publish, paused
         self._retries, self._fail_fast, self._clock = retries, fail_fast, clock
         self._set_up, self._setting_up, self._set_up_tries = set_up, "", _Pack.of()
         self._packs: dict[str, _Pack] = {}
@@ -120,12 +122,14 @@ class Sweep:
     def next_trial(self, trial_id: str) -> dict[str, Any] | bool | None:
         """The configuration of a Ray trial: the set-up, and after it the next pack.
 
-        WAIT while the set-up is under way, after a fault, and while a pack in training may yet be cut short; False when
-        all is suggested or the budget is spent.
+        WAIT while the set-up is under way, after a fault, while the sweep is paused, and while a pack in training may
+        yet be cut short; False when all is suggested or the budget is spent.
         """
         if self.refusal is not None:
             return False
         if self._setting_up or self._clock() < self._resumes_at:
+            return WAIT
+        if self._paused() and not self._spent() and (self._returned or self._waiting or self._source.left):
             return WAIT
         if self._set_up is not None:
             self._setting_up = trial_id

@@ -14,7 +14,9 @@ import torch
 
 from sweeper.execution.job import Job, first_task_pack
 from sweeper.execution.messages import EndedTrial, Message, PackSplit, TaskDone, TrialsEnded, Warned
+from sweeper.store.damage import Damage
 from sweeper.store.folder import Folder
+from sweeper.store.stopped_file import read_stopped
 from trainer.config.run_config import RunConfig, content_hash
 from trainer.errors import UserError
 from trainer.results.rows import RunResult
@@ -101,7 +103,9 @@ class Warner(Observer):
 
 
 class _Reporter(Warner):
-    """Reports values after each task and outcomes to the driver, and drops the configurations that it prunes."""
+    """Reports values after each task and outcomes to the driver, and drops the configurations that it prunes or that
+    were stopped by hand.
+    """
 
     def __init__(
         self,
@@ -128,11 +132,13 @@ class _Reporter(Warner):
 
     def on_task(self, report: TaskReport) -> Collection[int]:
         self._tell(report)
-        if self._job.decisions is None or report.task + 1 == report.tasks:
+        if report.task + 1 == report.tasks:
             return ()
-        # The driver has decided before `_tell` returned: it handles a result before it lets a trial continue.
-        pruned = ray.get(self._job.decisions.fetch.remote(self.pack, report.task))
-        return [m.position for m in report.members if self._owners[m.position] in pruned]
+        dropped = read_stopped(Folder.at(self._job.folder), Damage(self.on_unreadable))
+        if self._job.decisions is not None:
+            # The driver has decided before `_tell` returned: it handles a result before it lets a trial continue.
+            dropped.update(ray.get(self._job.decisions.fetch.remote(self.pack, report.task)))
+        return [m.position for m in report.members if self._owners[m.position] in dropped]
 
     def _tell(self, report: TaskReport) -> None:
         values: dict[int, list[float]] = {}

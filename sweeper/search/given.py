@@ -20,6 +20,11 @@ class GivenConfigurations:
         """The next configuration; None after the last one."""
         return self._waiting.pop(0) if self._waiting else None
 
+    @property
+    def left(self) -> int:
+        """How many configurations ``ask`` has still to return."""
+        return len(self._waiting)
+
     def report(self, number: int, task: int, value: float) -> bool:
         """Note the metric after a task. Returns whether to prune: never."""
         return False

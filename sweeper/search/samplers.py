@@ -76,6 +76,11 @@ def for_telling(search: SamplerConfig, number: int) -> BaseSampler:
     return optuna.samplers.RandomSampler(0) if issubclass(search.find(), _DESIGNS) else sampler(search, number)
 
 
+def covers_a_grid(search: SamplerConfig) -> bool:
+    """Whether the trial of each number has a point of a grid of its own."""
+    return issubclass(search.find(), optuna.samplers.GridSampler)
+
+
 def pruner(pruning: PrunerConfig) -> BasePruner:
     """The pruner of a study."""
     return _make(pruning.find(), pruning.options)

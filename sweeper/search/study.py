@@ -80,6 +80,10 @@ class Study:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         spec = space.spec
         self.space = space
+        self.trials = spec.trials
+        """total number of configurations"""
+        self._given: dict[int, Params] = dict(enumerate(spec.first))
+        """values that are not the sampler's, by number"""
         self._study = optuna.create_study(
             study_name=space.name,  # Hyperband assigns trials to brackets by it
             direction=spec.objective.direction,
@@ -91,13 +95,21 @@ class Study:
         self._live: dict[int, Trial] = {}
         self._waiting: list[Suggestion] = []
 
-    def restore(self, stored: Mapping[int, StoredTrial], suggested: Mapping[int, Params]) -> None:
+    def restore(
+        self,
+        stored: Mapping[int, StoredTrial],
+        suggested: Mapping[int, Params],
+        added: Mapping[int, Params] | None = None,
+    ) -> None:
         """Bring the study to where it was, from stored trials and from those that were suggested and have not ended.
+
+        ``added``: the values that were given for configurations added by hand, by number (default: there are none).
 
         Every trial is asked and told again, in the order of numbers, because pruners and some samplers build up state
         in this way. Trials that have not ended are suggested again under their own numbers; a number of which nothing
         is known gets a new suggestion.
         """
+        self._given |= added or {}
         for number in range(max([*stored, *suggested], default=-1) + 1):
             ended = stored.get(number)
             if ended is None:
@@ -119,10 +131,33 @@ class Study:
 
     def ask(self) -> Suggestion | None:
         """The next configuration; None when those that have ended and those in training are as many as the trials."""
-        if self._handed_out >= self.space.spec.trials:
+        if not self.left:
             return None
         self._handed_out += 1
         return self._waiting.pop(0) if self._waiting else self._suggestion(self._suggested)
+
+    @property
+    def left(self) -> int:
+        """How many configurations ``ask`` has still to return."""
+        return max(0, self.trials - self._handed_out)
+
+    @property
+    def handed_out(self) -> int:
+        """Configurations that have ended or are in training."""
+        return self._handed_out
+
+    @property
+    def next_number(self) -> int:
+        """The number that ``add`` gives: behind what is suggested and what was given already."""
+        return max(self._suggested, 1 + max(self._given, default=-1))
+
+    def add(self, given: Params) -> None:
+        """Suggest a configuration with these values under ``next_number``. The trials become one more.
+
+        The sampler suggests the values of the other dimensions, once it is asked for that number.
+        """
+        self._given[self.next_number] = dict(given)
+        self.trials += 1
 
     def report(self, number: int, task: int, value: float) -> bool:
         """Note the objective after a task. Returns whether to prune the configuration."""
@@ -158,14 +193,14 @@ class Study:
     def _ask(self, number: int, known: Params | None) -> Params:
         """Begin a trial; ``known``: the parameters that it was suggested with before. Returns its parameters."""
         spec = self.space.spec
-        first = spec.first[number] if number < len(spec.first) else {}
-        given = first if known is None else known
+        stated = self._given.get(number, {})
+        given = stated if known is None else known
         if given:
             self._study.enqueue_trial(dict(given))
         self._study.sampler = samplers.sampler(spec.search, number)
         trial = self._live[number] = self._study.ask()
         self._suggested += 1
-        if known is not None and known.keys() - first.keys():  # a point that was given whole asked no sampler
+        if known is not None and known.keys() - stated.keys():  # a point that was given whole asked no sampler
             samplers.note_past(spec.search, self._study, number)
         params: Params = {}
         for name, dimension in spec.vary.items():

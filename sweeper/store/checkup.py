@@ -27,8 +27,8 @@ CLOCKS_S = 5.0
 """difference of two clocks that is too large: a lease counts as abandoned after half a minute"""
 _ROOM = 1 << 30
 _IN_MEMORY = ("tmpfs", "ramfs")
-_FILES = {"space.yaml", "status.json", "suggested.json", "packing.json", "lease.json", "note.json"}
-_FOLDERS = {"runs", "promotions", "checkpoints", "base", "failed"}
+_FILES = {"space.yaml", "status.json", "suggested.json", "packing.json", "lease.json", "note.json", "stopped.json"}
+_FOLDERS = {"runs", "promotions", "checkpoints", "base", "failed", "steering"}
 
 
 class Finding(NamedTuple):
@@ -130,7 +130,7 @@ def _damaged(results: Folder, sweep: str) -> list[str]:
     folder, lines = results.child(sweep), list[str]()
     segments = Segments(folder, Damage(lines.append))
     segments.live([column.name for column in schema.file_columns()])
-    open_results(results, sweep, lines.append).sql("SELECT count(*) FROM runs, promotions")
+    open_results(results, sweep, lines.append).sql("SELECT count(*) FROM runs, promotions, steering")
     Store(results, sweep, lines.append).suggested()
     report_lost(folder, Damage(lines.append))
     if "space.yaml" in folder.names() and not any("/space.yaml:" in line for line in lines):
@@ -154,7 +154,7 @@ def _driver(folder: Folder, about: str) -> Iterator[Finding]:
         return
     else:
         yield Finding(about, f"its driver is gone: {driver}", "launch again to resume")
-    inside = (folder, *map(folder.child, ("runs", "promotions")))
+    inside = (folder, *map(folder.child, ("runs", "promotions", "steering")))
     left = [f"{inner}/{name}" for inner in inside for name in inner.unfinished()]
     status = Status.read(folder, Damage(lambda line: None))
     if status is not None and status.state == "finished":

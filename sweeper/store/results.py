@@ -4,8 +4,10 @@ In notebooks: ``from sweeper.store.results import open_results; open_results("re
 """
 
 import contextlib
+import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +23,7 @@ from sweeper.store.sealed import unseal
 from sweeper.store.segments import Rows, Segments
 from sweeper.store.sql_words import explained, with_columns
 from sweeper.store.status_file import Status
+from sweeper.store.steering import read_steering, state_of
 from sweeper.store.sweeps import is_promotion, is_sweep, no_sweep, outdated, sweeps
 from trainer.errors import StoreError, UserError
 from trainer.results.columns import DETAILS, Column, columns_of
@@ -118,6 +121,7 @@ class Results:
             report_missing(own, self._damage)
         objectives = [schema.SweepRow(sweep=name, **self._objective(f)) for name, f in self._folders.items()]
         connection.register("promotions", self._promotions())
+        connection.register("steering", to_arrow(list(self._steering()), columns_of(schema.SteeringRow)))
         for name in ("runs", *DETAILS):
             columns = arrow_schema(schema.tables(configuration)[name])
             connection.register(name, Rows(segments, columns, name if name in DETAILS else None))
@@ -148,6 +152,25 @@ class Results:
                 except DamagedFile as error:
                     self._damage.skipped(f"{folder}/{name}", error)
         return pa.concat_tables(found)
+
+    def _steering(self) -> Iterator[schema.SteeringRow]:
+        for sweep, folder in self._folders.items():
+            for number, request, taken in read_steering(folder, self._damage):
+                added = None if taken is None else taken.trial
+                yield schema.SteeringRow(
+                    sweep=sweep,
+                    number=number,
+                    requested_at=datetime.fromtimestamp(request.at, UTC),
+                    requested_by=request.by,
+                    action=request.action,
+                    params_json=json.dumps(request.params, sort_keys=True) if request.params else None,
+                    trial=request.number if request.action == "stop" else added,
+                    trials=request.number if request.action == "trials" else None,
+                    text=request.text or None,
+                    state=state_of(taken),
+                    taken_at=None if taken is None else datetime.fromtimestamp(taken.at, UTC),
+                    reason=None if taken is None else taken.refused,
+                )
 
     def _objective(self, folder: Folder) -> dict[str, str]:
         try:

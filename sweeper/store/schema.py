@@ -15,6 +15,7 @@ ABOUT: dict[str, str] = {
     "epochs": "One row per run and epoch.",
     "classes": "One row per run, task and class seen.",
     "promotions": "One row per decision about a run file.",
+    "steering": "One row per request of `sweeper.steer`.",
     "seeds": "One row per configuration, over its seeds.",
     "best": "One row per sweep: the best configuration by its objective, among those whose seeds all finished.",
     "ledger": "One row per sweep: its cost and its savings, in device seconds.",
@@ -63,6 +64,23 @@ class PromotionRow(Row):
     git_commit: str | None = Field(description="commit of the code; -dirty where files differed")
     data_fingerprint: str | None = Field(description="hash of the decoded images and labels")
     decided_at: datetime = Field(description="time of the decision")
+
+
+class SteeringRow(Row):
+    """A request to a running sweep, and its answer."""
+
+    sweep: str = Field(description="name of the sweep")
+    number: int = Field(description="number of the request in the sweep")
+    requested_at: datetime = Field(description="time of the request")
+    requested_by: str = Field(description="who made it: user@host")
+    action: str = Field(description="add, stop, pause, resume, trials or note")
+    params_json: str | None = Field(description="values given for a configuration to add, by field, as JSON")
+    trial: int | None = Field(description="number of the configuration that was added or stopped")
+    trials: int | None = Field(description="new total number of configurations")
+    text: str | None = Field(description="text of a note")
+    state: str = Field(description="waiting, taken or refused")
+    taken_at: datetime | None = Field(description="time at which the driver took or refused it; null while it waits")
+    reason: str | None = Field(description="reason of a refusal")
 
 
 class SweepRow(Row):
@@ -116,7 +134,7 @@ def tables(configuration: Configuration = None) -> dict[str, tuple[Column, ...]]
     keys = [column for column in every if column.name in ("sweep", "trial", *IDS)]
     details = {name: (*keys, *columns_of(row)) for name, row in DETAILS.items()}
     runs = tuple(column for column in every if column.name not in DETAILS)
-    return {"runs": runs, **details, "promotions": columns_of(PromotionRow)}
+    return {"runs": runs, **details, "promotions": columns_of(PromotionRow), "steering": columns_of(SteeringRow)}
 
 
 def views(configuration: Configuration = None) -> dict[str, tuple[Column, ...]]:

@@ -52,6 +52,8 @@ class Status:
     running: list[Running] = field(default_factory=list)
     waiting: str | None = None
     """why configurations wait, in words"""
+    paused: str | None = None
+    """who paused the sweep, and when"""
     best: Best | None = None
     device_s: float = 0.0
     saved_s: float = 0.0

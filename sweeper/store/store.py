@@ -20,6 +20,7 @@ from sweeper.store.lease import Lease
 from sweeper.store.names import check_name
 from sweeper.store.schema import PromotionRow
 from sweeper.store.segments import LARGEST, Range, Rows, Segments, consecutive
+from sweeper.store.steering import tidy_steering
 from sweeper.store.suggested_file import FILE as SUGGESTED
 from sweeper.store.suggested_file import read_suggested, write_suggested
 from sweeper.store.sweeps import outdated
@@ -135,6 +136,7 @@ class Store:
                 checkpoints.child(pack).delete_unfinished()
         for folder in (self.folder, *map(self.folder.child, ("runs", "failed", "base"))):
             folder.delete_unfinished()
+        tidy_steering(self.folder)
         with self.folder.lock():  # a promotion holds a lease of its own
             self.folder.child("promotions").delete_unfinished()
         self._merge_complete_blocks(self.trials())

@@ -12,6 +12,9 @@ from sweeper.store.folder import Folder
 from sweeper.store.sealed import seal, unseal
 from sweeper.store.status_file import FILE as STATUS
 from sweeper.store.status_file import Status
+from sweeper.store.steering import FOLDER as STEERING
+from sweeper.store.steering import Steered, read_steering
+from sweeper.store.stopped_file import FILE as STOPPED
 from sweeper.store.suggested_file import FILE as SUGGESTED
 from sweeper.store.sweeps import is_sweep, no_sweep
 from trainer.config.files import parse_run
@@ -25,7 +28,8 @@ _LAUNCH = "last_launch"
 
 
 def read_space(folder: Folder) -> Space:
-    """The search space of the sweep in ``folder``, with the images and resources of its last launch.
+    """The search space of the sweep in ``folder``, with the images and resources of its last launch, and as many trials
+    as it was steered to.
 
     Raises StoreError, with the nearest name, if there is no such sweep or its file cannot be read.
     """
@@ -36,6 +40,8 @@ def read_space(folder: Folder) -> Space:
         base["data"]["path"] = launch.pop("data_path")
         launch.pop("data_fingerprint", None)
         spec = SearchSpace.model_validate({**content, **launch, "base": FILE, "name": name})
+        steered = Steered.of(read_steering(folder, Damage(lambda line: None)), spec.trials)
+        spec = spec.model_copy(update={"trials": steered.trials})
         return Space(where, spec, parse_run(base, file=where))
     except FileNotFoundError:
         raise (_damaged(folder) if is_sweep(folder) else no_sweep(folder.parent, name)) from None
@@ -84,9 +90,9 @@ def _nothing_stored(folder: Folder) -> bool:
 
 def _forget(folder: Folder) -> None:
     """Delete what belongs to the search space that the sweep had, first what a study would be restored from."""
-    for name in (SUGGESTED, "packing.json", STATUS):
+    for name in (SUGGESTED, "packing.json", STOPPED, STATUS):
         folder.delete(name)
-    for name in ("checkpoints", "failed"):
+    for name in (STEERING, "checkpoints", "failed"):
         folder.child(name).remove()
 
 

@@ -31,6 +31,7 @@ from support.results import store_trials
 from sweeper import cil
 from sweeper.search.space_file import load_space
 from sweeper.store.results import Results, open_results
+from sweeper.store.steering import Request, submit
 from sweeper.store.store import Store
 from sweeper.store.sweep_file import check_unchanged
 from trainer.config.files import load_run, parse_run
@@ -225,6 +226,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
         store = Store(folder, name)
         check_unchanged(load_space(ROOT / "search_spaces" / f"{name}.yaml"), store.folder, None, "images")
         store_trials(store, range(2), method="gradient_reweighting")
+        submit(store.folder, Request("pause", "ada@host"))
     return open_results(folder)
 
 

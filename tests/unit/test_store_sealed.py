@@ -13,6 +13,7 @@ from sweeper.search.space_file import load_space
 from sweeper.store.damage import Damage
 from sweeper.store.folder import Folder
 from sweeper.store.status_file import Best, Running, Status
+from sweeper.store.stopped_file import read_stopped, write_stopped
 from sweeper.store.store import Store
 from sweeper.store.sweep_file import check_unchanged, read_space
 from trainer.errors import StoreError
@@ -43,6 +44,9 @@ SMALL = {
         lambda f, where: Store(f.parent, "s").suggest({3: {"method.alpha": 0.125}}),
         lambda f, report: Store(f.parent, "s", report).suggested(),
         {},
+    ),
+    "stopped.json": Small(
+        lambda f, where: write_stopped(f, {3}), lambda f, report: read_stopped(f, Damage(report)), set()
     ),
     "packing.json": Small(
         lambda f, where: note(f, Resources(), Packing(2, 4, 0.5, 1.0)),
