@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, Self, cast
 
-from optuna.distributions import FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import Trial, create_trial
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -59,6 +59,11 @@ class Range(Dimension):
         suggest: Any = trial.suggest_int if self.type == "int" else trial.suggest_float
         return suggest(name, self.low, self.high, log=self.log, step=self.step)
 
+    def distribution(self) -> BaseDistribution:
+        """The dimension as Optuna stores it."""
+        distribution: Any = IntDistribution if self.type == "int" else FloatDistribution
+        return cast(BaseDistribution, distribution(self.low, self.high, log=self.log, step=self.step))
+
     def corners(self) -> Sequence[Value]:
         """The values that a run file must take: both bounds."""
         return self.low, self.high
@@ -67,11 +72,10 @@ class Range(Dimension):
         """Whether ``value`` is one of the dimension's."""
         if isinstance(value, (bool, str)):
             return False
-        distribution: Any = IntDistribution if self.type == "int" else FloatDistribution
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Optuna lowers a `high` that steps do not reach
-                own = distribution(self.low, self.high, log=self.log, step=self.step)
+                own = self.distribution()
             create_trial(params={"value": value}, distributions={"value": own}, value=0.0)
         except (ValueError, OverflowError):  # of an integer that no float can hold
             return False
@@ -113,6 +117,10 @@ class CategoricalDimension(Dimension):
     def suggest(self, trial: Trial, name: str) -> Value:
         """Optuna's value of the dimension for a trial."""
         return cast(Value, trial.suggest_categorical(name, self.choices))
+
+    def distribution(self) -> BaseDistribution:
+        """The dimension as Optuna stores it."""
+        return CategoricalDistribution(self.choices)
 
     def corners(self) -> Sequence[Value]:
         """The values that a run file must take: every choice."""

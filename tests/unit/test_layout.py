@@ -100,7 +100,7 @@ FLOORS = {
         ("model",),
         ("",),
     ),
-    "sweeper": (("search", "store", "starting"), ("execution",), ("promotion", "reporting"), ("",)),
+    "sweeper": (("search", "store", "starting"), ("execution",), ("promotion", "reporting", "exports"), ("",)),
 }
 
 
