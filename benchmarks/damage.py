@@ -198,14 +198,30 @@ def faults(before: Mapping[str, Answer], after: Mapping[str, Answer], damaged: S
 # -- folders -------------------------------------------------------------------------------------------
 
 
-def store_real_results(root: Path) -> Path:
+Run = Callable[..., tuple[int, str]]
+"""runs a command, given its name and its words; returns its exit code and what it prints"""
+
+
+def in_a_process(command: str, *words: str) -> tuple[int, str]:
+    """As users run it."""
+    process = _start(command, *words)
+    output, _ = process.communicate(timeout=_PATIENCE_S)
+    return process.returncode, output
+
+
+def store_real_results(root: Path, run: Run = in_a_process) -> Path:
     """A results folder whose sweep was promoted and merged, then given more trials, and killed in the middle of one."""
     results, file = root / "results", root / "s.yaml"
     file.write_text(yaml.safe_dump(SPACE))
     where = ("--results", str(results))
-    _command("launch", str(file), "--trials", str(_FIRST), *where)
-    _command("promote", SWEEP, *where, "--runs", str(root / "runs"), "--top", "1", "--seeds", "2")
-    _command("compact", SWEEP, *where)
+    for command, *words in (
+        ("launch", str(file), "--trials", str(_FIRST)),
+        ("promote", SWEEP, "--runs", str(root / "runs"), "--top", "1", "--seeds", "2"),
+        ("compact", SWEEP),
+    ):
+        code, output = run(command, *words, *where)
+        if code and not (code == 1 and command == "promote" and "refused: " in output):
+            raise RuntimeError(output)
     process = _start("launch", str(file), "--trials", str(_ALL), *where)
     sweep = results / SWEEP
     while not ((sweep / "runs" / f"{_FIRST:06d}.parquet").exists() and any(sweep.glob("checkpoints/*/*.pt"))):
@@ -236,20 +252,21 @@ def _obeys_permissions(folder: Path) -> bool:
         return not os.access(file.name, os.R_OK)
 
 
-def resume(results: Path, whole: Path, file: Path, damaged: Sequence[str]) -> list[str]:
+def resume(results: Path, whole: Path, file: Path, damaged: Sequence[str], run: Run) -> list[str]:
     """Launch the sweep again; what keeps it from ending as the undamaged one, ``whole``, has ended.
 
     A launch may be refused in a line that names the damaged file: then that is replaced from a backup, ``whole``.
     """
-    done = _launch(file, results)
-    if done.returncode == 2 and any(path in done.stdout for path in damaged):
+    words = (str(file), "--trials", str(_ALL), "--results", str(results))
+    code, output = run("launch", *words)
+    if code == 2 and any(path in output for path in damaged):
         for path in damaged:
             _remove(results / path)
             if (whole / path).exists():
                 shutil.copy(whole / path, results / path)
-        done = _launch(file, results)
-    if done.returncode or "Traceback" in done.stdout:
-        return [f"launch: ended with {done.returncode}: {done.stdout[-500:]}"]
+        code, output = run("launch", *words)
+    if code or "Traceback" in output:
+        return [f"launch: ended with {code}: {output[-500:]}"]
     (space, first), (_, second) = (same_sweep.read(str(folder / SWEEP)) for folder in (results, whole))
     return [f"launch: {line}" for line in same_sweep.differences(space, first, second)]
 
@@ -261,23 +278,9 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _launch(file: Path, results: Path) -> subprocess.CompletedProcess[str]:
-    process = _start("launch", str(file), "--trials", str(_ALL), "--results", str(results))
-    output, _ = process.communicate(timeout=_PATIENCE_S)
-    return subprocess.CompletedProcess(process.args, process.returncode, output)
-
-
 def _start(command: str, *words: str) -> subprocess.Popen[str]:
     line = [sys.executable, "-m", f"sweeper.{command}", *words]
     return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def _command(command: str, *words: str) -> None:
-    """Run a command. Raises RuntimeError, with what it printed, unless it ends with 0, or refuses a promotion."""
-    process = _start(command, *words)
-    output, _ = process.communicate(timeout=_PATIENCE_S)
-    if process.returncode and not (process.returncode == 1 and command == "promote" and "refused: " in output):
-        raise RuntimeError(output)
 
 
 # -- the trial -----------------------------------------------------------------------------------------
@@ -295,7 +298,9 @@ class Tried(NamedTuple):
     faults: list[str]
 
 
-def trials(results: Path, count: int, seed: int, *, resume_every: int, draw_every: int = 1) -> Iterator[Tried]:
+def trials(
+    results: Path, count: int, seed: int, *, resume_every: int, draw_every: int = 1, run: Run = in_a_process
+) -> Iterator[Tried]:
     """Damage copies of a results folder ``count`` times, and read each with every command.
 
     One in ``resume_every`` is resumed, and compared with the undamaged folder, resumed. One in ``draw_every`` is drawn.
@@ -314,8 +319,8 @@ def trials(results: Path, count: int, seed: int, *, resume_every: int, draw_ever
         if resumed:
             if not whole.exists():
                 shutil.copytree(results, whole)
-                _launch(file, whole)
-            found += resume(copy, whole, file, files)
+                run("launch", str(file), "--trials", str(_ALL), "--results", str(whole))
+            found += resume(copy, whole, file, files, run)
         yield Tried(kind, files, named, resumed, found)
 
 

@@ -5,14 +5,20 @@ from pathlib import Path
 import pytest
 
 from benchmarks.damage import store_real_results, trials
+from support.sweeps import run_here
 
-DAMAGES = 12
+DAMAGES = 10
+
+
+def run(command: str, *words: str) -> tuple[int, str]:
+    return run_here(f"sweeper.{command}", words)
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("shared_cluster")
 def test_no_damage_changes_a_number_without_a_word(tmp_path: Path) -> None:
-    results = store_real_results(tmp_path)
-    tried = list(trials(results, DAMAGES, seed=0, resume_every=DAMAGES))
+    results = store_real_results(tmp_path, run)
+    every = {"resume_every": DAMAGES, "draw_every": DAMAGES // 2}
+    tried = list(trials(results, DAMAGES, seed=1, run=run, **every))
     assert [(one.kind, one.files, one.faults) for one in tried if one.faults] == []
     assert sum(one.named for one in tried) > DAMAGES // 6

@@ -58,7 +58,7 @@ def ended(*arguments: str | Path, command: str = "sweeper.launch", code: int = 0
     In a process of its own, unless it uses a cluster that other tests use too.
     """
     if root == ROOT and "RAY_ADDRESS" in os.environ:
-        returned, output = _ended_here(arguments, command)
+        returned, output = run_here(command, arguments)
     else:
         process = start(*arguments, command=command, root=root)
         output, _ = process.communicate(timeout=_LONGEST_S)
@@ -68,8 +68,11 @@ def ended(*arguments: str | Path, command: str = "sweeper.launch", code: int = 0
     return output
 
 
-def _ended_here(arguments: Sequence[str | Path], command: str) -> tuple[int, str]:
-    """In this process, which has imported all: that takes a new one longer than these sweeps train."""
+def run_here(command: str, arguments: Sequence[str | Path]) -> tuple[int, str]:
+    """Run a command in this process, which has imported all: that takes a new one longer than these sweeps train.
+
+    Returns its exit code and what it prints. On the cluster that the environment names.
+    """
     AuthenticationTokenLoader.instance().reset_cache()  # of the cluster that the environment names
     main = importlib.import_module("benchmarks.paper.__main__" if command == "benchmarks.paper" else command).main
     written = io.BytesIO()

@@ -26,7 +26,7 @@ from trainer.results.parquet import DamagedFile, ResultsFile, arrow_schema, enco
 from trainer.results.rows import RunResult
 
 TABLES = (None, "tasks", "epochs", "classes")
-EXAMPLES = 10_000 if settings.get_current_profile_name() == "others" else 150
+EXAMPLES = 10_000 if settings.get_current_profile_name() == "others" else 60
 """damaged files that are read: 10,000 with ``make fuzz``"""
 
 
