@@ -41,13 +41,28 @@ def files(package: str) -> list[str]:
 
     Raises ConfigError for a file of one's own with a name that is taken.
     """
+    folders = importlib.import_module(package).__path__
+    listed = _listed(tuple((folder, _changed_at(folder)) for folder in folders))
+    return sorted({*listed, *_installed(package)} - {"base"})
+
+
+@functools.lru_cache(maxsize=64)
+def _listed(folders: tuple[tuple[str, int], ...]) -> dict[str, str]:
+    """By name, the folders of the modules in these; listed anew when one has changed: every configuration asks."""
     seen: dict[str, str] = {}
-    for folder in importlib.import_module(package).__path__:
+    for folder, _ in folders:
         for module in pkgutil.iter_modules([folder]):
             if module.name in seen:
                 raise ConfigError(f"{folder}/{module.name}.py: {seen[module.name]} has that name too: give it another")
             seen[module.name] = folder
-    return sorted({*seen, *_installed(package)} - {"base"})
+    return seen
+
+
+def _changed_at(folder: str) -> int:
+    try:
+        return os.stat(folder).st_mtime_ns
+    except OSError:  # in an archive, or gone
+        return -1
 
 
 def module(package: str, name: str) -> ModuleType:

@@ -119,10 +119,11 @@ class Folder:
         except OSError as error:
             raise self._failed(error, "read", name) from error
 
-    def write(self, name: str, content: bytes) -> None:
+    def write(self, name: str, content: bytes, *, sync: bool = True) -> None:
         """Put the file there, whole, in place of any of that name; on return it survives a power cut.
 
-        Raises StoreError if that fails (no permission, no space).
+        Without ``sync`` it may not: for what is written again at the next change. Raises StoreError if that fails (no
+        permission, no space).
         """
         self._check()
         try:
@@ -130,7 +131,7 @@ class Folder:
                 self.filesystem.write(self._file(name), content, self.check)
             elif self.local:
                 os.makedirs(self.path, exist_ok=True)
-                atomic_write(self.local / name, content)
+                atomic_write(self.local / name, content, sync=sync)
             else:
                 unfinished = f".{name}.{uuid.uuid4().hex[:8]}"
                 self.filesystem.create_dir(self.path, recursive=True)

@@ -69,7 +69,9 @@ class Status:
     def write(self, folder: Folder) -> None:
         """Put it in the sweep's folder. Raises StoreError if that fails."""
         self.updated_at = time.time()
-        folder.write(FILE, sealed_json(_STATUS.dump_python(self, mode="json")))
+        folder.write(
+            FILE, sealed_json(_STATUS.dump_python(self, mode="json")), sync=False
+        )  # the next change comes soon
 
     @staticmethod
     def read(folder: Folder, damage: Damage) -> "Status | None":

@@ -213,7 +213,7 @@ class Store:
 def _every_column(files: Iterable[ResultsFile]) -> pa.Schema:
     """The columns of a merged file: those of a method that this checkout lacks are kept."""
     columns = arrow_schema(schema.file_columns())
-    plain = [field for field in columns if field.name not in DETAILS]
+    plain = {field.name: field for field in columns if field.name not in DETAILS}
     for file in files:
-        plain += [field for field in file.schema if field.name not in {f.name for f in plain} | set(DETAILS)]
-    return pa.schema([*plain, *(columns.field(name) for name in DETAILS)])
+        plain |= {f.name: f for f in file.schema if f.name not in plain and f.name not in DETAILS}
+    return pa.schema([*plain.values(), *(columns.field(name) for name in DETAILS)])
