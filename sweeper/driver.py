@@ -1,12 +1,14 @@
 """What a launch does, from its file to its last line: the process that drives a sweep."""
 
 import argparse
+import contextlib
 import os
 from functools import partial
 
 from sweeper.execution import plan
 from sweeper.execution.cluster import connected, find_address
 from sweeper.execution.launch import Launch
+from sweeper.execution.notifier import Notifier, ignore, sender
 from sweeper.execution.signals import Stopped, StopSignal
 from sweeper.execution.sweep import BrokenSweepError
 from sweeper.reporting.arguments import next_command
@@ -27,6 +29,7 @@ _say = partial(print, flush=True)
 
 def drive(space: Space, arguments: argparse.Namespace) -> int:
     """Check the search, run its sweep and print what came of it. Returns the exit code. Raises UserError."""
+    send = None if space.spec.notify is None else sender(space.spec.notify, space.file)
     rehearse(space)
     path = space.base.data.path
     space = Space(space.file, space.spec, absolute_path(space.base))
@@ -36,7 +39,9 @@ def drive(space: Space, arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         print("\n".join(plan.describe(space, store, task_stream)))
         return 0
-    with Lease.acquire(store.folder, say=_say) as lease:
+    with contextlib.ExitStack() as stack:
+        lease = stack.enter_context(Lease.acquire(store.folder, say=_say))
+        notify = stack.enter_context(contextlib.closing(Notifier(send, _say))).notify if send else ignore
         store.lease = lease
         anew = check_unchanged(space, store.folder, path, task_stream.fingerprint)
         if anew is not None:
@@ -46,7 +51,7 @@ def drive(space: Space, arguments: argparse.Namespace) -> int:
             count = store.reopen_failed()
             _say(f"training {format_count(count, 'failed configuration')} again" if count else "nothing has failed")
         resume = next_command("sweeper.steer", space.name, "resume", results=results)
-        launch = Launch(space, store, task_stream, _say, resume)
+        launch = Launch(space, store, task_stream, _say, resume, notify)
         for line in task_stream.said:
             _say(line)
         if not launch.ended:  # no cluster is needed to say that it has

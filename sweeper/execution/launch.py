@@ -9,6 +9,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from sweeper.execution.cluster import ClusterError, fits, must_wait, why_waiting
 from sweeper.execution.job import Job, PruneDecisions, SetUp
+from sweeper.execution.notifier import Event, ignore
 from sweeper.execution.packing import Packing, largest, noted
 from sweeper.execution.plan import other_rounding
 from sweeper.execution.progress import Progress
@@ -30,9 +31,18 @@ class Launch:
     """The study and progress of a search space, restored from its store."""
 
     def __init__(
-        self, space: Space, store: Store, task_stream: TaskStream, say: Callable[[str], None], resume_with: str
+        self,
+        space: Space,
+        store: Store,
+        task_stream: TaskStream,
+        say: Callable[[str], None],
+        resume_with: str,
+        notify: Callable[[Event], None] = ignore,
     ) -> None:
-        """``say`` prints a line; ``resume_with``: the command that resumes the sweep where it is paused."""
+        """``say`` prints a line; ``resume_with``: the command that resumes the sweep where it is paused.
+
+        ``notify`` takes what happens to configurations.
+        """
         self.space, self.store = space, store
         self._fingerprint = task_stream.fingerprint
         self._reuses_first_tasks = space.reuses_first_tasks() and len(task_stream.tasks) > 1
@@ -41,7 +51,7 @@ class Launch:
         self.study.trials = self.steering.state.trials
         stored = stored_trials(store, metric, first_task=int(self._reuses_first_tasks))
         total = max(self.study.trials, len(stored))  # fewer than are stored may be asked for
-        self.progress = Progress(store.folder, total, len(task_stream.tasks), metric, say)
+        self.progress = Progress(store.folder, total, len(task_stream.tasks), metric, say, notify)
         for trial in stored.values():
             self.progress.count(trial.outcome, trial.runs)
         self.study.restore(stored, store.suggested(), self.steering.state.added)

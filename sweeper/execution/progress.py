@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
+from sweeper.execution.notifier import Event, ignore
 from sweeper.search.space import Params
 from sweeper.search.study import Outcome, Suggestion
 from sweeper.search.words import format_params
@@ -15,15 +16,25 @@ from trainer.results.spread import mean_std_over_seeds
 class Progress:
     """Counts, ``status.json`` and lines of one launch."""
 
-    def __init__(self, folder: Folder, total: int, tasks: int, metric: str, say: Callable[[str], None]) -> None:
-        """``total`` configurations whose runs have ``tasks`` tasks; ``say`` prints a line."""
-        self.status, self.say = Status(total=total), say
+    def __init__(
+        self,
+        folder: Folder,
+        total: int,
+        tasks: int,
+        metric: str,
+        say: Callable[[str], None],
+        notify: Callable[[Event], None] = ignore,
+    ) -> None:
+        """``total`` configurations whose runs have ``tasks`` tasks; ``say`` prints a line; ``notify`` takes events."""
+        self.status, self.say, self._notify = Status(total=total), say, notify
+        self._began = False
         self._folder, self._tasks, self._metric = folder, tasks, metric
         self._done_before = 0
 
     def begin(self) -> None:
         """Start the clock: everything counted so far is of earlier launches."""
         self._done_before, self.status.started_at = self.status.done, time.time()
+        self._began = True
         self.write(())
 
     def elapsed_hours(self) -> float:
@@ -49,6 +60,7 @@ class Progress:
     def ended(self, suggestion: Suggestion, outcome: Outcome, best: tuple[int, Params, float] | None) -> None:
         """Count a configuration that has ended and print its outcome."""
         self.count(outcome, [{"device_s": r.device_s, "saved_s": r.saved_s} for r in outcome.results])
+        before = self.status.best
         self.note_best(best)
         if outcome.value is not None:
             came_to = mean_std_over_seeds([getattr(result, self._metric) for result in outcome.results])
@@ -61,6 +73,29 @@ class Progress:
         now = f"   best {best[2]:.2f} (trial {best[0]})" if best else ""
         what = suggestion.label or f"trial {suggestion.number}: {format_params(suggestion.params)}"
         self.say(f"[{self.status.done}/{self.status.total}] {what}: {came_to}{now}{eta}")
+        self._tell("failed" if outcome.status in ("failed", "diverged") else "finished", suggestion, outcome, came_to)
+        if best and best[0] == suggestion.number and (before is None or before.trial != best[0]):
+            self._tell("new best", suggestion, outcome, came_to)
+
+    def _tell(self, event: str, suggestion: Suggestion, outcome: Outcome, came_to: str) -> None:
+        sweep, best = self._folder.path.rpartition("/")[2], self.status.best
+        self._notify(
+            {
+                "event": event,
+                "sweep": sweep,
+                "trial": suggestion.number,
+                "params": dict(suggestion.params),
+                "status": outcome.status,
+                "metric": self._metric,
+                "value": outcome.value,
+                "error": next((result.error for result in outcome.results if result.error), None),
+                "best_trial": best and best.trial,
+                "best_value": best and best.value,
+                "done": self.status.done,
+                "total": self.status.total,
+                "text": f"{sweep}: {event}: trial {suggestion.number}: {came_to}",
+            }
+        )
 
     def steer(self, total: int, paused: str | None) -> None:
         """Note the total number of configurations, and who paused the sweep; None: it is not paused."""
@@ -87,6 +122,13 @@ class Progress:
         """Write that this launch is over."""
         self.status.state, self.status.running = state, []
         self.status.write(self._folder)
+        if self._began:
+            self._began = False
+            sweep, now = self._folder.path.rpartition("/")[2], self.status
+            text = f"{sweep}: ended: {state}, {now.done} of {now.total} configurations ended"
+            self._notify(
+                {"event": "ended", "state": state, "sweep": sweep, "done": now.done, "total": now.total, "text": text}
+            )
 
     def _eta_s(self) -> float | None:
         here = self.status.done - self._done_before

@@ -90,6 +90,11 @@ class SearchSpace(Section):
     )
     results: str | None = Field(None, description="folder or URI; absent: $CIL_RESULTS, or ./results")
     name: str | None = Field(None, description="absent: the file's name")
+    notify: str | None = Field(
+        None,
+        description="module:function, or the URL of a webhook, that is told of finished and failed configurations and "
+        "of each new best one",
+    )
 
     @model_validator(mode="after")
     def _seeds_differ(self) -> Self:
@@ -185,7 +190,7 @@ class Space:
 
     def identity(self) -> dict[str, Any]:
         """All that decides the trials and their results: a sweep is resumed only if this is unchanged."""
-        free = {"base", "set", "trials", "concurrency", "resources", "budget", "retries", "results", "name"}
+        free = {"base", "set", "trials", "concurrency", "resources", "budget", "retries", "results", "name", "notify"}
         spec = self.spec.model_dump(mode="json", exclude=free | {"fail_fast"})
         return {**spec, "base": self.base.identity()}
 

@@ -4,12 +4,14 @@ import json
 import os
 import shutil
 import signal
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
 from benchmarks.kills import trial_processes
+from support.pages import blocks
 from support.sweeps import accuracies, files, launch, query, space_file, start, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("one sweep that all are compared with")]
@@ -99,9 +101,17 @@ def test_lost_processes_cost_what_they_had_not_finished(whole: Path, tmp_path: P
 
 
 @pytest.mark.usefixtures("shared_cluster")
-def test_stored_runs_are_not_trained_again(whole: Path, tmp_path: Path) -> None:
+def test_stored_runs_are_not_trained_again(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And each of them is told to the function that docs/other_tools.md shows."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (code,) = [block.text for block in blocks("docs/other_tools.md", "python") if "on_event" in block.text]
+    (tmp_path / "my_hooks.py").write_text(code)
     results = shutil.copytree(whole, tmp_path / "results")
-    output = launch(space_file(tmp_path, name="other"), "--results", results)
+    output = launch(space_file(tmp_path, name="other", notify="my_hooks:on_event"), "--results", results)
+    *bests, ended = (tmp_path / "events.txt").read_text().splitlines()
+    assert bests[0].startswith("other: new best: trial ")
+    assert ended == "other: ended: finished, 6 of 6 configurations ended"
     rows = query(results, "SELECT sweep, sum(device_s) AS spent, sum(saved_s) AS saved FROM runs GROUP BY 1 ORDER BY 1")
     assert rows[0]["sweep"] == "other"
     assert rows[0]["spent"] == 0
