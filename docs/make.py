@@ -18,6 +18,9 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from sweeper.execution.plan import Plan
+from sweeper.promotion.answer import Promotion
+from sweeper.reporting.state import SweepStatus
 from sweeper.search.space import SearchSpace
 from sweeper.store import schema
 from trainer.config.run_config import RunConfig
@@ -36,6 +39,10 @@ def contents() -> dict[Path, str]:
     found["docs/results_schema.md"] = results_page()
     schemas = {"runs": run_file_schema(), "search_spaces": SearchSpace.model_json_schema()}
     found |= {f"{folder}/schema.json": json.dumps(content, indent=1) + "\n" for folder, content in schemas.items()}
+    answers = {"status": SweepStatus, "plan": Plan, "promotion": Promotion}
+    for name, model in answers.items():
+        content = model.model_json_schema(mode="serialization")
+        found[f"docs/schemas/{name}.json"] = json.dumps(content, indent=1) + "\n"
     return {ROOT / name: content for name, content in found.items()}
 
 
@@ -284,5 +291,6 @@ if __name__ == "__main__":
     argparse.ArgumentParser(description="Write the generated pages and JSON Schemas, where they changed.").parse_args()
     for path, content in contents().items():
         if not path.exists() or path.read_text() != content:
+            path.parent.mkdir(exist_ok=True)
             atomic_write(path, content.encode())
             print(path.relative_to(ROOT))

@@ -17,6 +17,7 @@ SHOWN = (
     "docs/*.md",
     "docs/*.ipynb",
     "docs/images/*",
+    "docs/schemas/*.json",
     "search_spaces/*.yaml",
     "benchmarks/README.md",
     "benchmarks/results/*.md",

@@ -37,7 +37,8 @@ def drive(space: Space, arguments: argparse.Namespace) -> int:
     store = Store(results, space.name)
     task_stream = plan.load_benchmark(space)
     if arguments.dry_run:
-        print("\n".join(plan.describe(space, store, task_stream)))
+        planned = plan.make(space, store, task_stream)
+        print(planned.model_dump_json(indent=1) if arguments.json else "\n".join(plan.describe(planned)))
         return 0
     with contextlib.ExitStack() as stack:
         lease = stack.enter_context(Lease.acquire(store.folder, say=_say))

@@ -11,13 +11,16 @@ from collections.abc import Sequence
 from sweeper.reporting.arguments import add_address
 from trainer.command import program
 from trainer.config.yaml_file import space_content
-from trainer.errors import exit_code
+from trainer.errors import ConfigError, exit_code
 from trainer.signals import ended_by_signals
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
-    print(f"reading {arguments.file}", flush=True)  # what is imported next takes seconds
+    if arguments.json and not arguments.dry_run:
+        raise ConfigError("is the form of a plan", field="--json", allowed="with --dry-run")
+    # What is imported next takes seconds.
+    print(f"reading {arguments.file}", flush=True, file=sys.stderr if arguments.json else sys.stdout)
     space_content(arguments.file)  # a file that is none is refused before it
     own = {"trials": arguments.trials, "name": arguments.name}
     sets = [*arguments.set, *(f"{field}={json.dumps(value)}" for field, value in own.items() if value is not None)]
@@ -49,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--device", type=_no_device, help=argparse.SUPPRESS)
     add_address(made)
     made.add_argument("--dry-run", action="store_true", help="print the plan and start nothing")
+    made.add_argument("--json", action="store_true", help="with --dry-run, print the plan as JSON")
     return made
 
 

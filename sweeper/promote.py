@@ -8,6 +8,7 @@ paired 95 % interval of its difference to the incumbent (the run file of that na
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 
 from sweeper.reporting.arguments import add_address, at_least, command_parser
 from sweeper.store.names import check_name
@@ -21,9 +22,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder = find_sweep(arguments.results, arguments.sweep)
     check_name(arguments.sweep if arguments.name is None else arguments.name)
     with ended_by_signals():
-        from sweeper.promoter import promote  # noqa: PLC0415  (slow to import)
+        from sweeper.promoter import Choices, promote  # noqa: PLC0415  (slow to import)
 
-    return promote(folder, arguments)
+    choices = {field.name: getattr(arguments, field.name) for field in fields(Choices)}
+    return promote(folder, Choices(**choices), as_json=arguments.json)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -34,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--runs", default="runs", metavar="DIR", help="folder of run files (default: runs)")
     made.add_argument("--name", help="name of the run file (default: the sweep's)")
     made.add_argument("--force", action="store_true", help="write the run file even without evidence")
+    made.add_argument("--json", action="store_true", help="print the decision as JSON, and all else on standard error")
     add_address(made)
     return made
 

@@ -1,14 +1,16 @@
 """What a promotion does, from the sweep's folder to the run file or the refusal."""
 
-import argparse
+import contextlib
+import sys
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from sweeper.execution.cluster import connected, must_wait
 from sweeper.execution.signals import Stopped, StopSignal
+from sweeper.promotion.answer import Promotion, latest
 from sweeper.promotion.candidates import Incumbent, evaluate_candidates
 from sweeper.promotion.decision import complete_record, decide_and_record
-from sweeper.promotion.statistics import Decision
 from sweeper.reporting.arguments import next_command
 from sweeper.store.damage import Damage
 from sweeper.store.folder import Folder
@@ -18,18 +20,45 @@ from sweeper.store.store import Store
 from sweeper.store.sweep_file import read_space
 from sweeper.store.sweeps import promotion_of
 from trainer import tables
+from trainer.errors import Error
 from trainer.words import WARNING, format_count
 
 _say = partial(print, flush=True)
 
 
-def promote(folder: Folder, arguments: argparse.Namespace) -> int:
+@dataclass(frozen=True)
+class Choices:
+    """What a promotion leaves open."""
+
+    name: str | None = None
+    """of the run file; None: the sweep's"""
+    runs: str = "runs"
+    """folder of run files"""
+    top: int = 3
+    """candidates"""
+    seeds: int = 5
+    """fresh ones, for each candidate"""
+    force: bool = False
+    """whether to write the run file even without evidence"""
+    address: str | None = None
+    """of a Ray cluster; None: $RAY_ADDRESS, otherwise one is started"""
+
+
+class PromotionStopped(Error):
+    """Ctrl-C or SIGTERM came before there was a decision; what has ended is stored."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__("stopped: what has ended is stored; run the same command to resume")
+        self.exit_code = exit_code
+
+
+def decide(folder: Folder, choices: Choices) -> Promotion:
     """Compare the best of the sweep in ``folder`` with the incumbent, and write the run file if it is better.
 
-    Returns the exit code. Raises UserError.
+    Prints what it does. Raises UserError and PromotionStopped.
     """
     space, results = read_space(folder), folder.parent
-    file = Path(arguments.runs) / f"{arguments.sweep if arguments.name is None else arguments.name}.yaml"
+    file = Path(choices.runs) / f"{space.name if choices.name is None else choices.name}.yaml"
     incumbent = Incumbent.of(file, space)
     sweep, store = Store(results, space.name), Store(results, promotion_of(space.name))
     with Lease.acquire(store.folder) as lease:
@@ -39,27 +68,44 @@ def promote(folder: Folder, arguments: argparse.Namespace) -> int:
         decision = complete_record(space, incumbent, file, sweep)
         if decision is not None:
             _say("recorded the promotion that was interrupted after its run file was written")
-            return _written(decision, file)
+            return latest(sweep, forced=not decision.promoted)
         _warn_of_the_unfinished(folder)
         stop = StopSignal()
         try:
-            with connected(arguments.address, _say):
+            with connected(choices.address, _say):
                 why = must_wait(space.spec.resources)
                 if why:
                     _say(f"waiting: {why}")
                 comparison = evaluate_candidates(
-                    space, incumbent, store, top=arguments.top, n=arguments.seeds, say=_say, check_stop=stop.check
+                    space, incumbent, store, top=choices.top, n=choices.seeds, say=_say, check_stop=stop.check
                 )
         except Stopped:
-            _say("stopped: what has ended is stored; run the same command to resume")
-            return stop.exit_code
+            raise PromotionStopped(stop.exit_code) from None
         tables.print_table(*comparison.table)
-        decision = decide_and_record(space, comparison, file, sweep, force=arguments.force)
-    if not decision.promoted and not arguments.force:
-        _say(f"refused: {decision.reason}")
-        _say(f"more --trials of the search or more --seeds here may show more; --force writes {file} anyway")
-        return 1
-    return _written(decision, file)
+        decision = decide_and_record(space, comparison, file, sweep, force=choices.force)
+        return latest(sweep, forced=choices.force and not decision.promoted)
+
+
+def promote(folder: Folder, choices: Choices, *, as_json: bool = False) -> int:
+    """Decide, and print the decision. Returns the exit code: 0 if the run file was written. Raises UserError.
+
+    ``as_json``: the decision is all that is printed on standard output; the rest goes to standard error.
+    """
+    try:
+        with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+            found = decide(folder, choices)
+    except PromotionStopped as stopped:
+        print(stopped, file=sys.stderr if as_json else sys.stdout, flush=True)
+        return stopped.exit_code
+    if as_json:
+        print(found.model_dump_json(indent=1), flush=True)
+    elif found.decision == "promoted":
+        _say(f"{'forced' if found.forced else 'promoted'}: {found.file}: {found.reason}")
+        _say(f"next: {next_command('trainer.run', found.file, '--verify')}")
+    else:
+        _say(f"refused: {found.reason}")
+        _say(f"more --trials of the search or more --seeds here may show more; --force writes {found.file} anyway")
+    return 0 if found.decision == "promoted" else 1
 
 
 def _warn_of_the_unfinished(sweep: Folder) -> None:
@@ -70,9 +116,3 @@ def _warn_of_the_unfinished(sweep: Folder) -> None:
             f"{WARNING}the sweep {now}: {status.done} of {format_count(status.total, 'configuration')} are stored; "
             "those that end later are not considered"
         )
-
-
-def _written(decision: Decision, file: Path) -> int:
-    _say(f"{'promoted' if decision.promoted else 'forced'}: {file}: {decision.reason}")
-    _say(f"next: {next_command('trainer.run', file, '--verify')}")
-    return 0

@@ -65,6 +65,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--format", choices=("table", "csv", "json", "parquet"), default="table", help="output format (default: table)"
     )
+    made.add_argument("--json", action="store_const", const="json", dest="format", help="short for --format json")
     made.add_argument("--out", type=Path, metavar="FILE", help="write to a file instead of standard output")
     return made
 

@@ -6,7 +6,7 @@ PNG, SVG and PDF are the figure; ``tex`` is a table of the best configurations, 
 import argparse
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sweeper.reporting.arguments import command_parser
@@ -22,7 +22,13 @@ _FORMATS = ("png", "svg", "pdf", "tex")
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
-    folder = find_sweep(arguments.results, arguments.sweep)
+    for file in draw_report(find_sweep(arguments.results, arguments.sweep), arguments.out, arguments.format):
+        print(file)
+    return 0
+
+
+def draw_report(sweep: Folder, out: str, formats: Sequence[str]) -> Iterator[str]:
+    """Draw the sweep in a folder, into a file of ``out`` for each format. Yields their names. Raises UserError."""
     with ended_by_signals():  # slow to import
         from sweeper.reporting.figures import draw  # noqa: PLC0415
         from sweeper.reporting.leaderboard import top  # noqa: PLC0415
@@ -30,19 +36,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         from sweeper.store.sweep_file import read_space  # noqa: PLC0415
         from trainer.tables import latex  # noqa: PLC0415
 
-    space, (status, state) = read_space(folder), read_state(folder, Damage())
-    out, ended = Folder.at(Path(arguments.out)), status is None or status.done >= status.total
-    with open_results(arguments.results).snapshot() as results:
-        drawn = draw(space, results, None if ended else state)
-    for kind in arguments.format:
-        content, name = io.BytesIO(), f"{arguments.sweep}.{kind}"
+    space, (status, state) = read_space(sweep), read_state(sweep, Damage())
+    folder, ended = Folder.at(Path(out)), status is None or status.done >= status.total
+    results = sweep.parent
+    with open_results(results).snapshot() as now:
+        drawn = draw(space, now, None if ended else state)
+    for kind in formats:
+        content, name = io.BytesIO(), f"{space.name}.{kind}"
         if kind == "tex":
-            content.write(latex(*top(open_results(arguments.results, space.name), space.spec.objective)).encode())
+            content.write(latex(*top(open_results(results, space.name), space.spec.objective)).encode())
         else:
             drawn.savefig(content, format=kind, dpi=110)
-        out.write(name, content.getvalue())
-        print(f"{out}/{name}")
-    return 0
+        folder.write(name, content.getvalue())
+        yield f"{folder}/{name}"
 
 
 def _formats(text: str) -> list[str]:

@@ -4,10 +4,12 @@ The driver writes ``status.json`` at each change; the lease tells whether the dr
 """
 
 import argparse
+import json
 import sys
 
 from sweeper.reporting.arguments import command_parser, next_command
 from sweeper.reporting.imports import without_pandas
+from sweeper.reporting.state import SweepStatus
 from sweeper.search.words import format_params
 from sweeper.store.damage import Damage
 from sweeper.store.folder import Folder
@@ -86,10 +88,21 @@ def _print_state(name: str, folder: Folder, ledger: str) -> None:
         tables.print_table(("trial", "task", "so far", "params"), rows)
 
 
+def _print_json(root: Folder, sweep: str | None, found: list[str]) -> None:
+    """Print one sweep as an object, or all as a list of them."""
+    if sweep is not None:
+        print(SweepStatus.of(sweep, find_sweep(root, sweep)).model_dump_json(indent=1))
+    else:
+        every = [SweepStatus.of(name, root.child(name)).model_dump(mode="json") for name in found]
+        print(json.dumps(every, indent=1, allow_nan=False))
+
+
 def main(argv: list[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     root, found = Folder.at(arguments.results), sweeps(arguments.results)
-    if arguments.sweep is not None:
+    if arguments.json:
+        _print_json(root, arguments.sweep, found)
+    elif arguments.sweep is not None:
         _details(arguments.sweep, find_sweep(root, arguments.sweep))
     elif found:
         headers = ("sweep", "state", "done", "running", "best", "time left", "device time", "saved")
@@ -103,6 +116,9 @@ def parser() -> argparse.ArgumentParser:
     """The arguments of this command."""
     made = command_parser("status", "Show the state of sweeps.")
     made.add_argument("sweep", nargs="?", help="name of the sweep to show in detail (default: a line for each sweep)")
+    made.add_argument(
+        "--json", action="store_true", help="print JSON: an object for one sweep, otherwise a list of them"
+    )
     return made
 
 

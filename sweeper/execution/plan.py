@@ -3,8 +3,10 @@
 import math
 from collections.abc import Sequence
 from itertools import islice
+from typing import Any
 
 import torch
+from pydantic import BaseModel, Field
 
 from sweeper.search.space import Space
 from sweeper.search.study import Study
@@ -50,37 +52,93 @@ def check_objective(metric: str, task_stream: TaskStream, file: str | None = Non
         raise ConfigError(problem, file=file, field="objective.metric", allowed=", ".join(known))
 
 
-def describe(space: Space, store: Store, task_stream: TaskStream) -> list[str]:
-    """The plan, a line each."""
-    spec, done = space.spec, len(store.trials())
+class Configuration(BaseModel):
+    """A configuration that a search suggests."""
+
+    number: int = Field(description="number of the trial")
+    params: dict[str, Any] = Field(description="values of its dimensions, by field")
+
+
+class Plan(BaseModel):
+    """What a launch would do."""
+
+    sweep: str = Field(description="name of the sweep")
+    results: str = Field(description="folder or URI of the sweep")
+    trials: int = Field(description="total number of configurations, stored ones included")
+    seeds: list[int] = Field(description="seeds of every configuration")
+    runs: int = Field(description="number of runs: configurations times seeds")
+    classes: int = Field(description="classes of the data set")
+    tasks: int = Field(description="tasks of a run")
+    training_images: int = Field(description="training images of a run")
+    split: str = Field(description="images that the objective is measured on")
+    tail: str = Field(description="the long tail, in words")
+    notes: list[str] = Field(description="what was said of the images and of stored runs, in words")
+    shares_first_task: bool = Field(description="whether configurations share the training of the first task")
+    first_task_depends_on: list[str] = Field(description="dimensions that act in the first task")
+    stored: int = Field(description="configurations that are stored already")
+    configurations: list[Configuration] = Field(description="the first few configurations, from the start")
+    device_hours: float = Field(description="estimated device hours of all runs")
+    estimated_from: str = Field(description="what the estimate rests on, in words")
+
+
+def make(space: Space, store: Store, task_stream: TaskStream) -> Plan:
+    """The plan of a launch; its cost is estimated from stored runs, or from a few steps that are trained now."""
+    spec, classes = space.spec, task_stream.counts_C
     trials = Steered.of(read_steering(store.folder, Damage()), spec.trials).trials
-    seeds, runs = len(spec.seeds), trials * len(spec.seeds)
-    classes, tasks, images = len(task_stream.class_ids_C), len(task_stream.tasks), int(task_stream.counts_C.sum())
-    if space.shares_first_task():
-        first_task = f"shared: trained for {format_count(seeds, 'seed')} instead of {format_count(runs, 'run')}"
-    elif space.reuses_first_tasks():
-        first_task = f"shared by configurations that agree on {', '.join(space.acting_first())}"
+    per_run_s, basis = _cost(space, store, task_stream)
+    runs = trials * len(spec.seeds)
+    return Plan(
+        sweep=space.name,
+        results=str(store.folder),
+        trials=trials,
+        seeds=list(spec.seeds),
+        runs=runs,
+        classes=len(classes),
+        tasks=len(task_stream.tasks),
+        training_images=int(classes.sum()),
+        split=spec.objective.split,
+        tail=tail_line(classes.tolist()),
+        notes=[*task_stream.said, *other_rounding(space, store)],
+        shares_first_task=space.shares_first_task() or space.reuses_first_tasks(),
+        first_task_depends_on=space.acting_first(),
+        stored=len(store.trials()),
+        configurations=[
+            Configuration(number=suggestion.number, params=suggestion.params)
+            for suggestion in islice(iter(Study(space).ask, None), 5)
+        ],
+        device_hours=per_run_s * runs / 3600,
+        estimated_from=basis,
+    )
+
+
+def describe(plan: Plan) -> list[str]:
+    """The plan, a line each."""
+    seeds, runs = len(plan.seeds), format_count(plan.runs, "run")
+    depends_on = ", ".join(plan.first_task_depends_on)
+    if not plan.shares_first_task:
+        first_task = f"not shared: it depends on {depends_on}"
+    elif depends_on:
+        first_task = f"shared by configurations that agree on {depends_on}"
     else:
-        first_task = f"not shared: it depends on {', '.join(space.acting_first())}"
+        first_task = f"shared: trained for {format_count(seeds, 'seed')} instead of {runs}"
     lines = [
-        f"sweep {space.name}: {format_count(trials, 'configuration')} x {format_count(seeds, 'seed')} = "
-        f"{format_count(runs, 'run')}",
-        f"  results: {store.folder}",
-        f"  each run: {classes} classes in {format_count(tasks, 'task')}, {images} training images, "
-        f"{spec.objective.split} split",
-        f"  the tail: {tail_line(task_stream.counts_C.tolist())}",
-        *(f"  {line}" for line in (*task_stream.said, *other_rounding(space, store))),
+        f"sweep {plan.sweep}: {format_count(plan.trials, 'configuration')} x {format_count(seeds, 'seed')} = {runs}",
+        f"  results: {plan.results}",
+        f"  each run: {plan.classes} classes in {format_count(plan.tasks, 'task')}, "
+        f"{plan.training_images} training images, {plan.split} split",
+        f"  the tail: {plan.tail}",
+        *(f"  {line}" for line in plan.notes),
         f"  the first task is {first_task}",
     ]
-    if done:
-        lines += [f"  already stored: {format_count(done, 'configuration')}", "  configurations, from the start:"]
+    if plan.stored:
+        stored = format_count(plan.stored, "configuration")
+        lines += [f"  already stored: {stored}", "  configurations, from the start:"]
     else:
         lines.append("  first configurations:")
-    for suggestion in islice(iter(Study(space).ask, None), 5):
-        shown = ", ".join(f"{name} = {format_value(value)}" for name, value in suggestion.params.items())
-        lines.append(f"    {suggestion.number}: {shown}")
-    per_run_s, basis = _cost(space, store, task_stream)
-    return [*lines, f"  estimated cost: {per_run_s * runs / 3600:.2f} device hours ({basis})"]
+    for found in plan.configurations:
+        shown = ", ".join(f"{name} = {format_value(value)}" for name, value in found.params.items())
+        lines.append(f"    {found.number}: {shown}")
+    return [*lines, f"  estimated cost: {plan.device_hours:.2f} device hours ({plan.estimated_from})"]
 
 
 def other_rounding(space: Space, store: Store) -> list[str]:

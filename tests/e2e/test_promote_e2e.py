@@ -1,10 +1,12 @@
 """The best of a real sweep is promoted: stopped, killed in the middle, resumed, written, verified and drawn."""
 
+import json
 import signal
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 
@@ -91,7 +93,10 @@ def _stopped_in_a_line(promote: tuple[str | Path, ...]) -> str:
 def _again_against_itself(promote: tuple[str | Path, ...], file: Path, results: Path) -> None:
     """Nothing is trained again, and equal is no evidence."""
     before, content = stored(results), file.read_bytes()
-    assert "refused" in ended(*promote, command="sweeper.promote", code=1)
+    output = ended(*promote, "--json", command="sweeper.promote", code=1)
+    decision = json.loads(output[output.index("{\n") :])  # behind what goes to standard error
+    jsonschema.validate(decision, json.loads((ROOT / "docs" / "schemas" / "promotion.json").read_text()))
+    assert (decision["decision"], decision["forced"], decision["n"]) == ("refused", False, 4)
     assert stored(results) == before
     assert file.read_bytes() == content
     decisions = query(results, "SELECT decision, n FROM promotions ORDER BY decided_at")

@@ -1,5 +1,6 @@
 """Promotion over stored runs: which candidate is chosen on what, what is written, and what is refused."""
 
+import json
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -7,10 +8,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 
 from support.kills import dies_at
+from sweeper import open_sweep
 from sweeper.promote import main
 from sweeper.promotion.candidates import (
     TEST_SEEDS,
@@ -275,6 +278,29 @@ def test_a_promotion_that_stood_still_and_lost_its_lease_writes_no_run_file(meas
             measured.decide(comparison)
     assert not measured.file.exists()
     assert measured.promotions() == []
+
+
+def test_a_decision_is_printed_as_json_and_returned_in_python(
+    measured: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert measured.decide(measured.compare()).promoted
+    told, words = [], ["s", "--results", str(measured.results), "--runs", str(measured.file.parent), "--json"]
+    for _ in range(2):
+        for record in (measured.results / "s" / "promotions").iterdir():
+            record.unlink()  # as if the promotion had been killed before it: no cluster is needed to complete it
+        if told:
+            promotion = open_sweep("s", measured.results).promote(runs=measured.file.parent)
+            told.append(promotion.model_dump(mode="json"))
+        else:
+            assert main(words) == 0
+            captured = capsys.readouterr()
+            assert "recorded the promotion that was interrupted" in captured.err
+            told.append(json.loads(captured.out))
+    assert told[0] == told[1]
+    jsonschema.validate(told[0], json.loads((ROOT / "docs" / "schemas" / "promotion.json").read_text()))
+    assert (told[0]["decision"], told[0]["forced"], told[0]["trial"]) == ("promoted", False, 1)
+    assert told[0]["file"] == str(measured.file)
+    assert told[0]["seeds"] == list(TEST)
 
 
 def test_a_promotion_that_dies_at_any_operation_is_completed_by_the_next(measured: Bench, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What ``import trainer`` offers, and the letters in which names say their shapes."""
+"""What ``import trainer`` and ``import sweeper`` offer, and the letters in which names say their shapes."""
 
 import ast
 import re
@@ -6,9 +6,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+import sweeper
 import trainer
 
 ROOT = Path(__file__).parents[2]
@@ -40,22 +42,34 @@ def test_every_letter_of_a_shape_is_in_the_legend() -> None:
     assert not [name for name, shape in found if not set(shape) <= known]
 
 
-def test_names_are_sorted_and_complete() -> None:
-    assert trainer.__all__ == sorted(trainer.__all__)
-    assert dir(trainer) == trainer.__all__
+PACKAGES = (trainer, sweeper)
+NAMES = [
+    pytest.param(package, name, id=f"{package.__name__}.{name}") for package in PACKAGES for name in package.__all__
+]
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.__name__)
+def test_names_are_sorted_and_complete(package: ModuleType) -> None:
+    assert package.__all__ == sorted(package.__all__)
+    assert dir(package) == package.__all__
     with pytest.raises(AttributeError, match="no attribute 'trian'"):
-        trainer.trian  # noqa: B018
+        package.trian  # noqa: B018
 
 
-@pytest.mark.parametrize("name", trainer.__all__)
-def test_every_name_is_there_and_documented(name: str) -> None:
-    value = getattr(trainer, name)
-    assert value.__module__.startswith("trainer.")
+@pytest.mark.parametrize(("package", "name"), NAMES)
+def test_every_name_is_there_and_documented(package: ModuleType, name: str) -> None:
+    value = getattr(package, name)
+    assert value.__module__.startswith(f"{package.__name__}.")
     assert value.__doc__
     assert not value.__doc__.startswith(f"{name}("), "written by dataclass"
 
 
-def test_importing_the_package_imports_no_torch() -> None:
-    code = "import sys, trainer; print('torch' in sys.modules)"
+def test_the_page_lists_every_name_of_the_service() -> None:
+    page = (ROOT / "docs" / "programs.md").read_text()
+    assert [name for name in sweeper.__all__ if f"| `{name}" not in page] == []
+
+
+def test_importing_the_packages_imports_nothing_slow() -> None:
+    code = "import sys, trainer, sweeper; print({'torch', 'ray', 'optuna', 'duckdb', 'pyarrow'} & set(sys.modules))"
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert found.stdout == "False\n"
+    assert found.stdout == "set()\n"
