@@ -44,6 +44,8 @@ demo: setup
 	@$(BIN)/python -m sweeper.promote digits --seeds 8 --runs $(DEMO)
 	@echo; echo "== 4/4 verify: the promoted run file gives its recorded results again"
 	@set -e; for file in $(DEMO)/*.yaml; do $(BIN)/python -m trainer.run "$$file" --verify; done
+	@echo; echo "the sweep as a page, to open in a browser:"
+	@$(BIN)/python -m sweeper.report digits --format html --out $(DEMO)
 
 test: setup
 	@$(BIN)/python -m pytest $(SHARED)

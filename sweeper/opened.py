@@ -52,11 +52,11 @@ class OpenedSweep:
     def report(self, out: str | Path = "out", formats: Sequence[str] = ("png", "svg")) -> list[str]:
         """Draw the sweep into the folder ``out``, as ``sweeper.report`` does. Returns the files.
 
-        ``formats``: some of png, svg, pdf and tex.
+        ``formats``: some of png, svg, pdf, tex and html.
         """
         from sweeper.report import draw_report  # noqa: PLC0415  (matplotlib is slow to import)
 
-        return list(draw_report(self._folder, str(out), formats))
+        return list(draw_report([self._folder], str(out), formats))
 
     def promote(
         self,

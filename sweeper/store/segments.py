@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Self
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
+from pyarrow.fs import LocalFileSystem
 
 from sweeper.store.damage import Damage
 from sweeper.store.folder import Folder
@@ -191,6 +192,25 @@ class Rows(ds.InMemoryDataset):
             words = set(re.findall(r"\w+", f"{columns} {filter}"))
             wanted = pa.schema([field for field in wanted if field.name in words] or [wanted.field(0)])
         batches = (
-            batch for sweep in self._sweeps for t in sweep.tables(wanted, self._detail) for batch in t.to_batches()
+            batch
+            for sweep in self._sweeps
+            for t in sweep.tables(wanted, self._detail, self._only(sweep, filter))
+            for batch in t.to_batches()
         )
         return ds.Scanner.from_batches(batches, schema=wanted, columns=columns, filter=filter, **options)
+
+    def _only(self, sweep: Segments, filter: ds.Expression | None) -> list[Range] | None:
+        """The files of a sweep that may hold rows which the filter lets through; None: all.
+
+        Runs are read of all files, so that every query names those that are damaged. Tasks, epochs and classes are a
+        hundred times as many, and a query often wants those of a few trials. A run outside a sweep has no trial.
+        """
+        if self._detail is None or filter is None or "is_null" in str(filter):
+            return None
+        format, trial, name = ds.ParquetFileFormat(), ds.field("trial"), ds.field("sweep")
+        files = []
+        for where in sweep.ranges:
+            holds = (trial >= where.first) & (trial <= where.last) & (name == sweep.sweep)
+            files.append(format.make_fragment(where.file, LocalFileSystem(), partition_expression=holds))
+        stated = ds.FileSystemDataset(files, self._columns, format)  # of what the names say: no file is opened
+        return [found for file in stated.get_fragments(filter) if (found := Range.of(file.path)) is not None]

@@ -94,11 +94,16 @@ def shipped(path: Path) -> Path:
     return own if known and not path.exists() and own.is_file() else path
 
 
+def files_in(folder: str) -> dict[str, str]:
+    """The YAML files of ``runs`` or ``search_spaces``, the working directory's and the project's, by stem."""
+    theirs = (_PROJECT / folder).glob("*.yaml")
+    return {found.stem: f"{folder}/{found.name}" for found in [*theirs, *Path(folder).glob("*.yaml")]}
+
+
 def _nearest_file(path: Path, folder: str | None) -> str | None:
     siblings = {found.name: found.name for found in path.parent.glob("*.yaml")}
     near = nearest(path.name, siblings)
     if near is None and folder is not None:
-        theirs = (_PROJECT / folder).glob("*.yaml")
-        others = {found.stem: f"{folder}/{found.name}" for found in [*theirs, *Path(folder).glob("*.yaml")]}
+        others = files_in(folder)
         near = others.get(nearest(path.stem, others) or "")
     return near

@@ -1,0 +1,99 @@
+"""How a configuration of a sweep is trained alone: the arguments of ``python -m trainer.run``."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypedDict
+
+import yaml
+
+from sweeper.search.space import Params, Space, flat
+from sweeper.search.words import METHOD
+from trainer.command import words
+from trainer.config.files import load_run
+from trainer.config.run_config import RunConfig
+from trainer.config.yaml_file import files_in, run_content
+from trainer.errors import UserError
+
+
+class Repeat(TypedDict):
+    """The parts of the command that all configurations of a sweep share.
+
+    In its order: ``start``, a ``--set`` for each of ``sets``, then for each of ``method_sets`` where the configuration
+    has the method ``method``, otherwise ``--set method={name: ...}``; then one for each of its values; then ``end``.
+    """
+
+    start: list[str]
+    sets: list[str]
+    method: str
+    method_sets: list[str]
+    end: list[str]
+
+
+def repeat(space: Space, tried: Iterable[Params]) -> Repeat | None:
+    """How to train the configurations of a sweep alone, on its images and seeds, from a run file in ``runs/``.
+
+    ``tried``: values of its configurations, of which one of each method and set of dimensions is checked to give the
+    sweep's own configuration. None if no run file leads there.
+    """
+    (base, *_) = space.configs({}, [space.spec.seeds[0]])
+    kinds = {(str(params.get(METHOD)), *sorted(params)): params for params in tried}
+    for file, sets in sorted(_ways(base), key=lambda way: (len(way[1]), way[0])):
+        found = Repeat(
+            start=[*words("trainer.run"), file],
+            sets=[item for item in sets if not item.startswith("method.")],
+            method=base.method.name,
+            method_sets=[item for item in sets if item.startswith("method.")],
+            end=_end(space),
+        )
+        if all(_leads_to(found, file, space, params) for params in kinds.values()):
+            return found
+    return None
+
+
+def sets_of(found: Repeat, params: Mapping[str, Any]) -> list[str]:
+    """The ``--set`` overrides of one configuration, in the order of ``Repeat``."""
+    values = [f"{name}={_yaml(value)}" for name, value in params.items() if name != METHOD]
+    method = params.get(METHOD, found["method"])
+    if method == found["method"]:
+        return [*found["sets"], *found["method_sets"], *values]
+    return [*found["sets"], f"method={{name: {method}}}", *values]
+
+
+def _ways(base: RunConfig) -> Iterator[tuple[str, list[str]]]:
+    """Run files on the same images with the same method, each with the overrides that make it the base."""
+    wanted = flat(base.as_dict())
+    for file in files_in("runs").values():
+        try:
+            content = flat(run_content(file))
+            if (content.get("data.source"), content.get("method.name")) != (base.data.source, base.method.name):
+                continue
+            own = flat(load_run(file).config.as_dict())
+        except UserError:
+            continue
+        yield file, [f"{k}={_yaml(v)}" for k, v in wanted.items() if k != "seed" and own.get(k, own) != v]
+
+
+def _leads_to(found: Repeat, file: str, space: Space, params: Params) -> bool:
+    try:
+        config = load_run(file, sets_of(found, params)).config
+    except UserError:
+        return False
+    (own,) = space.configs(params, [config.seed])
+    return config == own
+
+
+def _yaml(value: Any) -> str:
+    """The value on a line: a plain word without quotes, a number so that YAML takes it for one."""
+    if isinstance(value, str) and value.isidentifier() and yaml.safe_load(value) == value:
+        return value
+    text = json.dumps(value)
+    return text.replace("e", ".0e") if isinstance(value, float) and "." not in text else text
+
+
+def _end(space: Space) -> list[str]:
+    """Seeds, and the arithmetic on which the last digits depend."""
+    spec = space.spec
+    end = ["--seeds", ",".join(map(str, spec.seeds))]
+    if spec.resources.precision != "auto":
+        end += ["--precision", spec.resources.precision]
+    return end if spec.resources.gpu else [*end, "--threads", str(spec.resources.threads)]
