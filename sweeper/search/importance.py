@@ -50,8 +50,8 @@ class _Measure:
 
 
 _MEASURES = (
-    _Measure("PED-ANOVA", lambda seed: PedAnovaImportanceEvaluator(), 300, 16),
-    _Measure("fANOVA", lambda seed: FanovaImportanceEvaluator(n_trees=16, max_depth=16, seed=seed), 64, 8),
+    _Measure("PED-ANOVA", lambda seed: PedAnovaImportanceEvaluator(), 200, 16),
+    _Measure("fANOVA", lambda seed: FanovaImportanceEvaluator(n_trees=16, max_depth=16, seed=seed), 64, 5),
 )
 
 

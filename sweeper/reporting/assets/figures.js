@@ -114,7 +114,7 @@ function groups(sweeps) {
     if (sweeps.length > 1) {
       return [{ s, name: sweep.name, indices: shown, color: PICKS[s % 8], symbol: SYMBOLS[s % 8], size: 7 }];
     }
-    const found = [{ s, name: "each", indices: shown.filter((i) => !special.has(i)), color: color("other"), symbol: "circle", size: 6 }];
+    const found = [{ s, name: "each", indices: shown.filter((i) => !special.has(i)), color: color("other"), symbol: "circle", size: shown.length > 200 ? 4 : 6 }];
     for (const [index, mark] of special)
       found.push({ s, name: `${mark.label} (trial ${sweep.configurations.trial[index]})`, indices: [index], color: color(mark.kind), symbol: mark.symbol, size: 12 });
     return found;
@@ -143,8 +143,8 @@ function points(sweeps, group, x, y, std) {
     name: plain(group.name),
     x: group.indices.map((i) => x(sweep, i)),
     y: group.indices.map((i) => y(sweep, i)),
-    error_y: std && { type: "data", array: group.indices.map((i) => std(sweep, i) ?? 0), thickness: 0.9, width: 0 },
-    marker: { color: group.color, symbol: group.symbol, size: group.size, line: { width: group.size > 8 ? 1 : 0, color: color("back") } },
+    error_y: std && { type: "data", array: group.indices.map((i) => std(sweep, i) ?? 0), thickness: group.indices.length > 200 ? 0.4 : 0.9, width: 0 },
+    marker: { color: group.color, symbol: group.symbol, size: group.size, opacity: group.indices.length > 200 ? 0.5 : 1, line: { width: group.size > 8 ? 1 : 0, color: color("back") } },
     text: group.indices.map((i) => plain(`${sweeps.length > 1 ? `${sweep.name}, ` : ""}trial ${sweep.configurations.trial[i]}: ${inWords(sweep, i)}`)),
     customdata: group.indices.map((i) => keyOf(group.s, sweep.configurations.trial[i])),
     hovertemplate: "%{text}<br>%{y:.2f}<extra></extra>",
@@ -222,15 +222,15 @@ function crosses(sweeps, name) {
   });
 }
 
-/** Where the best tenth (at least three) of the configurations lie, in a sentence. */
+/** Where the best tenth of the configurations lie, of at least 3 and at most 30, in a sentence. */
 function trend(sweeps, own) {
   const found = sweeps.flatMap((sweep) => {
     const known = finished(sweep).filter((i) => param(own.name)(sweep, i) != null);
     if (known.length < 6) return [];
     known.sort((a, b) => sign(sweep) * (sweep.configurations.value[b] - sweep.configurations.value[a]));
-    const top = known.slice(0, Math.max(3, Math.ceil(known.length / 10))).map((i) => param(own.name)(sweep, i));
+    const top = known.slice(0, Math.max(3, Math.min(30, Math.ceil(known.length / 10)))).map((i) => param(own.name)(sweep, i));
     const where = own.choices ? [...new Set(top.map(String))].join(", ") : `${value(Math.min(...top))} to ${value(Math.max(...top))}`;
-    return [`${sweeps.length > 1 ? `${sweep.name}: ` : ""}the best ${top.length} of ${known.length} have ${own.short} ${where}.`];
+    return [`${sweeps.length > 1 ? `${sweep.name}: ` : ""}the best ${top.length} of ${known.length.toLocaleString("en")} have ${own.short} ${where}.`];
   });
   return found.join(" ").replace(/^t/, "T");
 }

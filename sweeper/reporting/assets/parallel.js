@@ -69,7 +69,7 @@ function drawParallel(parent, sweeps, changed) {
     const shades = SHADES[dark() ? "dark" : "light"];
     const drawing = svg("svg", { width, height: HEIGHT, viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": `Parallel coordinates of ${shown.map(({ own }) => own.short).join(", ")}, a line for each of ${count(lines.length, "configuration")}.` });
     paths = lines.map((line, k) => {
-      const path = svg("path", { d: line.places.map((part, a) => `${a ? "L" : "M"}${x[a].toFixed(1)} ${(TOP + (1 - part) * height).toFixed(1)}`).join(""), fill: "none", stroke: mixed(shades, lines.length > 1 ? k / (lines.length - 1) : 1), "stroke-width": 1.4 });
+      const path = svg("path", { d: line.places.map((part, a) => `${a ? "L" : "M"}${x[a].toFixed(1)} ${(TOP + (1 - part) * height).toFixed(1)}`).join(""), fill: "none", stroke: mixed(shades, lines.length > 1 ? k / (lines.length - 1) : 1), "stroke-width": lines.length > 200 ? 0.8 : 1.4, "stroke-opacity": lines.length > 200 ? 0.5 : 1 });
       path.append(svg("title", {}, `${sweeps.length > 1 ? `${line.sweep.name}, ` : ""}trial ${line.sweep.configurations.trial[line.i]}: ${inWords(line.sweep, line.i)}, ${fixed(objective(line.sweep, line.i))}`));
       path.addEventListener("click", () => pick(keyOf(line.s, line.sweep.configurations.trial[line.i])));
       return path;
