@@ -1,6 +1,7 @@
 """A sweep on an object store, as users run it: launched, killed, resumed, shown, promoted and merged."""
 
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -32,8 +33,11 @@ def test_a_sweep_on_s3_is_killed_resumed_shown_promoted_and_merged(
     assert holder(sweep) is not None
     stored = {name: sweep.child("runs").read_bytes(name) for name in sweep.child("runs").names()}
     assert "interrupted" in ended("--results", s3, command="sweeper.status")
+    kept = ended("s", "note", "it was killed", "--results", s3, command="sweeper.steer")
+    assert "no driver runs; kept for the next launch" in kept
     output = launch(file, "--results", s3)
     assert f"{len(stored)} stored already" in output
+    assert re.search(r"steering 0 by .+@.+: it was killed", output)
     assert f"--results '{shown}'" in output, "the next command can be pasted"
     assert stored.items() <= {n: sweep.child("runs").read_bytes(n) for n in sweep.child("runs").names()}.items()
     assert len(accuracies(s3)) == 8
