@@ -117,11 +117,13 @@ class Steering:
                     entries = read_steering(folder, self._damage, self._known.copy())
                     self._found = [entry for entry in entries if entry.taken is None]
 
-        threading.Thread(target=watch, name="steering", daemon=True).start()
+        thread = threading.Thread(target=watch, name="steering", daemon=True)
+        thread.start()
         try:
             yield
         finally:
             ended.set()
+            thread.join(every_s)  # Python may end a thread badly that waits for a store while the process ends
 
     def late(self) -> int:
         """How many requests came too late for this launch. Raises StoreError."""
