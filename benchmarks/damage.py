@@ -43,7 +43,7 @@ SPACE: dict[str, Any] = {
 }
 _FIRST, _ALL = 3, 6
 """trials before the promotion, and in the end"""
-_PATIENCE_S = 300
+_PATIENCE_S = 900
 _ORPHANS_S = 10
 """how long the processes of a killed driver may go on writing"""
 _AGO = re.compile(r"(\d+ (h|min|s) ?)+ago")
@@ -203,9 +203,14 @@ Run = Callable[..., tuple[int, str]]
 
 
 def in_a_process(command: str, *words: str) -> tuple[int, str]:
-    """As users run it."""
+    """As users run it. What does not end is killed."""
     process = _start(command, *words)
-    output, _ = process.communicate(timeout=_PATIENCE_S)
+    try:
+        output, _ = process.communicate(timeout=_PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        output, _ = process.communicate()
+        output += f"killed after {_PATIENCE_S} s"
     return process.returncode, output
 
 

@@ -18,6 +18,7 @@ SHOWN = (
     "docs/*.ipynb",
     "docs/images/*",
     "docs/schemas/*.json",
+    "docs/stylesheets/*.css",
     "search_spaces/*.yaml",
     "benchmarks/README.md",
     "benchmarks/results/*.md",
