@@ -1,6 +1,5 @@
 """How a configuration of a sweep is trained alone: the arguments of ``python -m trainer.run``."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypedDict
 
@@ -60,17 +59,31 @@ def sets_of(found: Repeat, params: Mapping[str, Any]) -> list[str]:
 
 
 def _ways(base: RunConfig) -> Iterator[tuple[str, list[str]]]:
-    """Run files on the same images with the same method, each with the overrides that make it the base."""
-    wanted = flat(base.as_dict())
+    """Run files on the same images, each with the overrides that make it the base."""
+    name = base.method.name
     for file in files_in("runs").values():
         try:
-            content = flat(run_content(file))
-            if (content.get("data.source"), content.get("method.name")) != (base.data.source, base.method.name):
+            if flat(run_content(file)).get("data.source") != base.data.source:
                 continue
-            own = flat(load_run(file).config.as_dict())
+            own, method = load_run(file).config, []
+            if own.method.name != name:
+                method = [f"method.name={name}"]
+                own = load_run(file, method).config
         except UserError:
             continue
-        yield file, [f"{k}={_yaml(v)}" for k, v in wanted.items() if k != "seed" and own.get(k, own) != v]
+        yield file, [*method, *_differences(own.as_dict(), base.as_dict())]
+
+
+def _differences(own: Mapping[str, Any], wanted: Mapping[str, Any], within: str = "") -> Iterator[str]:
+    """The overrides that make one configuration another; a section that there is not is given whole."""
+    for name, value in wanted.items():
+        before = own.get(name)
+        if before == value or (not within and name == "seed"):
+            continue
+        if isinstance(value, dict) and isinstance(before, dict):
+            yield from _differences(before, value, f"{within}{name}.")
+        else:
+            yield f"{within}{name}={_yaml(value)}"
 
 
 def _leads_to(found: Repeat, file: str, space: Space, params: Params) -> bool:
@@ -83,11 +96,8 @@ def _leads_to(found: Repeat, file: str, space: Space, params: Params) -> bool:
 
 
 def _yaml(value: Any) -> str:
-    """The value on a line: a plain word without quotes, a number so that YAML takes it for one."""
-    if isinstance(value, str) and value.isidentifier() and yaml.safe_load(value) == value:
-        return value
-    text = json.dumps(value)
-    return text.replace("e", ".0e") if isinstance(value, float) and "." not in text else text
+    """The value on a line."""
+    return yaml.safe_dump(value, default_flow_style=True, width=float("inf")).removesuffix("...\n").strip()
 
 
 def _end(space: Space) -> list[str]:

@@ -75,8 +75,9 @@ def all_of(page: Any, css: str) -> list[Any]:
 
 
 def trials(page: Any) -> list[int]:
-    """The rows of the table, from above."""
-    return [int(row.get_attribute("data-trial")) for row in all_of(page, "#rows tr[data-trial]")]
+    """The rows of the table, from above: at one moment, as a served page replaces them."""
+    script = "return [...document.querySelectorAll('#rows tr[data-trial]')].map((row) => Number(row.dataset.trial))"
+    return list(page.execute_script(script))
 
 
 def test_a_reader_finds_everything_and_can_work_with_it(page: Any, space: Space) -> None:

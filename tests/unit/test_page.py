@@ -13,6 +13,8 @@ from sweeper import report
 from sweeper.reporting.page import as_json, page_content, sweep_content
 from sweeper.reporting.repeat import repeat, sets_of
 from sweeper.search.space import Space
+from sweeper.search.space_file import load_space
+from sweeper.search.study import Study
 from sweeper.store.results import open_results
 from sweeper.store.sweep_file import read_space
 from sweeper.store.sweeps import find_sweep
@@ -116,3 +118,16 @@ def test_details_of_a_few_trials_are_read_of_their_files_alone(results: Path, tm
     assert count("trial IN (3, 5) AND sweep = 's'") == 120
     assert count("trial IS NULL") == 0
     assert count("trial > 11", "tasks") == count("trial % 100 > 11", "tasks") == 4
+
+
+@pytest.mark.parametrize("name", ["methods", "methods/lucir_2stage"])
+def test_a_method_or_stage_that_no_run_file_has_is_set(name: str) -> None:
+    """``methods`` varies the method; the other has a method and a second stage that no run file has."""
+    space = load_space(f"search_spaces/{name}.yaml")
+    study = Study(space)
+    tried = [found.params for _ in range(4) if (found := study.ask()) is not None]
+    found = repeat(space, tried)
+    assert found is not None
+    for params in tried:
+        (wanted,) = space.configs(params, [0])
+        assert load_run(found["start"][-1], sets_of(found, params)).config.config_id == wanted.config_id

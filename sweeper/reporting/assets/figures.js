@@ -168,7 +168,15 @@ const param = (name) => (sweep, i) => {
 const objective = (sweep, i) => sweep.configurations.value[i];
 const deviation = (sweep, i) => sweep.configurations.std[i];
 
+/** Whether there is nothing to draw yet, which is said. */
+function nothing(parent, sweeps) {
+  const none = !sweeps.some((sweep) => finished(sweep).length);
+  if (none) parent.append(element("p", { class: "note" }, "No configuration has finished yet."));
+  return none;
+}
+
 function drawDimensions(parent, sweeps) {
+  if (nothing(parent, sweeps)) return;
   const grid = element("div", { class: "figures" });
   parent.append(element("p", { class: "note" }, `A point is a configuration, mean over its seeds; its line is one standard deviation. Crosses at the bottom did not finish. A click picks a configuration for the figures below; a drag zooms, a double click goes back. ${leftOut(sweeps)}`), key(sweeps), grid);
   const metric = words(sweeps[0].objective.metric);
@@ -270,6 +278,7 @@ function drawImportance(parent, sweeps) {
 }
 
 function drawProgress(parent, sweeps) {
+  if (nothing(parent, sweeps)) return;
   const grid = element("div", { class: "figures" });
   parent.append(grid);
   const metric = words(sweeps[0].objective.metric);
@@ -377,6 +386,7 @@ function drawClasses(parent, sweeps, picked) {
 }
 
 function drawForgetting(parent, sweeps) {
+  if (nothing(parent, sweeps)) return;
   const forgetting = (sweep, i) => sweep.configurations.forgetting[i];
   const metric = words(sweeps[0].objective.metric);
   const known = sweeps.some((sweep) => finished(sweep).some((i) => forgetting(sweep, i) != null));

@@ -20,7 +20,8 @@ function picked() {
     const mark = marks(sweep).get(index);
     const label = `${sweeps.length > 1 ? `${sweep.name}, ` : ""}trial ${trial}${mark ? ` (${mark.label})` : ""}`;
     const kind = sweeps.length === 1 ? mark?.kind : undefined;
-    return [{ sweep, s, index, trial, key, label, kind, color: PICKS[(k + 3) % 8], symbol: SYMBOLS[k % 8] }];
+    const alone = sweeps.length > 1 && picks.findIndex((other) => other.startsWith(`${s}:`)) === k; // as the sweep's
+    return [{ sweep, s, index, trial, key, label, kind, color: PICKS[(alone ? s : k + 3) % 8], symbol: SYMBOLS[k % 8] }];
   });
 }
 
@@ -83,6 +84,7 @@ function drawVerdict(parent) {
 }
 
 function drawPicker(parent) {
+  if (nothing(parent, sweeps)) return;
   const list = element("ul", { class: "chips", "aria-label": "Picked configurations" });
   for (const one of picked()) {
     const button = element("button", { type: "button", "aria-label": `Remove ${one.label}`, onclick: () => pick(one.key) }, `${one.label}: ${inWords(one.sweep, one.index)} ✕`);

@@ -47,10 +47,7 @@ function scale(own) {
 }
 
 function drawParallel(parent, sweeps, changed) {
-  if (!sweeps.some((sweep) => finished(sweep).length)) {
-    parent.append(element("p", { class: "note" }, "No configuration has finished yet."));
-    return;
-  }
+  if (nothing(parent, sweeps)) return;
   const shown = parallelAxes(sweeps).map((own) => ({ own, ...scale(own) }));
   const missing = dimensionsOf(sweeps).filter((own) => !shown.some((axis) => axis.own.name === own.name));
   const lines = sweeps.flatMap((sweep, s) => sample(sweep, finished(sweep)).map((i) => ({ sweep, s, i, places: shown.map(({ own, to }) => to(coordinate(own, sweep, i))) })));
