@@ -31,6 +31,7 @@ SAME: Mapping[str, object] = MappingProxyType(
         "net.init": "fan_out",
         "data.crop": 32,
         "memory.selection": "herding",
+        "memory.total": None,
         "optim.schedule": "milestones",
         "optim.warmup_epochs": 0,
         "optim.clip_norm": None,

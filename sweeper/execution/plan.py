@@ -192,8 +192,11 @@ def _run_s(space: Space, task_stream: TaskStream, configs: Sequence[RunConfig]) 
     resources = space.spec.resources
     options = DeviceOptions(device="auto" if resources.gpu else "cpu", precision=resources.precision)
     cost, optim = profile_steps(configs, task_stream, options), configs[0].optim
-    kept = task_stream.counts_C.clamp_max(configs[0].memory.per_class)
-    images = [len(task.train_N) + int(kept[: task.first].sum()) for task in task_stream.tasks]
+    memory, counts_C = configs[0].memory, task_stream.counts_C
+    images = [
+        len(task.train_N) + int(counts_C[: task.first].clamp_max(memory.quota(task.first)).sum())
+        for task in task_stream.tasks
+    ]
     counted = images[1:] if space.reuses_first_tasks() and len(images) > 1 else images
     steps = optim.epochs * sum(math.ceil(number / optim.batch_size) for number in counted)
     return cost.step_s / cost.members * steps

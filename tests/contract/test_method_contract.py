@@ -69,6 +69,7 @@ CASES: dict[str, dict[str, Any]] = {
     "one exemplar a class": {"memory": {"per_class": 1}},
     "no exemplars": {"memory": {"per_class": 0}},
     "more places than images": {"memory": {"per_class": 50}},
+    "a total of exemplars": {"memory": {"total": 25}, "protocol": {"tasks": 5}, "optim": {"epochs": 1}},
     "balanced, half of the classes first": {
         "data": {**FEW_IMAGES, "imbalance": {"order": "balanced", "max_per_class": 4}},
         "protocol": {"kind": "lfh", "tasks": 2},

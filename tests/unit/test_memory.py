@@ -4,7 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainer.stages.exemplars import Candidates, herding, random
+from support.runs import tiny_run
+from trainer.stages.exemplars import Candidates, MemoryConfig, herding, random, reduce
+from trainer.training.options import DeviceOptions
+from trainer.training.session import train
 
 SIZES = [7, 1, 12, 4]
 FIRST = 10
@@ -95,3 +98,48 @@ def test_random_choices_are_uniform() -> None:
         spread = (share * (1 - share) / draws) ** 0.5
         rates = times_N[labels() == FIRST + position] / draws
         assert (rates - share).abs().max() <= 5 * spread
+
+
+# -- a total -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("keep", [0, 1, 3, 5, 100])
+def test_a_smaller_memory_holds_what_it_would_have_chosen(keep: int) -> None:
+    for many_ME, few_ME in (
+        (herding(features(), candidates(), 5), herding(features(), candidates(), min(keep, 5))),
+        (random(candidates(), 5, [0, 1, 2], task=0), random(candidates(), min(keep, 5), [0, 1, 2], task=0)),
+    ):
+        assert torch.equal(reduce(many_ME, labels(), keep), few_ME)
+
+
+def test_an_empty_memory_stays_empty() -> None:
+    assert reduce(torch.empty(M, 0, dtype=torch.int64), labels(), 3).shape == (M, 0)
+
+
+def test_a_total_is_shared_evenly_by_the_classes_seen() -> None:
+    memory = MemoryConfig(total=25)
+    assert [memory.quota(classes) for classes in (0, 1, 4, 10, 25, 26)] == [25, 25, 6, 2, 1, 0]
+    assert MemoryConfig(per_class=7).quota(1000) == 7
+
+
+@pytest.mark.parametrize("method", ["finetune", "bic"])
+def test_a_run_never_holds_more_than_its_total(method: str) -> None:
+    (result,) = train([tiny_run(method, memory={"total": 25})], DeviceOptions(device="cpu"))
+    kept = [[row.exemplars for row in result.classes if row.task == task] for task in range(3)]
+    images = [row.images for row in result.classes if row.task == 2]
+    seen = [len(exemplars) for exemplars in kept]
+    assert kept == [[min(n, 25 // classes) for n in images[:classes]] for classes in seen]
+    replayed = [row.images_memory for row in result.tasks]
+    assert replayed[0] == 0
+    if method == "finetune":  # BiC sets some of them aside
+        assert replayed[1:] == [sum(exemplars) for exemplars in kept[:-1]]
+    assert all(0 < number <= 25 for number in replayed[1:])
+
+
+def test_a_total_with_room_for_all_is_as_many_places_a_class() -> None:
+    each, whole = (
+        train([tiny_run("gradient_reweighting", memory=memory)], DeviceOptions(device="cpu"))[0]
+        for memory in ({"per_class": 1000}, {"total": 10_000})
+    )
+    assert [row.loss for row in each.epochs] == [row.loss for row in whole.epochs]
+    assert each.acc_task_mean_pct == whole.acc_task_mean_pct

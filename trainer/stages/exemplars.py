@@ -1,7 +1,7 @@
 """Exemplar memory: which images of old classes are kept. Indices into the training images, never copies.
 
-All members keep the same number of images of a class, but each its own. Old classes are not chosen again:
-with a fixed number a class, all that is left of them would be chosen anyway.
+All members keep the same number of images of a class, but each its own. Old classes are not chosen again: of a list
+that is best first, a shorter one is the beginning.
 """
 
 from collections.abc import Sequence
@@ -23,8 +23,18 @@ images both are as near to their mean, and rounding, which differs from machine 
 class MemoryConfig(Section):
     """Exemplars kept of each old class."""
 
-    per_class: int = Field(20, ge=0, le=100_000, description="exemplars kept of each class")
+    per_class: int = Field(20, ge=0, le=100_000, description="exemplars kept of each class; without effect with total")
+    total: int | None = Field(
+        None,
+        ge=0,
+        le=10_000_000,
+        description="exemplars kept in all, the same number of each class seen; null: per_class of each",
+    )
     selection: Literal["herding", "random"] = Field("herding", description="how exemplars are chosen")
+
+    def quota(self, classes: int) -> int:
+        """Exemplars of each class once so many have been seen. A class that has fewer images keeps them all."""
+        return self.per_class if self.total is None else self.total // max(1, classes)
 
 
 class Candidates(NamedTuple):
@@ -83,3 +93,11 @@ def random(candidates: Candidates, keep: int, seeds: Sequence[int], task: int) -
     keys = torch.stack([torch.rand(shape, generator=stream(seed, "exemplars", task)) for seed in seeds])
     keys = keys.to(candidates.index_cn.device).masked_fill(~candidates.real_cn, -1)
     return candidates.at(keys.topk(min(keep, shape[1]), dim=2).indices)
+
+
+def reduce(exemplars_ME: Tensor, labels_A: Tensor, keep: int) -> Tensor:
+    """The first ``keep`` exemplars of each class, or all that it has. ``labels_A``: of all training images."""
+    _, counts_c = labels_A[exemplars_ME[0]].unique_consecutive(return_counts=True)
+    starts_E = (counts_c.cumsum(0) - counts_c).repeat_interleave(counts_c)
+    rank_E = torch.arange(len(starts_E), device=starts_E.device) - starts_E
+    return exemplars_ME[:, rank_E < keep]

@@ -86,7 +86,7 @@ class TaskImages:
     old: int
     """classes of earlier tasks"""
     per_class: int
-    """images of a class that may be kept"""
+    """images of an old class that are kept during this task, or of a new one in the first"""
     streams: MemberStreams
     """random streams of this task"""
     embed: Callable[[Tensor], Embedding]

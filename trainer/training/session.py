@@ -17,7 +17,7 @@ from trainer.results.history import History, run_result
 from trainer.results.rows import RunResult
 from trainer.rng import MemberStreams
 from trainer.stages import second_stage as stage2
-from trainer.stages.exemplars import Candidates, herding, random
+from trainer.stages.exemplars import Candidates, herding, random, reduce
 from trainer.stages.stage import TaskContext, TaskImages
 from trainer.training import checkpoint as ckpt
 from trainer.training.evaluate import embed, measure
@@ -174,7 +174,7 @@ class _Session:
             exemplars_ME=state.learner.exemplars_ME,
             labels_A=task_stream.train_labels_N,
             old=task.first,
-            per_class=state.configs[0].memory.per_class,
+            per_class=state.configs[0].memory.quota(task.first or task.classes),
             streams=MemberStreams(state.learner.seeds, (task.index,)),
             embed=lambda index: embed(state, task_stream.train_pixels_NCHW, index),
         )
@@ -183,7 +183,7 @@ class _Session:
         state, config = self.state, self.state.configs[0]
         counts_K = self.task_stream.counts_C[: task.first + task.classes].double()
         kept_K = counts_K.clone()
-        kept_K[: task.first].clamp_(max=config.memory.per_class)
+        kept_K[: task.first].clamp_(max=config.memory.quota(task.first))
         values = [member.method.model_dump(by_alias=True) for member in state.configs]
         hyperparameters = {
             name: torch.tensor([v[name] for v in values], device=state.learner.device, dtype=state.learner.dtype)
@@ -227,9 +227,12 @@ class _Session:
         return True
 
     def _remember(self, task: Task, images: TaskImages) -> None:
-        """Choose exemplars of the task's classes and put them behind those of the old ones."""
+        """Choose exemplars of the task's classes and put them behind those of the old ones, of which fewer may stay."""
         state, config = self.state, self.state.configs[0]
-        keep = config.method.exemplars_per_class(config.memory.per_class) if config.memory.per_class else 0
+        quota = config.memory.quota(task.first + task.classes)
+        keep = config.method.exemplars_per_class(quota) if quota else 0
+        if config.memory.total is not None:
+            state.learner.exemplars_ME = reduce(state.learner.exemplars_ME, self.task_stream.train_labels_N, keep)
         if keep <= 0:
             return
         index_n = config.method.exemplar_candidates(images)
@@ -259,7 +262,7 @@ class _Session:
                 head_norm_MK[member],
                 grad_norm_MK[member],
                 images_memory,
-                state.configs[member].memory.per_class,
+                state.configs[member].memory.quota(seen),
                 wall_s,
                 state.members,
                 top5_K=None if top5_MK is None else top5_MK[member],
