@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from sweeper.execution.cluster import connected, must_wait
+from sweeper.execution.cluster import connected, find_address, must_wait
 from sweeper.execution.signals import Stopped, StopSignal
 from sweeper.promotion.answer import Promotion, latest
 from sweeper.promotion.candidates import Incumbent, evaluate_candidates
@@ -73,11 +73,19 @@ def decide(folder: Folder, choices: Choices) -> Promotion:
         stop = StopSignal()
         try:
             with connected(choices.address, _say):
-                why = must_wait(space.spec.resources)
+                own_cluster = not find_address(choices.address)
+                why = None if own_cluster else must_wait(space.spec.resources)
                 if why:
                     _say(f"waiting: {why}")
                 comparison = evaluate_candidates(
-                    space, incumbent, store, top=choices.top, n=choices.seeds, say=_say, check_stop=stop.check
+                    space,
+                    incumbent,
+                    store,
+                    top=choices.top,
+                    n=choices.seeds,
+                    say=_say,
+                    check_stop=stop.check,
+                    own_cluster=own_cluster,
                 )
         except Stopped:
             raise PromotionStopped(stop.exit_code) from None
@@ -104,7 +112,7 @@ def promote(folder: Folder, choices: Choices, *, as_json: bool = False) -> int:
         _say(f"next: {next_command('trainer.run', found.file, '--verify')}")
     else:
         _say(f"refused: {found.reason}")
-        _say(f"more --trials of the search or more --seeds here may show more; --force writes {found.file} anyway")
+        _say(f"a search of more --trials may find better; --force writes {found.file} anyway")
     return 0 if found.decision == "promoted" else 1
 
 

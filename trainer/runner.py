@@ -172,10 +172,13 @@ def _machine(result: RunResult) -> str:
 
 
 def _prepare(out: Path, configs: Sequence[RunConfig], resume: bool) -> FileSlot:
-    """The checkpoint of an output folder. Refuses to mix two runs in one folder."""
+    """The checkpoint of an output folder. Refuses to mix two runs in one folder, or a run with a sweep."""
     slot = FileSlot(out / "checkpoint.pt")
     try:
         if not slot.path.exists():
+            if any((out / "runs").glob("*.parquet")):
+                there = "contains results of a sweep or of another run, which this one would replace"
+                raise UserError(f"--out {out}: {there}; choose a folder of its own")
             out.mkdir(parents=True, exist_ok=True)
             atomic_write(out / "run.yaml", dump_run(configs[0]).encode())
         elif not resume:

@@ -169,7 +169,10 @@ class _Modules:
 
     def _holds(self, module: ModuleType) -> bool:
         spec = getattr(module, "__spec__", None)
-        places = [spec.origin, *(spec.submodule_search_locations or ())] if spec else []
+        try:
+            places = [spec.origin, *(spec.submodule_search_locations or ())] if spec else []
+        except KeyError:  # part of a package without a file of its own, which is no longer imported: none of ours
+            return False
         return any(place and place.startswith(self._folder + os.sep) for place in places)
 
 

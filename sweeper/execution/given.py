@@ -25,12 +25,14 @@ def train_given(
     fingerprint: str,
     say: Callable[[str], None],
     check_stop: Callable[[], None] = lambda: None,
+    own_cluster: bool = False,
 ) -> dict[str, list[RunResult]]:
     """The results of each group's configurations, by label and in their order, diverged and failed ones too.
 
     The configurations of a group are trained together, the groups side by side; a group that equals an earlier one is
     not trained twice. ``metric`` is what progress shows; ``fingerprint``: of the images that stored runs must have.
-    Whatever has ended is stored at once. ``check_stop`` raises to stop. Raises UserError where nothing can be trained.
+    Whatever has ended is stored at once. ``check_stop`` raises to stop; ``own_cluster``: no other process uses it.
+    Raises UserError where nothing can be trained.
     """
     cache = RunCache(store.folder.parent, fingerprint)
     held = cache.find([config.run_id for configs in groups.values() for config in configs])
@@ -51,6 +53,7 @@ def train_given(
             Sweep(given, job, store, progress, packing=Packing.stated(resources)),
             concurrency=max(1, fits(resources)),
             check_stop=check_stop,
+            own_cluster=own_cluster,
         )
     progress.end("finished")
     for outcome in given.outcomes.values():

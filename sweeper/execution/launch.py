@@ -114,7 +114,7 @@ class Launch:
             check_stop()
             self.steering.take(self.study, self.progress)
 
-        self.progress.wait(must_wait(resources))
+        self.progress.wait(None if own_cluster else must_wait(resources))  # nothing else occupies one of its own
         with self.steering.watched():
             run_trials(sweep, concurrency=concurrency, check_stop=check, own_cluster=own_cluster)
 

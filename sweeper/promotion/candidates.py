@@ -124,11 +124,12 @@ def evaluate_candidates(
     n: int,
     say: Callable[[str], None],
     check_stop: Callable[[], None] = lambda: None,
+    own_cluster: bool = False,
 ) -> Comparison:
     """Train the ``top`` of the search and the incumbent on ``n`` fresh seeds each, as this file's docstring says.
 
-    ``check_stop`` raises to stop. Raises StoreError if no trial of the search has finished, ConfigError if the test
-    split lacks its objective, PromotionError if runs do not finish here.
+    ``check_stop`` raises to stop; ``own_cluster``: no other process uses it. Raises StoreError if no trial of the
+    search has finished, ConfigError if the test split lacks its objective, PromotionError if runs do not finish here.
     """
     metric = space.spec.objective.metric
     query, candidates, searched = _candidates(space, store.folder.parent, top)
@@ -139,7 +140,8 @@ def evaluate_candidates(
     check_objective(metric, task_stream, incumbent.name)
 
     def train(groups: Mapping[str, Sequence[RunConfig]]) -> dict[str, list[RunResult]]:
-        return train_given(groups, store, space.spec.resources, metric, task_stream.fingerprint, say, check_stop)
+        fingerprint, resources = task_stream.fingerprint, space.spec.resources
+        return train_given(groups, store, resources, metric, fingerprint, say, check_stop, own_cluster)
 
     seeds = _fresh_seeds(space, VALIDATION_SEEDS, n)
     say(f"retraining the top {len(candidates)} of {searched} on fresh seeds {seeds[0]}-{seeds[-1]} (validation split)")

@@ -9,6 +9,7 @@ from sweeper.store import schema
 from trainer.errors import did_you_mean
 
 _NOT_FOUND = re.compile(r'column "([^"]+)" not found')
+_NO_SECTION = re.compile(r'Referenced table "([^"]+)" not found')
 _NO_TABLE = re.compile(r"Table with name (\S+) does not exist")
 _TEXT = (duckdb.token_type.string_const, duckdb.token_type.comment)
 
@@ -38,6 +39,11 @@ def explained(message: str, query: str, columns: Collection[str], sweeps: Collec
     missing = _NO_TABLE.search(said)
     if missing is not None:
         return _no_table(missing[1], sweeps)
+    section = _NO_SECTION.search(said)
+    if section is not None:
+        fields = [name.replace("_", ".", 1) for name in columns if name.startswith(f"{section[1]}_")]
+        for field in re.findall(rf"{section[1]}\.\w+", _without_text(query)) if fields else ():
+            return f"no such field: {field}{did_you_mean(field, fields)}"
     absent = _NOT_FOUND.search(said)
     if absent is not None:
         meant = _columns_called(absent[1], columns)
@@ -55,8 +61,9 @@ def _no_table(name: str, sweeps: Collection[str]) -> str:
 
 
 def _columns_called(field: str, columns: Collection[str]) -> str:
-    """The columns of the fields of this name, for people."""
-    return " or ".join(sorted((name for name in columns if name.endswith(f"_{field}")), key=len)[:3])
+    """The columns of the fields of this name, for people; of one that many end with, none is meant."""
+    found = sorted((name for name in columns if name.endswith(f"_{field}")), key=len)
+    return " or ".join(found) if len(found) < 3 else ""
 
 
 def _without_text(query: str) -> str:

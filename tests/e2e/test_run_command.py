@@ -278,6 +278,19 @@ def test_places_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFix
         assert refusal([FILE, "--out", out], capsys).startswith(f"--out {out}: cannot be written: ")
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_sweep_s_folder_is_no_place_for_a_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], resume: bool
+) -> None:
+    stored = tmp_path / "s" / "runs" / "000000.parquet"
+    stored.parent.mkdir(parents=True)
+    stored.write_bytes(b"results")
+    given = [FILE, "--out", stored.parent.parent, *(["--resume"] if resume else [])]
+    assert "contains results of a sweep or of another run" in refusal(given, capsys)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [stored]
+    assert stored.read_bytes() == b"results"
+
+
 def test_a_folder_keeps_the_run_it_holds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     file = run_file(tmp_path)

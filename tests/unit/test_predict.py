@@ -108,7 +108,9 @@ def test_a_finished_run_gives_its_model_without_training(folder: Path, capsys: p
 
 
 def test_a_folder_without_a_model(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert printed(capsys, "images", "images", code=2).startswith("error: images: holds no model; train with --out")
+    assert printed(capsys, "images", "images", code=2).startswith(
+        "error: images: holds no model; a run keeps its own: "
+    )
     assert printed(capsys, "outt", "images", code=2) == "error: outt: no such folder or file; did you mean 'out'?\n"
     assert printed(capsys, "out", "images", code=2) == (
         "error: out: holds models of seeds 0, 1: choose one with --seed\n"
@@ -166,10 +168,18 @@ def test_images_that_cannot_be_classified_are_all_named(folder: Path, capsys: py
     Image.fromarray(np.zeros((9, 8), dtype=np.uint8)).save("images/tall.png")
     Image.fromarray(np.full((8, 8, 3), (200, 0, 0), dtype=np.uint8)).save("images/red.png")
     Path("images/broken.png").write_bytes(b"no image")
-    line = printed(capsys, "out", "images", "--seed", "0", code=2)
-    assert line.startswith("error: 3 images cannot be classified: images/broken.png: cannot be decoded")
-    assert "images/red.png: has colour, and the images of the run were grey" in line
-    assert "images/tall.png: has 8x9 pixels, the images of the run 8x8" in line
+    assert predict.main(["out", "images", "--seed", "0", "--format", "csv", "--device", "cpu"]) == 0
+    shown = capsys.readouterr()
+    classified = {Path(row.split(",")[0]).name for row in shown.out.splitlines()[1:]}
+    assert classified == {"a.png", "b.png"}, "the others are classified"
+    lines = sorted(shown.err.splitlines())
+    assert lines[0].startswith("warning: left out: images/broken.png: cannot be decoded")
+    assert lines[1:] == [
+        "warning: left out: images/red.png: has colour, and the images of the run were grey",
+        "warning: left out: images/tall.png: has 8x9 pixels, the images of the run 8x8 (its data.resize is null)",
+    ]
+    line = printed(capsys, "out", "images/broken.png", "--seed", "0", code=2)
+    assert line.startswith("error: no image can be read: images/broken.png: cannot be decoded")
     assert printed(capsys, "out", "none", "--seed", "0", code=2) == "error: none: no such image or folder\n"
     Path("empty").mkdir()
     assert printed(capsys, "out", "empty", "--seed", "0", code=2) == "error: empty: no images\n"

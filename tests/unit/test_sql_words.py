@@ -51,6 +51,7 @@ def test_deeper_fields_and_text_of_other_alphabets() -> None:
         ("SELECT trial FROM seeds ORDER BY lambda", "lambda is a keyword of DuckDB: write method_lambda"),
         ("SELECT alpha FROM seeds", "; alpha is the column method_alpha"),
         ("SELECT ratio FROM runs", "; ratio is the column method_task_ratio or data_imbalance_ratio"),
+        ("SELECT method.lamda FROM runs", "no such field: method.lamda; did you mean 'method.lambda'?"),
         ("FROM digits", "digits is a sweep, not a table: FROM seeds WHERE sweep = 'digits'"),
         ("FROM seed", "no such table: seed; allowed: runs, tasks, "),
         ("FROM seed", "did you mean 'seeds'?"),

@@ -9,11 +9,13 @@ import pyarrow as pa
 
 from trainer import tables
 from trainer.data.file_types import readable
-from trainer.errors import UserError, os_reason
+from trainer.data.images import first_ten
+from trainer.errors import DataError, UserError, os_reason
 from trainer.files import atomic_write
 from trainer.model.evaluation import evaluate
 from trainer.model.model import Model, Prediction, image_files, load_model
 from trainer.training.options import DeviceOptions
+from trainer.words import WARNING
 
 _SCHEMA = pa.schema(
     [
@@ -32,8 +34,14 @@ def run(arguments: argparse.Namespace) -> int:
     options = DeviceOptions(device=arguments.device, precision=arguments.precision)
     model = load_model(arguments.model, options, arguments.seed)
     if arguments.places:
-        images = image_files(arguments.places, readable())
-        _show(images, model.predict(images, arguments.top), arguments.format, arguments.parquet)
+        images, unreadable = image_files(arguments.places, readable()), list[str]()
+        predicted = zip(images, model.predict(images, arguments.top, unreadable.append), strict=True)
+        found = [(image, best) for image, best in predicted if best]
+        if not found:
+            raise DataError(f"no image can be read: {first_ten(unreadable, '; ')}")
+        _show(found, arguments.format, arguments.parquet)
+        for line in unreadable:
+            print(f"{WARNING}left out: {line}", file=sys.stderr)
     out = arguments.out or (arguments.model if arguments.model.is_dir() else arguments.model.parent)
     if arguments.evaluate:
         _evaluate(model, out, arguments.format)
@@ -67,25 +75,26 @@ def _export(model: Model, form: str, out: Path) -> None:
     print(f"graph: {path}, checked: its scores are the model's within {TOLERANCE}")
 
 
-def _show(images: Sequence[Path], found: Sequence[Sequence[Prediction]], form: str, parquet: Path | None) -> None:
+_Found = Sequence[tuple[Path, Sequence[Prediction]]]
+"""images, each with its classes"""
+
+
+def _show(found: _Found, form: str, parquet: Path | None) -> None:
     if parquet is not None:
-        _write(parquet, tables.as_bytes(_table(images, found), "parquet"))
+        _write(parquet, tables.as_bytes(_table(found), "parquet"))
         print(f"predictions: {parquet}")
     elif form == "table":
-        ranks = range(1, len(found[0]) + 1)
-        tables.print_table(
-            ("image", *map(str, ranks)),
-            [(str(image), *map(_cell, best)) for image, best in zip(images, found, strict=True)],
-        )
+        ranks = range(1, len(found[0][1]) + 1)
+        tables.print_table(("image", *map(str, ranks)), [(str(image), *map(_cell, best)) for image, best in found])
     else:
-        sys.stdout.buffer.write(tables.as_bytes(_table(images, found), form))
+        sys.stdout.buffer.write(tables.as_bytes(_table(found), form))
         sys.stdout.buffer.flush()
 
 
-def _table(images: Sequence[Path], found: Sequence[Sequence[Prediction]]) -> pa.Table:
+def _table(found: _Found) -> pa.Table:
     rows = [
         {"image": str(image), "rank": rank, **prediction._asdict()}
-        for image, best in zip(images, found, strict=True)
+        for image, best in found
         for rank, prediction in enumerate(best, start=1)
     ]
     return pa.Table.from_pylist(rows, schema=_SCHEMA)

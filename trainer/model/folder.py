@@ -1,8 +1,10 @@
 """The models of a run: ``DIR/models/seed0.safetensors``, one for each seed that was trained to its end."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from trainer.command import words
 from trainer.config.run_config import RunConfig
 from trainer.data.augment import statistics
 from trainer.data.tasks import TaskStream
@@ -57,7 +59,8 @@ def find(place: Path, seed: int | None = None) -> Path:
         raise ModelError(f"{place}: no such folder or file{nearest_path(place)}")
     found = {path.stem: path for path in sorted((place / FOLDER).glob(f"seed*{_SUFFIX}"))}
     if not found:
-        raise ModelError(f"{place}: holds no model; train with --out {place} --keep-model, or --resume --keep-model")
+        command = shlex.join([*words("trainer.run"), "RUN.yaml", "--out", "DIR", "--keep-model"])
+        raise ModelError(f"{place}: holds no model; a run keeps its own: {command} (with --resume if it has ended)")
     if seed is None and len(found) > 1:
         seeds = ", ".join(sorted((name.removeprefix("seed") for name in found), key=int))
         raise ModelError(f"{place}: holds models of seeds {seeds}: choose one with --seed")

@@ -1,6 +1,6 @@
 """A model as it predicts: the learner of one run after its last task, with the run's own forward pass."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -89,30 +89,38 @@ class Model:
         known = [found_BK for found_BK in probabilities if found_BK is not None]
         return Scores(torch.cat(scores), torch.cat(known) if known else None)
 
-    def predict(self, paths: Iterable[str | Path], top: int = 5) -> list[list[Prediction]]:
+    def predict(
+        self, paths: Iterable[str | Path], top: int = 5, report: Callable[[str], None] | None = None
+    ) -> list[list[Prediction]]:
         """The ``top`` classes of each image file, the best first; fewer where there are fewer classes.
 
-        Files are decoded as in training. Raises DataError, which names the images that cannot be read.
+        Files are decoded as in training. ``report`` takes a line for each image that cannot be read, which has no
+        classes then. Raises DataError, which names them, where it is not given.
         """
         found: list[list[Prediction]] = []
-        for pixels_NCHW in self._decoded(Path(path) for path in paths):
-            scores_NK, probabilities_NK = self.scores(pixels_NCHW.to(self.state.learner.device))
-            best_Nk = scores_NK.sort(dim=1, descending=True, stable=True).indices[:, :top]
-            for image, best_k in enumerate(best_Nk.tolist()):
-                found.append(
-                    [
-                        Prediction(
-                            self.about.class_names[k],
-                            self.about.class_ids[k],
-                            float(scores_NK[image, k]),
-                            None if probabilities_NK is None else float(probabilities_NK[image, k]),
-                        )
-                        for k in best_k
-                    ]
-                )
+        for readable_N, pixels_NCHW in self._decoded((Path(path) for path in paths), report):
+            predicted = iter(self._predict(pixels_NCHW, top) if pixels_NCHW is not None else ())
+            found += [next(predicted) if readable else [] for readable in readable_N]
         return found
 
-    def _decoded(self, paths: Iterable[Path]) -> Iterator[Tensor]:
+    def _predict(self, pixels_NCHW: Tensor, top: int) -> Iterator[list[Prediction]]:
+        scores_NK, probabilities_NK = self.scores(pixels_NCHW.to(self.state.learner.device))
+        best_Nk = scores_NK.sort(dim=1, descending=True, stable=True).indices[:, :top]
+        for image, best_k in enumerate(best_Nk.tolist()):
+            yield [
+                Prediction(
+                    self.about.class_names[k],
+                    self.about.class_ids[k],
+                    float(scores_NK[image, k]),
+                    None if probabilities_NK is None else float(probabilities_NK[image, k]),
+                )
+                for k in best_k
+            ]
+
+    def _decoded(
+        self, paths: Iterable[Path], report: Callable[[str], None] | None
+    ) -> Iterator[tuple[list[bool], Tensor | None]]:
+        """Which files of a batch can be read, and the pixels of those, ``[N, C, H, W]``, if there are any."""
         about = self.about
         shape = (about.height, about.width, about.channels)
         images = max(256, min(_IMAGES, _PIXELS // (shape[0] * shape[1] * shape[2]) // 256 * 256))
@@ -120,14 +128,18 @@ class Model:
         decoded = decode_files(paths, self.config.data)
         while chunk := list(islice(decoded, images)):
             kept: list[NDArray[np.uint8]] = []
+            readable_N: list[bool] = []
             for name, found in chunk:
                 reason = found if isinstance(found, str) else _misfit(found, shape)
-                if reason is not None:
+                readable_N.append(reason is None)
+                if reason is not None and report is not None:
+                    report(f"{name}: {reason}")
+                elif reason is not None:
                     bad.append((name, reason))
                 elif not isinstance(found, str):
                     kept.append(np.broadcast_to(found, shape))
             if not bad:
-                yield torch.from_numpy(np.stack(kept)).permute(0, 3, 1, 2)
+                yield readable_N, torch.from_numpy(np.stack(kept)).permute(0, 3, 1, 2) if kept else None
         if bad:
             count = "" if len(bad) == 1 else f"{len(bad)} images cannot be classified: "
             raise DataError(count + first_ten((f"{name}: {reason}" for name, reason in bad), "; "))
