@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
         rows = [(column.name, str(column.type), column.doc) for column in columns]
         tables.print_table(("column", "type", "meaning"), rows)
         return 0
-    if arguments.query is None:
+    if not arguments.query:
         print(
             _HELP.format(
                 query=program("sweeper.query"),
@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
 
     if arguments.format == "parquet" and arguments.out is None and sys.stdout.isatty():
         raise QueryError("Parquet cannot be shown on a terminal; pass --out FILE")
-    found = open_results(arguments.results, arguments.sweep).sql(arguments.query).arrow()
+    found = open_results(arguments.results, arguments.sweep).sql(" ".join(arguments.query)).arrow()
     if arguments.out is not None:
         Folder.at(arguments.out.parent).write(arguments.out.name, tables.as_bytes(found, arguments.format))
     elif arguments.format == "table":
@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """The arguments of this command."""
     made = command_parser("query", "Query results with SQL, read-only.")
-    made.add_argument("query", nargs="?", help="one SELECT statement; without it, show what can be asked")
+    made.add_argument("query", nargs="*", help="one SELECT statement; without it, show what can be asked")
     made.add_argument("--columns", choices=schema.ABOUT, metavar="TABLE", help="list the columns of a table")
     made.add_argument("--sweep", metavar="NAME", help="restrict the query to one sweep")
     made.add_argument(

@@ -27,6 +27,7 @@ from trainer.data.tasks import build
 from trainer.errors import ConfigError, StoreError, UserError
 from trainer.results.rows import RunResult
 from trainer.results.spread import mean_std_over_seeds
+from trainer.words import format_count
 
 VALIDATION_SEEDS, TEST_SEEDS = 1000, 2000
 """first of the fresh seeds of both steps, past those that sweeps use"""
@@ -144,7 +145,10 @@ def evaluate_candidates(
         return train_given(groups, store, resources, metric, fingerprint, say, check_stop, own_cluster)
 
     seeds = _fresh_seeds(space, VALIDATION_SEEDS, n)
-    say(f"retraining the top {len(candidates)} of {searched} on fresh seeds {seeds[0]}-{seeds[-1]} (validation split)")
+    many = format_count(len(candidates) * n, "run")
+    say(
+        f"retraining the top {len(candidates)} of {searched} on fresh seeds {seeds[0]}-{seeds[-1]} ({many}, validation)"
+    )
     validated = train({c.label: space.configs(c.params, seeds) for c in candidates})
     again = {label: _values(results, metric) for label, results in validated.items()}
     leader = leader_of(candidates, again, maximize=space.maximize)

@@ -1,8 +1,10 @@
 """Which folders of a results folder are sweeps, and what they are called."""
 
+import shlex
 from pathlib import Path
 
 from sweeper.store.folder import Folder
+from trainer.command import words
 from trainer.errors import StoreError, did_you_mean
 from trainer.results.columns import VERSION
 
@@ -32,8 +34,15 @@ def find_sweep(results: str | Path | Folder, name: str) -> Folder:
 
 
 def no_sweep(root: Folder, name: str) -> StoreError:
-    """The error for a name that no sweep in this results folder has."""
-    return StoreError(f"{root}: no sweep {name!r}{did_you_mean(name, sweeps(root))}")
+    """The error for a name that no sweep in this results folder has: a file's, that of one not launched, or wrong."""
+    known, file = sweeps(root), Path(name if name.endswith((".yaml", ".yml")) else f"search_spaces/{name}.yaml")
+    if file.stem in known:
+        return StoreError(f"{root}: no sweep {name!r}; did you mean {file.stem!r}?")
+    if file.is_file():
+        return StoreError(
+            f"{root}: {file.stem!r} is not launched yet: {shlex.join([*words('sweeper.launch'), str(file)])}"
+        )
+    return StoreError(f"{root}: no sweep {name!r}{did_you_mean(name, known)}")
 
 
 def is_sweep(folder: Folder) -> bool:

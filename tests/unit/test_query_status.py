@@ -94,5 +94,28 @@ def test_an_unknown_sweep_names_the_nearest(results: Path, capsys: pytest.Captur
     assert capsys.readouterr().err == f"error: {results}: no sweep 'digit'; did you mean 'digits'?\n"
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("search_spaces/digits.yaml", "no sweep 'search_spaces/digits.yaml'; did you mean 'digits'?"),
+        ("mine", "'mine' is not launched yet: python -m sweeper.launch search_spaces/mine.yaml"),
+        ("search_spaces/mine.yaml", "'mine' is not launched yet: python -m sweeper.launch search_spaces/mine.yaml"),
+    ],
+)
+def test_a_file_is_no_sweep(
+    results: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "search_spaces").mkdir()
+    (tmp_path / "search_spaces" / "mine.yaml").write_text("")
+    assert exit_code(lambda: status.main([name, "--results", str(results)])) == 2
+    assert capsys.readouterr().err == f"error: {results}: {said}\n"
+
+
 def test_no_sweeps_says_where_it_looked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert said(tmp_path, capsys) == [f"no sweeps in {tmp_path}"]

@@ -1,5 +1,7 @@
 """A query may name fields as run files do, and a name that is none of SQL's gets a hint."""
 
+from pathlib import Path
+
 import pytest
 
 from support.results import store_trials
@@ -61,6 +63,12 @@ def test_hints(results: Results, asked: str, hint: str) -> None:
     with pytest.raises(QueryError) as refused:
         results.sql(asked)
     assert hint in str(refused.value)
+
+
+def test_a_query_needs_no_quotes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store_trials(Store(tmp_path, "s"), [0], tasks=1)
+    assert query.main(["SELECT", "trial", "FROM", "seeds", "--results", str(tmp_path), "--format", "csv"]) == 0
+    assert capsys.readouterr().out.split() == ["trial", "0"]
 
 
 def test_without_a_query_it_says_in_a_screen_what_can_be_asked(capsys: pytest.CaptureFixture[str]) -> None:
