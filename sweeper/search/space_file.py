@@ -30,6 +30,9 @@ def load_space(path: str | Path, sets: tuple[str, ...] = ()) -> Space:
     if isinstance(content.get("set"), dict):
         images_beside(content["set"], path)
     for dotted, value in parse_sets(sets):
+        if isinstance(content.get("vary"), dict) and dotted in content["vary"]:
+            problem = f"is searched, so that no configuration would have this value; change vary.{dotted}, or the file"
+            raise ConfigError(problem, field=f"--set {dotted}")
         _override(content, dotted, value)
     try:
         spec = SearchSpace.model_validate(content)

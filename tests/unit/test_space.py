@@ -232,3 +232,12 @@ def test_every_value_makes_its_own_configuration(tmp_path: Path) -> None:
     assert a[0].memory.per_class == 3
     assert a[0].config_id == a[1].config_id != space.configs({"method.alpha": 0.6})[0].config_id
     assert a[0].first_task_id != a[1].first_task_id
+
+
+def test_a_field_that_is_searched_cannot_be_set_from_outside(tmp_path: Path) -> None:
+    """It would be the base's alone, and the search would look as if it had been heard."""
+    file = write(tmp_path, content())
+    with pytest.raises(ConfigError, match=r"--set method.alpha: is searched.*change vary.method.alpha"):
+        load_space(file, ("method.alpha=0.3",))
+    assert load_space(file, ("vary.method.alpha.high=2",)).spec.vary["method.alpha"].model_dump()["high"] == 2
+    assert load_space(file, ("method.temperature=3",)).base.as_dict()["method"]["temperature"] == 3
