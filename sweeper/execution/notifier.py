@@ -145,7 +145,8 @@ def _post(url: str, event: dict[str, Any]) -> None:
     request = urllib.request.Request(url, json.dumps(event, default=str).encode(), headers)
     host = urlsplit(url).hostname
     try:
-        urllib.request.urlopen(request, timeout=LIMIT_S).close()
+        # Its own opener: the one that a process shares keeps the proxies of its first request.
+        urllib.request.build_opener().open(request, timeout=LIMIT_S).close()
     except urllib.error.HTTPError as error:
         raise ConnectionError(f"{host} answers {error.code} {error.reason}") from None
     except (OSError, ValueError) as error:  # its message may hold the URL, whose path is a secret

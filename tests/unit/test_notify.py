@@ -4,6 +4,8 @@ import json
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -163,6 +165,22 @@ def test_a_webhook_gets_json(hook: tuple[str, list[dict[str, Any]]], monkeypatch
     monkeypatch.setenv("HOOK", f"{url}/secret")
     sender("${HOOK}", "s.yaml")({"event": "finished", "value": 1.5})
     assert received == [{"event": "finished", "value": 1.5}]
+
+
+def test_proxies_of_an_earlier_request_are_forgotten(
+    hook: tuple[str, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, received = hook
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    urllib.request.install_opener(urllib.request.build_opener())
+    monkeypatch.delenv("http_proxy")
+    try:
+        with pytest.raises(urllib.error.URLError):
+            urllib.request.urlopen(url)
+        sender(url, "s.yaml")({"event": "finished"})
+    finally:
+        urllib.request.install_opener(urllib.request.build_opener())
+    assert received == [{"event": "finished"}]
 
 
 def test_a_webhook_that_refuses_shows_no_secret(hook: tuple[str, list[dict[str, Any]]]) -> None:
