@@ -8,10 +8,8 @@
 A public name is imported when it is first used: ``import sweeper`` alone imports neither torch, Ray, Optuna nor DuckDB.
 """
 
-import importlib
-from typing import Any
-
 import trainer  # noqa: F401  (a signal while a command of either package is imported ends it in one line)
+from trainer.lazy import on_first_use
 
 _HOMES = {
     "sweeper.opened": {"OpenedSweep", "open_sweep"},
@@ -24,11 +22,7 @@ _HOMES = {
 __all__ = sorted(name for names in _HOMES.values() for name in names)  # noqa: PLE0605
 
 
-def __getattr__(name: str) -> Any:
-    for module, names in _HOMES.items():
-        if name in names:
-            return getattr(importlib.import_module(module), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = on_first_use(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

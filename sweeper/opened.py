@@ -28,7 +28,7 @@ class OpenedSweep:
     @property
     def name(self) -> str:
         """Name of the sweep."""
-        return self._folder.path.rpartition("/")[2]
+        return self._folder.name
 
     def status(self) -> SweepStatus:
         """How it stands, as ``sweeper.status SWEEP --json`` prints it."""

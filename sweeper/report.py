@@ -46,7 +46,7 @@ def draw_report(sweeps: Sequence[Folder], out: str, formats: Sequence[str]) -> I
         with ended_by_signals():  # slow to import
             from sweeper.reporting.html import page_html  # noqa: PLC0415
 
-        name = f"{'_'.join(sweep.path.rpartition('/')[2] for sweep in sweeps)}.html"
+        name = f"{'_'.join(sweep.name for sweep in sweeps)}.html"
         folder.write(name, page_html(_content(sweeps)).encode())
         yield f"{folder}/{name}"
 

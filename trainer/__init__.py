@@ -39,9 +39,7 @@ k     the first few of a ranking
 ====  =======================================================================
 """
 
-import importlib
-from typing import Any
-
+from trainer.lazy import on_first_use
 from trainer.platform import refuse_windows
 from trainer.signals import end_imports_quietly
 
@@ -67,11 +65,7 @@ end_imports_quietly()
 refuse_windows()
 
 
-def __getattr__(name: str) -> Any:
-    for module, names in _HOMES.items():
-        if name in names:
-            return getattr(importlib.import_module(module), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = on_first_use(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

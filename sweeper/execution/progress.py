@@ -78,7 +78,7 @@ class Progress:
             self._tell("new best", suggestion, outcome, came_to)
 
     def _tell(self, event: str, suggestion: Suggestion, outcome: Outcome, came_to: str) -> None:
-        sweep, best = self._folder.path.rpartition("/")[2], self.status.best
+        sweep, best = self._folder.name, self.status.best
         self._notify(
             {
                 "event": event,
@@ -124,7 +124,7 @@ class Progress:
         self.status.write(self._folder)
         if self._began:
             self._began = False
-            sweep, now = self._folder.path.rpartition("/")[2], self.status
+            sweep, now = self._folder.name, self.status
             text = f"{sweep}: ended: {state}, {now.done} of {now.total} configurations ended"
             self._notify(
                 {"event": "ended", "state": state, "sweep": sweep, "done": now.done, "total": now.total, "text": text}

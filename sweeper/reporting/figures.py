@@ -24,8 +24,8 @@ from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from sweeper.search.dimensions import AnyDimension, CategoricalDimension
 from sweeper.search.space import Space
-from sweeper.store.results import Tables
-from sweeper.store.schema import std_name
+from sweeper.store.results import Tables, last_promotion
+from sweeper.store.schema import phase_name, std_name
 from trainer.errors import StoreError
 from trainer.words import format_count
 
@@ -122,7 +122,7 @@ def draw(space: Space, results: Tables, unfinished: str | None = None) -> Figure
     given = {name for params in [*(t.params for t in tried), *(t.params for t in ended)] for name in params}
     dimensions = {name: own for name, own in space.spec.vary.items() if name in given}
     colors = _colors(space, tried)
-    promotion = _last_promotion(space, results)
+    promotion = last_promotion(results, space.name)
     style = Style(tried, best, first, ended, colors, None if promotion is None else promotion["trial"])
     if colors:
         shown = [(method, _best_of(space, tried, method), color) for method, color in colors.items()]
@@ -207,15 +207,6 @@ def _best_of(space: Space, tried: Sequence[Tried], method: str) -> Tried:
     return (max if space.maximize else min)((t for t in tried if t.method == method), key=lambda t: t.value)
 
 
-def _last_promotion(space: Space, results: Tables) -> dict[str, Any] | None:
-    found = results.sql(
-        "SELECT trial, config_id, incumbent_config_id, seeds FROM promotions WHERE sweep = $sweep "
-        "ORDER BY decided_at DESC LIMIT 1",
-        sweep=space.name,
-    ).rows()
-    return found[0] if found else None
-
-
 def _promotion_curves(space: Space, results: Tables, style: Style, row: Mapping[str, Any]) -> list[Curve]:
     """Curves of a promotion: the candidate that led, the incumbent and the base, as far as they are stored."""
     base, trial = space.base_on_test().config_id, row["trial"]
@@ -232,8 +223,7 @@ def _promotion_curves(space: Space, results: Tables, style: Style, row: Mapping[
 
 def _curve(label: str, color: str, results: Tables, space: Space, where: str, **parameters: Any) -> Curve:
     """Accuracy on all classes seen, weighted as in the objective."""
-    weighted = "class_weighted" in space.spec.objective.metric
-    column = f"phase_acc_{'class_weighted' if weighted else 'task_mean'}_pct"
+    column = phase_name(space.spec.objective.metric)
     rows = results.sql(
         "SELECT list(value ORDER BY seed) AS value_S FROM "
         f"(SELECT DISTINCT task, seed, {column} AS value FROM tasks WHERE {where}) GROUP BY task ORDER BY task",

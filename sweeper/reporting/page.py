@@ -14,7 +14,8 @@ from sweeper.search.dimensions import AnyDimension, CategoricalDimension
 from sweeper.search.importance import importances
 from sweeper.search.space import Space
 from sweeper.search.words import short_names
-from sweeper.store.results import Tables
+from sweeper.store.results import Tables, last_promotion
+from sweeper.store.schema import phase_name
 from sweeper.store.status_file import Status
 from sweeper.store.sweeps import promotion_of
 
@@ -118,12 +119,9 @@ def _dimensions(vary: Mapping[str, AnyDimension], params: Sequence[Mapping[str, 
 
 def _promotion(space: Space, results: Tables) -> Content | None:
     """The last decision about a run file, with the curves of what it compared; None if there was none."""
-    found = results.sql(
-        "SELECT * FROM promotions WHERE sweep = $sweep ORDER BY decided_at DESC LIMIT 1", sweep=space.name
-    ).rows()
-    if not found:
+    row = last_promotion(results, space.name)
+    if row is None:
         return None
-    row = found[0]
     kept = ["trial", "decision", "reason", "file", "metric", "split", "n", "mean_pct", "std_pct", "decided_at"]
     kept += ["interval_low_pct", "interval_high_pct", "incumbent_mean_pct", "incumbent_std_pct"]
     base = space.base_on_test().config_id
@@ -144,8 +142,7 @@ def _curves(
     space: Space, results: Tables, sweep: str, key: str, wanted: Sequence[Any], seeds: Sequence[int] | None = None
 ) -> dict[Any, Content]:
     """Mean and standard deviation over seeds after each task, weighted as in the objective, by ``key``."""
-    weighted = "class_weighted" in space.spec.objective.metric
-    column = f"phase_acc_{'class_weighted' if weighted else 'task_mean'}_pct"
+    column = phase_name(space.spec.objective.metric)
     rows = results.sql(
         f"SELECT {key} AS key, list(value ORDER BY seed) AS value_S FROM "
         f"(SELECT DISTINCT {key}, task, seed, {column} AS value FROM tasks WHERE sweep = $sweep "

@@ -21,21 +21,22 @@ class Driver(BaseModel):
     alive: bool = Field(description="whether it renews the lease")
 
 
-class RunningTrial(BaseModel):
-    """A configuration in training."""
-
+class _Trial(BaseModel):
     trial: int = Field(description="number of the configuration")
     params: dict[str, Any] = Field(description="values of its dimensions, by field")
+
+
+class RunningTrial(_Trial):
+    """A configuration in training."""
+
     tasks_done: int = Field(description="tasks that it has finished")
     tasks: int = Field(description="tasks of a run")
     value: float | None = Field(description="objective after the last finished task, mean over seeds; null before it")
 
 
-class BestTrial(BaseModel):
+class BestTrial(_Trial):
     """The best finished configuration so far."""
 
-    trial: int = Field(description="number of the configuration")
-    params: dict[str, Any] = Field(description="values of its dimensions, by field")
     value: float = Field(description="its objective, mean over seeds")
 
 

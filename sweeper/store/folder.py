@@ -41,6 +41,11 @@ class Folder:
     check: Callable[[], None] | None = field(default=None, repr=False, compare=False)
     """called before each change; what it raises prevents the change"""
 
+    @property
+    def name(self) -> str:
+        """The last part of its path: the name of a sweep, for a sweep's folder."""
+        return self.path.rpartition("/")[2]
+
     @classmethod
     def at(cls, where: "str | Path | Folder") -> "Folder":
         """The folder at a local path or a URI (``s3://``, ``gs://``, ``file://``). Raises StoreError for others."""

@@ -178,12 +178,18 @@ class Results:
             space = unseal(content)
             return {key: str(space["objective"][key]) for key in ("metric", "split", "direction")}
         except FileNotFoundError:  # the folder of a single run, or of a promotion
-            if Status.read(folder, self._damage) and not is_promotion(folder.path.rpartition("/")[2]):
+            if Status.read(folder, self._damage) and not is_promotion(folder.name):
                 self._damage.skipped(f"{folder}/space.yaml", "it is missing; launch the sweep's file to write it again")
             return {}
         except (StoreError, yaml.YAMLError, RecursionError, ValueError, KeyError, TypeError):
             self._damage.skipped(f"{folder}/space.yaml", "it is damaged; restore it from a backup")
             return {}
+
+
+def last_promotion(results: Tables, sweep: str) -> dict[str, Any] | None:
+    """The row of the last decision about a configuration of a sweep; None if there was none."""
+    newest = "FROM promotions WHERE sweep = $sweep ORDER BY decided_at DESC LIMIT 1"
+    return next(iter(results.sql(newest, sweep=sweep).rows()), None)
 
 
 def open_results(

@@ -171,6 +171,11 @@ def seeds(configuration: Configuration = None) -> dict[Column, str]:
     return keys | shared | own | sums | values
 
 
+def phase_name(metric: str) -> str:
+    """The column of ``tasks`` with the accuracy on all classes seen, weighted as in a metric of runs."""
+    return f"phase_acc_{'class_weighted' if 'class_weighted' in metric else 'task_mean'}_pct"
+
+
 def std_name(accuracy: str) -> str:
     """The column of ``seeds`` with an accuracy's standard deviation."""
     return accuracy.removesuffix("_pct") + "_std_pct"

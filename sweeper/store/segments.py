@@ -70,7 +70,7 @@ class Segments:
     """The files of one sweep's runs at one moment; each is opened when it is first needed."""
 
     def __init__(self, sweep: Folder, damage: Damage) -> None:
-        self.folder, self.sweep = sweep.child("runs"), sweep.path.rpartition("/")[2]
+        self.folder, self.sweep = sweep.child("runs"), sweep.name
         self._damage = damage
         self._open: dict[Range, ResultsFile] = {}
         self._names: dict[Range, str | None] = {}

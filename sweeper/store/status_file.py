@@ -84,7 +84,7 @@ _STATUS = TypeAdapter(Status)
 
 def report_lost(folder: Folder, damage: Damage) -> None:
     """Name the file if it is missing where a driver has stored results, before which it has written it."""
-    launched = "space.yaml" in folder.names() or is_promotion(folder.path.rpartition("/")[2])
+    launched = "space.yaml" in folder.names() or is_promotion(folder.name)
     if launched and FILE not in folder.names() and folder.child("runs").names():
         damage.skipped(f"{folder}/{FILE}", "it is missing; the next launch writes it again")
 

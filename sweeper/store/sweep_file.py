@@ -33,7 +33,7 @@ def read_space(folder: Folder) -> Space:
 
     Raises StoreError, with the nearest name, if there is no such sweep or its file cannot be read.
     """
-    name, where = folder.path.rpartition("/")[2], f"{folder}/{FILE}"
+    name, where = folder.name, f"{folder}/{FILE}"
     try:
         content, launch = _content(folder)
         base = content.pop("base")

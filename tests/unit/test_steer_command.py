@@ -33,9 +33,7 @@ def prepared(tmp_path: Path, **changes: object) -> Folder:
 
 
 def steered(sweep: Folder, *words: str, code: int = 0) -> None:
-    assert (
-        exit_code(lambda: steer.main([sweep.path.rpartition("/")[2], *words, "--results", str(sweep.parent)])) == code
-    )
+    assert exit_code(lambda: steer.main([sweep.name, *words, "--results", str(sweep.parent)])) == code
 
 
 def test_a_request_says_who_made_it_and_whether_a_driver_takes_it(
