@@ -5,7 +5,8 @@ registers it: the field takes the file's name. The other files hold losses that 
 """
 
 from abc import ABC, abstractmethod
-from typing import Annotated, Self
+from dataclasses import dataclass, replace
+from typing import Annotated, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -31,6 +32,25 @@ class ClassificationLoss(ABC):
     @abstractmethod
     def __call__(self, logits_MBK: Tensor, labels_MB: Tensor) -> Tensor:
         """Reduced over images and classes, per member ``[M]``."""
+
+
+@dataclass(frozen=True)
+class RunningLoss(ClassificationLoss):
+    """A loss that follows the steps by a number a member and class, which lives in a buffer of the stage."""
+
+    continues: ClassVar[bool] = False
+    """whether old classes begin a task with what they had at the end of the last one"""
+
+    kept_MK: Tensor
+    """what the task begins with, or the buffer; ``update`` changes it in place"""
+
+    def keeping(self, kept_MK: Tensor) -> Self:
+        """The same loss with this buffer."""
+        return replace(self, kept_MK=kept_MK)
+
+    @abstractmethod
+    def update(self, logits_MBK: Tensor, labels_MB: Tensor) -> None:
+        """Take in a step. Its logits carry no gradient."""
 
 
 LOSSES = Registry("trainer.losses", ClassificationLoss, kind="loss", field="method.loss")  # type: ignore[type-abstract]

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from trainer.distill.base import DistillationName, prepare
-from trainer.losses.base import LOSSES, LossName
+from trainer.losses.base import LOSSES, ClassificationLoss, LossName, RunningLoss
 from trainer.losses.cross_entropy import cross_entropy
 from trainer.nets.heads import LinearHead
 from trainer.nets.network import Network, Outputs
@@ -161,6 +161,29 @@ class Method(BaseModel):
         return {}
 
 
+def followed(loss: ClassificationLoss, name: str, task: TaskContext) -> Callable[[Step], ClassificationLoss]:
+    """The loss as it stands in a step; one that follows the steps has a buffer called ``name`` in every stage."""
+    if not isinstance(loss, RunningLoss):
+        return lambda step: loss
+    buffer = f"{name}_MK"
+    start_MK = task.continued_MK(buffer, loss.kept_MK) if loss.continues else loss.kept_MK
+
+    def in_step(step: Step) -> ClassificationLoss:
+        if buffer not in step.buffers:
+            step.buffers[buffer] = start_MK.clone()
+        return loss.keeping(step.buffers[buffer])
+
+    return in_step
+
+
+def stepped(loss: ClassificationLoss, step: Step) -> Tensor:
+    """The loss of a step, ``[M]``, which it then takes in."""
+    value_M = loss(step.logits_MBK, step.labels_MB)
+    if isinstance(loss, RunningLoss):
+        loss.update(step.logits_MBK.detach(), step.labels_MB)
+    return value_M
+
+
 class ChoosesLoss(Method):
     """Base of methods whose cross-entropy a run file can replace by another classification loss."""
 
@@ -169,7 +192,8 @@ class ChoosesLoss(Method):
 
     def task_loss(self, task: TaskContext) -> Callable[[Step], Terms]:
         loss = LOSSES.find(self.loss_).prepare(task.kept_K, task.members, task.dtype)
-        return lambda step: {self.loss_: loss(step.logits_MBK, step.labels_MB)}
+        in_step = followed(loss, self.loss_, task)
+        return lambda step: {self.loss_: stepped(in_step(step), step)}
 
 
 class SharesWithDistillation(ChoosesLoss):

@@ -10,6 +10,7 @@ from trainer.losses.binary_cross_entropy import sigmoid_cross_entropy
 from trainer.methods.base import Method, distillation_weight, hyperparameter
 from trainer.nets.network import Outputs
 from trainer.stages.learner import Learner
+from trainer.stages.nearest_mean import exemplar_means, mean_cosines
 from trainer.stages.stage import Step, TaskImages, Terms
 
 
@@ -40,18 +41,15 @@ class Icarl(Method):
         return terms
 
     def after_task(self, learner: Learner, images: TaskImages) -> None:
-        """Class means of the exemplars' normalised features, normalised again."""
-        if images.exemplars_ME.shape[1] == 0:
-            return
-        features_MED = F.normalize(images.embed(images.exemplars_ME).features_MND, dim=2)
-        class_MEK = F.one_hot(images.labels_A[images.exemplars_ME], learner.network.classifier.classes).to(features_MED)
-        learner.method_state["means_MKD"] = F.normalize(class_MEK.transpose(1, 2) @ features_MED, dim=2)
+        means_MKD = exemplar_means(images, learner.network.classifier.classes)
+        if means_MKD is not None:
+            learner.method_state["means_MKD"] = means_MKD
 
     def classify(self, out: Outputs, method_state: Mapping[str, Tensor]) -> Tensor:
-        """Cosine to each mean: of unit vectors the nearest. Without a memory there are no means: the head decides."""
+        """Cosine to each mean. Without a memory there are no means: the head decides."""
         if "means_MKD" not in method_state:
             return out.logits_MBK
-        return F.normalize(out.features_MBD, dim=2) @ method_state["means_MKD"].transpose(1, 2)
+        return mean_cosines(out.features_MBD, method_state["means_MKD"])
 
     def probabilities(self, scores_MNK: Tensor, method_state: Mapping[str, Tensor]) -> Tensor | None:
         """None of cosines to means; without these, what the head was taught."""

@@ -58,7 +58,7 @@ class TaskContext:
         """A buffer with a number a member and class seen."""
         return torch.zeros(self.members, self.seen, device=self.counts_K.device, dtype=self.dtype)
 
-    def continued_MK(self, name: str, fresh: float = 0.0) -> Tensor:
+    def continued_MK(self, name: str, fresh: float | Tensor = 0.0) -> Tensor:
         """A buffer that continues what the method has kept by this name of old classes; ``fresh`` elsewhere."""
         buffer_MK = self.zeros_MK() + fresh
         if name in self.method_state:
@@ -111,7 +111,7 @@ class Step:
     labels_MB: Tensor
     task: TaskContext
     buffers: dict[str, Tensor]
-    """the stage's buffers, each ``[M, ...]``; a method may update them in place"""
+    """the stage's buffers, each ``[M, ...]``; a method may update them in place, and add to them"""
     network: Network
     """the one that is trained"""
     epoch: int = 0
