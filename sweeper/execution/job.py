@@ -1,4 +1,4 @@
-"""The orders of a driver to its workers: the job of the sweep, each Ray trial's configuration, what is pruned."""
+"""The orders of a driver to its workers: the job of the sweep and each Ray trial's configuration."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -68,25 +68,6 @@ class Job:
     def first_task_checkpoint(self, first_task_id: str) -> FolderSlot:
         """The checkpoint of a shared first task."""
         return FolderSlot(Folder.at(self.folder).child("base"), f"{first_task_id}.pt")
-
-
-class PruneDecisions:
-    """An actor of the driver's: the reports of Ray Tune only go the opposite way.
-
-    What is published stays: a trial of a node that hung may fetch it as well as the one that replaced it.
-    """
-
-    def __init__(self) -> None:
-        self._pruned: dict[tuple[str, int], list[int]] = {}
-
-    def publish(self, pack: str, task: int, numbers: list[int]) -> None:
-        """Decide which trials of a pack are pruned after a task."""
-        if numbers:
-            self._pruned[pack, task] = numbers
-
-    def fetch(self, pack: str, task: int) -> list[int]:
-        """Numbers of the trials to drop."""
-        return self._pruned.get((pack, task), [])
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from sweeper.execution.cluster import ClusterError, fits, must_wait, why_waiting
-from sweeper.execution.job import Job, PruneDecisions, SetUp
+from sweeper.execution.job import Job, SetUp
 from sweeper.execution.notifier import Event, ignore
 from sweeper.execution.packing import Packing, largest, noted
 from sweeper.execution.plan import other_rounding
 from sweeper.execution.progress import Progress
+from sweeper.execution.pruning import start_decisions
 from sweeper.execution.restore import stored_trials
 from sweeper.execution.steering import Steering
 from sweeper.execution.sweep import Sweep
@@ -86,7 +85,7 @@ class Launch:
             self.progress.say(
                 f"paused {self.steering.state.paused}: no trial is started; to resume: {self.steering.resume_with}"
             )
-        decisions = _start_decisions() if spec.pruning else None
+        decisions = start_decisions() if spec.pruning else None
 
         def publish(pack: str, task: int, numbers: list[int]) -> None:
             if decisions is not None:
@@ -132,12 +131,6 @@ class Launch:
 
     def _warn(self, problem: str) -> None:
         self.progress.say(f"{WARNING}{problem}")
-
-
-def _start_decisions() -> Any:
-    """The actor of this node: Ray would put one that needs no resources on any, and the sweep would end with that."""
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    return ray.remote(PruneDecisions).options(num_cpus=0, scheduling_strategy=here).remote()
 
 
 def _stored(cache: RunCache, run_ids: Sequence[str]) -> list[RunResult] | None:

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 import ray
 from ray import cloudpickle, tune
+from ray.air._internal import usage
 from ray.exceptions import RayActorError, RayTaskError
 from ray.tune import Callback, TuneError
 from ray.tune.execution import class_cache
@@ -52,6 +53,8 @@ def run_trials(
     class_cache.ENV_VARS_TO_PROPAGATE.difference_update(
         [name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")]
     )
+    # To count known callbacks it would import MLflow and W&B where they are installed, which takes a second.
+    usage.tag_callbacks = lambda callbacks: False
     sweep.progress.begin()
     try:
         # What Ray Tune would go on from after a crash is of no use: the store does that.

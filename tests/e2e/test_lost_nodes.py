@@ -16,8 +16,8 @@ from support.sweeps import query, space_file, until
 
 pytestmark = pytest.mark.slow
 
-SHORT = ["raylet killed", "node drained", "node stopped"]  # the last is noticed late: the other node trains on
-LONG = ["process killed", "process told to end", *SHORT]
+SHORT = ["raylet killed", "node drained"]
+LONG = ["process killed", "process told to end", *SHORT, "node stopped"]  # noticed late: the other node trains on
 NOTICED = {"node drained", "process told to end"}
 
 

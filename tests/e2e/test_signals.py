@@ -132,7 +132,7 @@ def test_while_ray_starts(tmp_path: Path, short: Path, name: str, long: bool) ->
         Status(6, state="stopped", done=1).write(Store(results, "s").folder)
         check_unchanged(space, Store(results, "s").folder, None, "images")
         arguments[0] = "s"
-    some = {"launch": (0.3, 4.0), "promote": (2.0,)}
+    some = {"launch": (4.0,), "promote": (0.3,)}
     delays_s = (0.0, 0.3, 1.0, 2.0, 3.0, 3.5, 4.0, 4.5, 5.5) if long else some[name]
     for delay_s, number in zip(delays_s, cycle((signal.SIGINT, signal.SIGTERM)), strict=False):
         with started(f"sweeper.{name}", *arguments, tmp=short) as (process, mark):

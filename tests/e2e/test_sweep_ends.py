@@ -114,7 +114,6 @@ def test_a_configuration_that_raises_says_why_stops_nothing_else_and_is_tried_ag
     assert rows[-1]["error"].endswith("TooHeavyError: this is too heavy")
     (command,) = re.findall(r"reproduce it: python -m trainer.run (\S+)", output)
     assert 'raise TooHeavyError("this", 1)' in ended(command, command="trainer.run", code=1, root=copy)
-    assert "2 of 2 configurations" in launch(file, "--results", results, root=copy)
     mend(copy)
     assert "2 of 2 configurations" in launch(file, "--results", results, "--retry-failed", root=copy)
     assert query(results, "SELECT status, count(*) AS n FROM runs GROUP BY 1") == [{"status": "finished", "n": 4}]

@@ -10,9 +10,10 @@ import pytest
 
 from support.runs import FEW_IMAGES, tiny_run
 from sweeper.execution import worker
-from sweeper.execution.job import Job, PruneDecisions, pack_as_trial
+from sweeper.execution.job import Job, pack_as_trial
 from sweeper.execution.messages import Evicted, Message, TaskDone
 from sweeper.execution.notice import Notice
+from sweeper.execution.pruning import PruneDecisions
 from sweeper.execution.worker import CrashError
 from sweeper.search.space import Resources
 from trainer.training.checkpoint import from_bytes
