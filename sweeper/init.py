@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from sweeper.reporting.arguments import at_least, next_command
 from sweeper.store.names import check_name
-from trainer.command import program
+from trainer.command import Parser, program
 from trainer.errors import ConfigError, UserError, exit_code, nearest_path
 from trainer.files import atomic_write
 from trainer.signals import ended_by_signals
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The arguments of this command."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog=program("sweeper.init"), description="Write a run file and search spaces for the images in a folder."
     )
     add = made.add_argument

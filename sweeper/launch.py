@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from sweeper.reporting.arguments import add_address
-from trainer.command import program
+from trainer.command import Parser, program
 from trainer.config.yaml_file import space_content
 from trainer.errors import ConfigError, exit_code
 from trainer.signals import ended_by_signals
@@ -40,7 +40,7 @@ def _no_device(device: str) -> str:
 
 def parser() -> argparse.ArgumentParser:
     """The arguments of a launch."""
-    made = argparse.ArgumentParser(prog=program("sweeper.launch"), description="Launch a sweep, or resume it.")
+    made = Parser(prog=program("sweeper.launch"), description="Launch a sweep, or resume it.")
     made.add_argument("file", help="search-space file, such as search_spaces/alpha_lambda.yaml")
     made.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="override a field of the file")
     made.add_argument("--trials", type=int, help="total number of configurations, finished ones included")

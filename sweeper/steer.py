@@ -17,7 +17,7 @@ from sweeper.store.folder import Folder
 from sweeper.store.status_file import Status, read_state
 from sweeper.store.steering import Request, is_paused, read_steering, submit
 from sweeper.store.sweeps import find_sweep, is_promotion
-from trainer.command import program
+from trainer.command import Parser, program
 from trainer.errors import ConfigError, UserError, exit_code, nearest
 
 _say = partial(print, flush=True)
@@ -95,7 +95,7 @@ def _check_total(total: int, sweep: Folder, status: Status) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The arguments of this command."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog=program("sweeper.steer"),
         description="Steer a running sweep. The driver takes a request within seconds, or the next launch does.",
     )

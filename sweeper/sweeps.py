@@ -12,7 +12,7 @@ from sweeper.store.folder import Folder
 from sweeper.store.status_file import Status, read_state
 from sweeper.store.sweeps import find_sweep, sweeps
 from trainer import tables
-from trainer.command import program
+from trainer.command import Parser, program
 from trainer.errors import UserError, exit_code
 from trainer.words import format_count
 
@@ -83,9 +83,7 @@ def _note(sweep: Folder, words: Sequence[str]) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The arguments of this command."""
-    made = argparse.ArgumentParser(
-        prog=program("sweeper.sweeps"), description="List, rename, delete and annotate sweeps."
-    )
+    made = Parser(prog=program("sweeper.sweeps"), description="List, rename, delete and annotate sweeps.")
     actions = made.add_subparsers(dest="action", metavar="ACTION", required=True)
     add_results(actions.add_parser("list", help="list the sweeps with their notes"))
     rename = actions.add_parser("rename", help="give a sweep that is not running another name")

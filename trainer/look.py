@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainer.command import program
+from trainer.command import Parser, program
 from trainer.config.yaml_file import load_yaml
 from trainer.errors import UserError, exit_code, nearest_path
 from trainer.signals import ended_by_signals
@@ -43,7 +43,7 @@ def is_of_settings(given: str) -> bool:
 
 def parser() -> argparse.ArgumentParser:
     """The arguments of this command."""
-    made = argparse.ArgumentParser(prog=program("trainer.look"), description="Look at images before training.")
+    made = Parser(prog=program("trainer.look"), description="Look at images before training.")
     add = made.add_argument
     add("images", metavar="RUN_OR_FOLDER", help="a folder or file of images, or a file that names them")
     add("--set", action="append", default=[], metavar="FIELD=VALUE", help="override a field, e.g. data.crop=32")

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainer.command import program
+from trainer.command import Parser, program
 from trainer.errors import ConfigError, exit_code
 from trainer.limits import LARGEST_SEED, PRECISIONS
 from trainer.signals import ended_by_signals
@@ -40,7 +40,7 @@ def _seed(text: str) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The arguments of this command."""
-    made = argparse.ArgumentParser(prog=program("trainer.predict"), description="Classify images with a trained model.")
+    made = Parser(prog=program("trainer.predict"), description="Classify images with a trained model.")
     add = made.add_argument
     add("model", type=Path, metavar="DIR", help="the --out folder of a run with --keep-model, or a file of its models/")
     add("places", nargs="*", type=Path, metavar="IMAGES", help="image files, and folders that hold some")

@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from trainer.command import program
+from trainer.command import Parser, program
 from trainer.config.yaml_file import run_content
 from trainer.errors import exit_code
 from trainer.limits import LARGEST_SEED, MOST_THREADS, PRECISIONS
@@ -44,7 +44,7 @@ def _threads(text: str) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The arguments of this command."""
-    made = argparse.ArgumentParser(prog=program("trainer.run"), description="Train one run file.")
+    made = Parser(prog=program("trainer.run"), description="Train one run file.")
     add = made.add_argument
     add("file", help="a run file, such as runs/digits_lfs5.yaml")
     add("--set", action="append", default=[], metavar="FIELD=VALUE", help="override a field, e.g. method.alpha=0.5")

@@ -6,12 +6,12 @@ import shlex
 from collections.abc import Callable
 
 from sweeper.store.folder import Folder
-from trainer.command import program, words
+from trainer.command import Parser, program, words
 
 
 def command_parser(command: str, description: str, sweep: str | None = None) -> argparse.ArgumentParser:
     """A parser of ``python -m sweeper.COMMAND`` that has ``--results`` and, with a help text ``sweep``, its name."""
-    parser = argparse.ArgumentParser(prog=program(f"sweeper.{command}"), description=description)
+    parser = Parser(prog=program(f"sweeper.{command}"), description=description)
     if sweep is not None:
         parser.add_argument("sweep", help=sweep)
     add_results(parser)

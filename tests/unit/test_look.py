@@ -1,6 +1,7 @@
 """``cil look``: what a data set holds, each oddity named once, all mistakes at once, and pictures."""
 
 import io
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from PIL import Image
+from PIL import ExifTags, Image
 from rich.cells import cell_len
 
 from sweeper import init, look
@@ -81,7 +82,7 @@ def test_a_clean_folder_shows_splits_classes_and_tasks(clean: Path, capsys: pyte
     out, err = looked(capsys, clean)
     assert err == ""
     assert "warning:" not in out
-    assert row(out, "train")[1:] == ["49", "0", "40x30", "40x30", "40x30", "49", "RGB"]
+    assert row(out, "train")[1:] == ["49", "0", "40x30", "40x30", "40x30", "49", "RGB", "49", "PNG"]
     # a fifth of each class is validated on, the rest trained on
     assert {name: row(out, name)[1:5] for name in CLASSES} == {
         "ant": ["30", "24", "6", "2"],
@@ -124,6 +125,19 @@ def test_each_oddity_is_named_once(odd: Path, capsys: pytest.CaptureFixture[str]
         assert len(found) == 1, (words, said)
         assert found[0].startswith(kind)
     assert row(out, "train")[1:3] == ["52", "1"]
+
+
+def test_photos_that_are_turned_and_their_formats_are_counted(
+    clean: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(clean, tmp_path / "photos")
+    for number, orientation in enumerate((1, 6, 8)):
+        exif = Image.Exif()
+        exif[ExifTags.Base.Orientation] = orientation
+        picture(200 + number).save(folder / "train" / "bee" / f"photo{number}.jpg", exif=exif)
+    out, _ = looked(capsys, folder)
+    assert out.count("note: train: 2 images turned upright, as EXIF says") == 1
+    assert row(out, "train")[-4:] == ["49", "PNG,", "3", "JPEG"]
 
 
 def test_images_that_may_be_left_out_are_no_mistake(odd: Path, capsys: pytest.CaptureFixture[str]) -> None:

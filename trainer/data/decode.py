@@ -28,7 +28,7 @@ from trainer.data.pixels import Depth, check_depth, eight_bit
 from trainer.data.progress import counted
 from trainer.errors import ConfigError, DataError
 
-FORMAT = 5
+FORMAT = 6
 """version of the cache entries; raise it when decoding changes"""
 _CHUNK = 256
 
@@ -50,6 +50,10 @@ class _Decoded(NamedTuple):
     """width and height, upright, before it was resized"""
     mode: str = ""
     """Pillow's, of the file"""
+    format: str = ""
+    """Pillow's, of the file"""
+    turned: bool = False
+    """whether its EXIF orientation was another than upright"""
 
 
 class BadImages(DataError):
@@ -128,7 +132,7 @@ def decoded(listing: Listing, config: DataConfig, resize: int | None) -> ImageSe
         )
         bad = tuple((_moved(name, meta["home"], listing.home), str(reason)) for name, reason in meta["bad"])
         names = functools.cache(functools.partial(_names, listing, kept_N))
-        files = Encoded(listing.name, size_N2, meta["modes"], names, bad)
+        files = Encoded(listing.name, size_N2, meta["modes"], meta["formats"], meta["turned"], names, bad)
         images = ImageSet(pixels_NHWC, labels_N, meta["digest"], content_N, files)
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"the image cache entry {folder} is damaged ({error}); delete that folder") from error
@@ -208,13 +212,14 @@ def _fill(folder: Path, listing: Listing, images: Iterator[_Decoded], config: Da
     kept: list[int] = []
     contents: list[int] = []
     sizes: list[tuple[int, int]] = []
-    modes: Counter[str] = Counter()
+    modes, formats, turned = Counter[str](), Counter[str](), 0
     bad: list[_Bad] = []
     depths: dict[str, Depth] = {}
     shape, first = (0, 0, 0), ""
     digest = PixelDigest(shape)
     with (folder / "pixels.u8").open("wb") as file:
-        for position, (name, found, depth, hashed, size, mode) in enumerate(images):
+        for position, image in enumerate(images):
+            name, found, depth = image.name, image.found, image.depth
             if isinstance(found, str):
                 bad.append((name, found))
                 continue
@@ -236,9 +241,11 @@ def _fill(folder: Path, listing: Listing, images: Iterator[_Decoded], config: Da
             file.write(pixels)
             digest.update(pixels)
             kept.append(position)
-            contents.append(hashed)
-            sizes.append(size)
-            modes[mode] += 1
+            contents.append(image.content)
+            sizes.append(image.size)
+            modes[image.mode] += 1
+            formats[image.format] += 1
+            turned += image.turned
         file.flush()
         os.fsync(file.fileno())
     if bad and config.on_bad_image == "error":
@@ -258,6 +265,8 @@ def _fill(folder: Path, listing: Listing, images: Iterator[_Decoded], config: Da
         "bad": bad,
         "home": listing.home,
         "modes": modes,
+        "formats": formats,
+        "turned": turned,
     }
     (folder / "meta.json").write_text(json.dumps(meta))
     return True
@@ -278,10 +287,10 @@ def _decode(name: str, encoded: bytes | Path | None, resize: int | None, config:
         opened = io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded
         with warnings.catch_warnings(), Image.open(opened) as file:
             warnings.simplefilter("ignore")  # Pillow on odd but readable metadata
-            mode = file.mode
-            image, depth = eight_bit(file, name, config)
+            mode, form = file.mode, file.format or ""
+            image, depth, turned = eight_bit(file, name, config)
         hashed = content(np.atleast_3d(np.asarray(image)))
-        return _Decoded(name, _stored(image, resize), depth, hashed, image.size, mode)
+        return _Decoded(name, _stored(image, resize), depth, hashed, image.size, mode, form, turned)
     except FileNotFoundError:
         return _Decoded(name, "missing")
     except UnidentifiedImageError:

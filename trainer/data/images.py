@@ -24,6 +24,10 @@ class Encoded:
     """width and height in pixels, upright"""
     modes: Mapping[str, int]
     """images of each of Pillow's modes"""
+    formats: Mapping[str, int]
+    """images of each of Pillow's formats"""
+    turned: int
+    """images that were turned or mirrored as their EXIF orientation says"""
     names: Callable[[], list[str]]
     """of the files or rows, looked up only where one is to be named"""
     bad: tuple[tuple[str, str], ...] = ()

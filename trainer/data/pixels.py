@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 from PIL.ImageFile import ImageFile
 
 from trainer.data.config import DataConfig
@@ -38,8 +38,19 @@ class Depth(NamedTuple):
         return larger._replace(low=min(self.low, other.low))
 
 
-def eight_bit(image: ImageFile, name: str, config: DataConfig) -> tuple[Image.Image, Depth | None]:
-    """Mode L or RGB; and the values that there were, if they were of more than 8 bits.
+class Upright(NamedTuple):
+    """An image file of 8 bits a channel."""
+
+    image: Image.Image
+    """of mode L or RGB"""
+    depth: Depth | None
+    """the values that there were, if they were of more than 8 bits"""
+    turned: bool
+    """whether it was turned or mirrored as its EXIF orientation says"""
+
+
+def eight_bit(image: ImageFile, name: str, config: DataConfig) -> Upright:
+    """A file that was just opened, as 8 bits a channel.
 
     EXIF's orientation is applied, transparent pixels show ``data.background``, and of several frames the first is used.
     One channel of more than 8 bits is scaled from ``data.value_range``, or from 0..65535 (integers) and 0..1
@@ -47,13 +58,15 @@ def eight_bit(image: ImageFile, name: str, config: DataConfig) -> tuple[Image.Im
     """
     sixteen = _SIXTEEN.search(str([tile.args for tile in image.tile])) is not None
     image.load()
+    turned = False
     with contextlib.suppress(Exception):  # damaged EXIF does not make the pixels unreadable
+        turned = image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
         ImageOps.exif_transpose(image, in_place=True)
     if image.mode[0] in "IF":
-        return _scaled(image, name, config)
+        return Upright(*_scaled(image, name, config), turned)
     opaque = _composited(image, BACKGROUNDS[config.background]) if image.has_transparency_data else image
     found = opaque.convert("L" if opaque.mode in _GREY else "RGB")
-    return found, _upper_bytes(found, name) if sixteen else None
+    return Upright(found, _upper_bytes(found, name) if sixteen else None, turned)
 
 
 def eight_bit_arrays(values_NHWC: NDArray[Any], where: str, config: DataConfig) -> NDArray[np.uint8]:

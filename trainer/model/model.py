@@ -15,7 +15,7 @@ from trainer.config.run_config import RunConfig
 from trainer.data.decode import decode_files
 from trainer.data.host_pixels import Pixels
 from trainer.data.images import first_ten
-from trainer.errors import ConfigError, DataError
+from trainer.errors import ConfigError, DataError, nearest_path
 from trainer.model.file import About, ModelError, ModelFile, read_model
 from trainer.model.folder import find
 from trainer.stages.learner import Learner
@@ -166,7 +166,7 @@ def image_files(places: Sequence[Path], suffixes: frozenset[str]) -> list[Path]:
         elif place.exists():
             found.append(place)
         else:
-            raise DataError(f"{place}: no such image or folder")
+            raise DataError(f"{place}: no such image or folder{nearest_path(place)}")
     return found
 
 

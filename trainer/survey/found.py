@@ -126,6 +126,8 @@ def _odd(found: Survey) -> None:
             found.notes.append(
                 f"{split}: {format_count(small, 'image')} of {len(short_N)} smaller than {side} pixels, enlarged"
             )
+        if turned := images.encoded.turned:
+            found.notes.append(f"{split}: {format_count(turned, 'image')} turned upright, as EXIF says")
         modes = images.encoded.modes
         grey = sum(count for mode, count in modes.items() if mode in ("1", "L", "LA", "La") or mode[0] in "IF")
         if grey and (grey < len(short_N) or source.train.pixels_NHWC.shape[3] == 3):

@@ -1,7 +1,7 @@
 """A survey as lines for a terminal of a given width, which say the same where only ASCII can be printed."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from rich.cells import cell_len, set_cell_size
@@ -41,10 +41,10 @@ def tail_line(count_C: Sequence[int]) -> str:
 
 
 def _splits(found: Survey) -> Iterator[str]:
-    rows: list[tuple[str, ...]] = [("split", "images", "left out", "smallest", "median", "largest", "modes")]
+    rows: list[tuple[str, ...]] = [("split", "images", "left out", "smallest", "median", "largest", "modes", "formats")]
     for split, images in found.source.splits.items():
         left_out = len(images.encoded.bad) if images.encoded else 0
-        rows.append((split, str(len(images.used_N)), str(left_out), *_sizes(images), _modes(images)))
+        rows.append((split, str(len(images.used_N)), str(left_out), *_sizes(images), _modes(images), _formats(images)))
     yield from _aligned(rows)
 
 
@@ -59,8 +59,17 @@ def _sizes(images: ImageSet) -> list[str]:
 
 def _modes(images: ImageSet) -> str:
     channels = images.pixels_NHWC.shape[3]
-    modes = images.encoded.modes if images.encoded else {"L" if channels == 1 else "RGB": len(images.used_N)}
-    return ", ".join(f"{count} {mode}" for mode, count in sorted(modes.items(), key=lambda one: -one[1]))
+    return _counted(images.encoded.modes if images.encoded else {"L" if channels == 1 else "RGB": len(images.used_N)})
+
+
+def _formats(images: ImageSet) -> str:
+    """Of the files; those of arrays have none."""
+    return _counted(images.encoded.formats) if images.encoded else "-"
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    """``480 JPEG, 1 HEIF``: the most frequent first."""
+    return ", ".join(f"{count} {name}" for name, count in sorted(counts.items(), key=lambda one: -one[1]))
 
 
 def _tail(found: Survey, width: int) -> Iterator[str]:
