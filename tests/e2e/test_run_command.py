@@ -219,7 +219,7 @@ def test_fields(sets: list[str], line: str, capsys: pytest.CaptureFixture[str]) 
         ("", "must hold fields by name"),
         ("- 1\n", "must hold fields by name"),
         ("seed: 1\n", "method: is missing"),
-        ("method: {}\n", "method.name: is missing; allowed: balanced_softmax, bic"),
+        ("method: {}\n", "method.name: is missing; allowed: ada_prior, balanced_softmax"),
     ],
 )
 def test_files(tmp_path: Path, text: str, line: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,9 +8,12 @@ import torch
 from torch import Tensor
 
 from support.states import checkpoints, trained
-from trainer.losses.cross_entropy import cross_entropy
+from trainer.losses.ada_prior import AdaPrior
+from trainer.losses.cross_entropy import cross_entropy, cross_entropy_grad, log_prior
 from trainer.losses.tal import Decay, Tal, log_rest
 from trainer.methods.base import METHODS
+from trainer.nets.network import Outputs
+from trainer.nets.resnet import Maps
 
 F64 = torch.float64
 
@@ -151,3 +154,59 @@ def test_the_buffer_of_a_chosen_loss_is_in_the_checkpoint_of_a_step() -> None:
 def test_the_loss_by_name_has_the_methods_defaults() -> None:
     fields = METHODS.find("tal").model_fields
     assert (fields["memory"].default, fields["steepness"].default) == (Tal.MEMORY, Tal.STEEPNESS)
+
+
+# -- AdaPrior ----------------------------------------------------------------------------------------------
+
+
+def ada_prior(prior: list[float], rate: float) -> AdaPrior:
+    return AdaPrior(torch.tensor([prior], dtype=F64), members(rate))
+
+
+def test_the_prior_follows_the_mean_prediction() -> None:
+    loss = ada_prior([0.8, 0.2], 0.05)
+    logits_MBK = torch.tensor([[[0.5, 0.5], [0.7, 0.3]]], dtype=F64).log()
+    loss.update(logits_MBK, torch.tensor([[0, 1]]))
+    assert loss.kept_MK[0].tolist() == pytest.approx([0.79, 0.21], abs=1e-12)
+
+
+def test_ada_prior_by_hand() -> None:
+    loss, zero_MBK = ada_prior([0.8, 0.2], 0.05), torch.zeros(1, 1, 2, dtype=F64)
+    assert float(loss(zero_MBK, torch.tensor([[0]]))) == pytest.approx(0.223144, abs=1e-6)
+    assert float(loss(zero_MBK, torch.tensor([[1]]))) == pytest.approx(1.609438, abs=1e-6)
+
+
+def test_ada_prior_pushes_by_the_softmax_with_the_prior_alone() -> None:
+    prior_MK = torch.tensor([[0.5, 0.3, 0.2]], dtype=F64)
+    loss = AdaPrior(prior_MK.clone(), members(0.5))
+    logits_MBK, labels_MB = LOGITS[None].clone().requires_grad_(), LABELS[None]
+    value_M = loss(logits_MBK, labels_MB)
+    loss.update(logits_MBK.detach(), labels_MB)  # before the backward pass, as in a step
+    (grad_MBK,) = torch.autograd.grad(value_M.sum(), logits_MBK)
+    torch.testing.assert_close(grad_MBK, cross_entropy_grad(LOGITS[None], labels_MB, prior_MK.log()))
+
+
+def test_of_rate_0_it_is_balanced_softmax() -> None:
+    counts_K = torch.tensor([50.0, 9.0, 2.0], dtype=F64)
+    loss = AdaPrior((counts_K / counts_K.sum())[None].clone(), members(0.0))
+    for _ in range(2):
+        expected_M = cross_entropy(LOGITS[None], LABELS[None], log_prior(counts_K)[None])
+        assert torch.equal(loss(LOGITS[None], LABELS[None]), expected_M)
+        loss.update(LOGITS[None], LABELS[None])
+
+
+def test_log_priors_at_inference_by_hand() -> None:
+    method = METHODS.find("ada_prior")()
+    maps = Maps(torch.empty(0), torch.empty(0), ())
+    out = Outputs(torch.empty(0), torch.zeros(1, 1, 2, dtype=F64), maps)
+    kept = {"strength_M": members(0.65), "posthoc_MK": torch.tensor([[0.8, 0.2]], dtype=F64).log()}
+    assert method.classify(out, kept)[0, 0].tolist() == pytest.approx([0.145043, 1.046135], abs=1e-6)
+    kept["strength_M"] = members(0.0)
+    assert torch.equal(method.classify(out, kept), out.logits_MBK)
+
+
+def test_what_is_kept_of_predictions_is_a_distribution() -> None:
+    for kept in _kept("ada_prior", {"prior_start": "old"}):
+        torch.testing.assert_close(kept["prior_MK"].sum(1), torch.ones(1, dtype=F64))
+        torch.testing.assert_close(kept["posthoc_MK"].exp().sum(1), torch.ones(1, dtype=F64))
+        assert kept["strength_M"].tolist() == [0.65]

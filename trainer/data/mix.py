@@ -1,10 +1,12 @@
-"""Pasting a box of one image into another, for every member on its own box.
+"""Mixed images, every member's own: a box of one pasted into another, or two blended.
 
 CMO (Park et al., "The Majority Can Help the Minority", CVPR 2022): the background is an ordinary batch, the patch an
-image drawn with probability ~ 1 / n_y**power, so that rare objects meet many backgrounds.
+image drawn with probability ~ 1 / n_y**power, so that rare objects meet many backgrounds. Mixup (Zhang et al., "mixup:
+Beyond Empirical Risk Minimization", ICLR 2018): each image blended with another of its batch.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -51,6 +53,34 @@ class BoxMix:
         box = box_MHW.repeat_interleave(images.shape[1] // members, 0)
         share_M = 1 - box_MHW.flatten(1).to(torch.float64).mean(1)
         return torch.where(box, partners, images), share_M
+
+
+class Mixup(NamedTuple):
+    """With whom the images of an epoch's batches are blended, and how much."""
+
+    key_MN: Tensor
+    """whose order within a batch is a permutation of it"""
+    share_MS: Tensor
+    """the part of an image itself in each batch: uniform, which is Beta(1, 1)"""
+
+    @classmethod
+    def drawn(cls, streams: MemberStreams, images: int, batches: int, device: torch.device) -> Self:
+        key_MN, share_MS = streams.uniform("mixup-partner", images), streams.uniform("mixup", batches)
+        return cls(key_MN.to(device), share_MS.to(device))
+
+    def batch(self, number: int, span: slice) -> tuple[Tensor, Tensor]:
+        """Positions of the partners in the batch ``[M, B]``, and the part of an image itself ``[M]``."""
+        return self.key_MN[:, span].argsort(1), self.share_MS[:, number]
+
+
+def blended(images: Tensor, order_MB: Tensor, share_M: Tensor) -> Tensor:
+    """``share x_b + (1 - share) x_order(b)``, ``[B, M*C, H, W]``."""
+    members = len(share_M)
+    x_BMCHW = images.unflatten(1, (members, -1))
+    partner_BMCHW = x_BMCHW[order_MB.T, torch.arange(members, device=images.device)]
+    share = share_M.to(images.dtype).view(1, members, 1, 1, 1)
+    mixed = (share * x_BMCHW + (1 - share) * partner_BMCHW).flatten(1, 2)
+    return mixed.contiguous(memory_format=torch.channels_last)
 
 
 def _span(centre_M: Tensor, side_M: Tensor, pixels: int) -> Tensor:

@@ -4,6 +4,7 @@ A method is one file of this folder that defines one subclass of Method. Nothing
 nothing else names it: a run file's ``method.name`` is the file's name.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, cast
 
@@ -11,9 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from trainer.distill.base import DistillationName, prepare
+from trainer.distill.features import cosine_distance
 from trainer.losses.base import LOSSES, ClassificationLoss, LossName, RunningLoss
 from trainer.losses.cross_entropy import cross_entropy
-from trainer.nets.heads import LinearHead
+from trainer.losses.margin_ranking import margin_ranking
+from trainer.nets.heads import CosineHead, LinearHead
 from trainer.nets.network import Network, Outputs
 from trainer.registry import Registry
 from trainer.stages.learner import Learner
@@ -184,16 +187,64 @@ def stepped(loss: ClassificationLoss, step: Step) -> Tensor:
     return value_M
 
 
+def blended_loss(loss: ClassificationLoss, step: Step) -> Tensor:
+    """The loss of blended images, ``share`` of it for the one label and the rest for the other, ``[M]``."""
+    blended, partner_MB, share_M = step.blended, step.partner_MB, step.share_M
+    assert blended is not None
+    assert partner_MB is not None
+    assert share_M is not None
+    own_M, partners_M = (loss(blended.logits_MBK, labels_MB) for labels_MB in (step.labels_MB, partner_MB))
+    return share_M * own_M + (1 - share_M) * partners_M
+
+
 class ChoosesLoss(Method):
     """Base of methods whose cross-entropy a run file can replace by another classification loss."""
 
     loss_: LossName = hyperparameter("ce", alias="loss")
     """classification loss: the name of a file of trainer/losses/"""
 
+    def chosen(self, task: TaskContext) -> Callable[[Step], ClassificationLoss]:
+        """The loss of one task, as it stands in a step."""
+        return followed(LOSSES.find(self.loss_).prepare(task.kept_K, task.members, task.dtype), self.loss_, task)
+
     def task_loss(self, task: TaskContext) -> Callable[[Step], Terms]:
-        loss = LOSSES.find(self.loss_).prepare(task.kept_K, task.members, task.dtype)
-        in_step = followed(loss, self.loss_, task)
-        return lambda step: {self.loss_: stepped(in_step(step), step)}
+        chosen = self.chosen(task)
+        return lambda step: {self.loss_: stepped(chosen(step), step)}
+
+
+class Rebalanced(Method):
+    """Base of methods on LUCIR: cosines, rows of old classes that stand still, and what keeps features and margins.
+
+    Hou et al., Learning a Unified Classifier Incrementally via Rebalancing, CVPR 2019.
+    """
+
+    needs_teacher = True
+    last_relu = False
+
+    lambda_: float = distillation_weight(5.0, le=1000)
+    """weight of the distillation of features, times sqrt(old classes / new classes); 10 for ImageNet"""
+    ranking: float = hyperparameter(1.0, per_member=True, first_task=1, ge=0, le=100)
+    """weight of the margin ranking"""
+    margin: float = hyperparameter(0.5, per_member=True, first_task=1, ge=0, le=2)
+    """of an exemplar's own class over new classes, in cosines"""
+    nearest: int = hyperparameter(2, first_task=1, ge=1, le=1000)
+    """new classes that an exemplar is ranked against"""
+
+    def parts(self, members: int, features: int) -> dict[str, nn.Module]:
+        return {"head": CosineHead(members, features)}
+
+    def distances(self, step: Step) -> Terms:
+        """Features that keep their direction, and exemplars that keep a margin over new classes; none in task 0."""
+        task, hyperparameters, teacher = step.task, step.task.hyperparameters, step.out.teacher
+        if teacher is None:
+            return {}
+        similarity_MBK = cast(CosineHead, step.head).similarities(step.features_MBD)
+        apart_M = cosine_distance(step.features_MBD, teacher.features_MBD)
+        ranked_M = margin_ranking(similarity_MBK, step.labels_MB, task.old, hyperparameters["margin"], self.nearest)
+        return {
+            "features": hyperparameters["lambda"] * math.sqrt(task.old / task.new) * apart_M,
+            "ranking": hyperparameters["ranking"] * ranked_M,
+        }
 
 
 class SharesWithDistillation(ChoosesLoss):

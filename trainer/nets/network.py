@@ -27,6 +27,14 @@ class Outputs(NamedTuple):
     weight_MKD: Tensor | None = None
     """the classifier's rows, whose products with the features are the logits but for biases; None where they are not"""
 
+    def images(self, span: slice, teacher: Outputs | None = None) -> Outputs:
+        """Of some of the images, with what a teacher makes of them."""
+        maps = Maps(
+            self.maps.features_MBD[:, span], self.maps.last[span], tuple(out[span] for out in self.maps.stage_outputs)
+        )
+        extra = {name: tensor_MB[:, span] for name, tensor_MB in self.extra.items()}
+        return Outputs(self.features_MBD[:, span], self.logits_MBK[:, span], maps, teacher, extra, self.weight_MKD)
+
 
 class Network(nn.Module):
     """Named parts of M members: ``net``, ``head`` and those that a method adds."""

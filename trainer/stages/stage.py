@@ -116,9 +116,11 @@ class Step:
     """the one that is trained"""
     epoch: int = 0
     partner_MB: Tensor | None = None
-    """labels of what was pasted into the images; None where nothing was"""
+    """labels of what was pasted into the images, or blended with them; None where nothing was"""
     share_M: Tensor | None = None
-    """fraction of each image that still shows the image itself"""
+    """fraction of each mixed image that still shows the image itself"""
+    blended: Outputs | None = None
+    """what was made of the blended images; ``out`` is what was made of the images themselves"""
 
     @property
     def features_MBD(self) -> Tensor:
@@ -175,6 +177,8 @@ class Stage:
     """the images that are trained on, ``[M, N]``"""
     sampler: Sampler = shuffled
     mix: BoxMix | None = None
+    mixup: bool = False
+    """each batch is followed by itself blended with a permutation of it: 2B images in one pass"""
     trains: tuple[str, ...] = ("",)
     """parameters that learn, by prefixes of their names, such as ``head.``; the rest is frozen"""
     evaluates: tuple[str, ...] = ()

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from trainer.data.augment import augment, crops, uniforms_per_image
+from trainer.data.mix import Mixup, blended
 from trainer.data.tasks import TaskStream
 from trainer.methods.base import Method
 from trainer.nets.network import Outputs
@@ -109,7 +110,7 @@ class EpochLoop:
         self.state, self.stage, self.task, self.task_stream = state, stage, task, task_stream
         self.pool_MN = stage.pool(images)
         self.labels_MN = task_stream.train_labels_N[self.pool_MN].cpu()
-        self.forward = stage.forward or partial(_with_teacher, state.configs[0].method)
+        self.forward = stage.forward or partial(_with_teacher, state.configs[0].method, 2 if stage.mixup else 1)
         self.learner = state.folded(network="net" in stage.evaluates)
         """for forward passes"""
         self.head = state.learner.network.classifier
@@ -138,10 +139,12 @@ class EpochLoop:
         sums = state.sums
         images = epoch_images.index_MB.shape[1]
         steps = math.ceil(images / optim.batch_size)
+        mixup = Mixup.drawn(streams, images, steps, state.learner.device) if self.stage.mixup else None
         for number in range(state.cursor.step, steps):
             span = slice(number * optim.batch_size, (number + 1) * optim.batch_size)
             batch = epoch_images.cut(span)
-            terms, hits_now_M = self.step(batch, epoch, (partners.cut(span), boxes_MS4[:, number]) if mix else None)
+            box = (partners.cut(span), boxes_MS4[:, number]) if mix else None
+            terms, hits_now_M = self.step(batch, epoch, box, mixup.batch(number, span) if mixup else None)
             share = batch.labels_MB.shape[1] / images
             for name, value_M in terms.items():
                 sums[name] = sums.get(name, 0) + value_M.detach() * share
@@ -176,7 +179,9 @@ class EpochLoop:
         pixels, data = self.task_stream.train_pixels_NCHW, state.configs[0].data
         return augment(pixels, batch.index_MB, batch.crops_MB5, data, state.learner.dtype)
 
-    def step(self, batch: _Batch, epoch: int, mixed: tuple[_Batch, Tensor] | None) -> tuple[Terms, Tensor]:
+    def step(
+        self, batch: _Batch, epoch: int, mixed: tuple[_Batch, Tensor] | None, blend: tuple[Tensor, Tensor] | None
+    ) -> tuple[Terms, Tensor]:
         """One optimiser step of every member. Returns the terms and the hits, each ``[M]``."""
         state, stage = self.state, self.stage
         assert state.optimiser is not None
@@ -186,9 +191,19 @@ class EpochLoop:
             partner, boxes_M4 = mixed
             images, share_M = stage.mix.paste(images, self._images(partner), boxes_M4)
             partner_MB, share_M = partner.labels_MB, share_M.to(state.learner.dtype)
+        if blend is not None:
+            order_MB, share_M = blend[0], blend[1].to(state.learner.dtype)
+            images = torch.cat([images, blended(images, order_MB, share_M)])
+            partner_MB = batch.labels_MB.gather(1, order_MB)
         with state.autocast():
             out = self.forward(self.learner, images)
-        step = Step(out, batch.labels_MB, self.task, state.buffers, state.learner.network, epoch, partner_MB, share_M)
+        blends = None
+        if blend is not None:
+            own = batch.labels_MB.shape[1]
+            out, blends = out.images(slice(own), out.teacher), out.images(slice(own, None))
+        step = Step(
+            out, batch.labels_MB, self.task, state.buffers, state.learner.network, epoch, partner_MB, share_M, blends
+        )
         terms = stage.loss(step)
         state.optimiser.zero_grad()
         # The sum over members gives each of them exactly its own gradient.
@@ -208,12 +223,12 @@ class EpochLoop:
         return terms, (out.logits_MBK.detach().argmax(2) == batch.labels_MB).sum(1)
 
 
-def _with_teacher(method: Method, learner: Learner, images: Tensor) -> Outputs:
-    """The network's outputs, and its teacher's if there is one."""
+def _with_teacher(method: Method, parts: int, learner: Learner, images: Tensor) -> Outputs:
+    """The network's outputs, and its teacher's of the first of so many parts of the images if there is one."""
     teacher = None
     if TEACHER in learner.frozen:
         with torch.no_grad():
-            teacher = method.outputs(learner.frozen[TEACHER], images)
+            teacher = method.outputs(learner.frozen[TEACHER], images[: len(images) // parts])
     return method.outputs(learner.network, images)._replace(teacher=teacher)
 
 
