@@ -25,12 +25,16 @@ from trainer.results.history import History
 from trainer.rng import MemberStreams
 from trainer.stages.learner import Learner
 from trainer.stages.optim import OptimConfig
-from trainer.stages.stage import Step, TaskContext, new_only
+from trainer.stages.stage import Embedding, Step, TaskContext, TaskImages, new_only
 from trainer.training.state import new_learner
 
 M, B, K, OLD = 2, 6, 5, 3
 LABELS = torch.tensor([[0, 3, 1, 4, 4, 2], [3, 3, 4, 4, 3, 4]])  # the second member's batch has no exemplar
 T_M = torch.tensor([1.0, 2.5], dtype=torch.float64)
+_NOTHING = torch.empty(0, dtype=torch.int64)
+NO_IMAGES = TaskImages(
+    _NOTHING, _NOTHING, _NOTHING, OLD, 0, MemberStreams((0,), ()), lambda index: Embedding(index, index)
+)
 COUNTS = torch.tensor([40.0, 9.0, 3.0, 25.0, 6.0], dtype=torch.float64)
 
 
@@ -221,7 +225,7 @@ def test_the_boosted_networks_rows_start_as_the_run_file_says(init: str, varianc
     learner = taught("foster", net={"init": init})
     boost, _ = Foster().plan(context({"beta_boost": [0.9] * M, "beta_compress": [0.9] * M}))
     assert boost.prepare is not None
-    boost.prepare(learner)
+    boost.prepare(learner, NO_IMAGES)
     wide_MKD = learner.network.classifier.weight_MKD.detach()[:, OLD:]
     aux_MKD = learner.network.get_parameter("aux.weight_MKD").detach()
     for rows_MKD in (wide_MKD, aux_MKD):
@@ -235,14 +239,14 @@ def test_boosting_starts_with_the_old_classifier_in_a_corner_and_compression_wit
     boost, compress = Foster().plan(context({"beta_boost": [0.9] * M, "beta_compress": [0.9] * M}))
     assert boost.prepare is not None
     assert compress.prepare is not None
-    boost.prepare(learner)
+    boost.prepare(learner, NO_IMAGES)
     wide_MKD = learner.network.classifier.weight_MKD
     assert wide_MKD.shape == (M, K, 2 * features)
     torch.testing.assert_close(wide_MKD[:, :OLD, :features].data, old["head.weight_MKD"], rtol=0, atol=0)
     assert wide_MKD[:, OLD:].all()
     moved(learner)
     boosted = {key: tensor.clone() for key, tensor in learner.network.state_dict().items()}
-    compress.prepare(learner)
+    compress.prepare(learner, NO_IMAGES)
     assert_same(dict(learner.frozen["boosted"].state_dict()), boosted)
     assert_same(dict(learner.frozen["old"].state_dict()), old)
     assert_same(under(dict(learner.network.state_dict()), "net."), under(old, "net."))
@@ -296,7 +300,7 @@ def test_the_fusion_starts_from_the_model_that_was_asked_for(start: Any, source:
     _, fuse = MafDrc(start=start).plan(context({"tau": [1.0, 1.0]}))
     assert fuse.prepare is not None
     adapted = {key: tensor.clone() for key, tensor in learner.network.state_dict().items()}
-    fuse.prepare(learner)
+    fuse.prepare(learner, NO_IMAGES)
     assert_same(dict(learner.frozen["adapted"].state_dict()), adapted)
     assert_same(dict(learner.network.net.state_dict()), dict(learner.frozen[source].net.state_dict()))
     head_MKD = learner.network.classifier.weight_MKD

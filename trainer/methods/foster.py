@@ -144,7 +144,7 @@ def _side_by_side(new: Network, old: Outputs, images: Tensor) -> Outputs:
 
 
 @torch.no_grad()
-def _widen(task: TaskContext, new_on_old: bool, learner: Learner) -> None:
+def _widen(task: TaskContext, new_on_old: bool, learner: Learner, images: TaskImages) -> None:
     """Begin boosting: a fresh auxiliary classifier, and one on both backbones that has the old one in its corner."""
     old = learner.frozen[OLD] = learner.frozen[TEACHER]
     features = old.net.features
@@ -162,7 +162,7 @@ def _widen(task: TaskContext, new_on_old: bool, learner: Learner) -> None:
     assign(learner.network.get_submodule("aux"), aux.state_dict())
 
 
-def _start_from_old(task: TaskContext, learner: Learner) -> None:
+def _start_from_old(task: TaskContext, learner: Learner, images: TaskImages) -> None:
     """Begin compression: keep the boosted network, and start from the old one, with fresh rows for new classes."""
     learner.frozen[BOOSTED] = learner.network.frozen()
     learner.network.take(learner.frozen[OLD])

@@ -19,7 +19,7 @@ from trainer.nets.member import MemberBatchNorm2d, member_pool
 from trainer.nets.network import Network, Outputs
 from trainer.stages.learner import TEACHER, Learner
 from trainer.stages.optim import rescheduled
-from trainer.stages.stage import Stage, Step, TaskContext, Terms, new_only
+from trainer.stages.stage import Stage, Step, TaskContext, TaskImages, Terms, new_only
 
 ADAPTED = "adapted"
 """the frozen network that has adapted to the new classes"""
@@ -128,7 +128,7 @@ class MafDrc(Method):
         out = self.outputs(learner.network, images)
         return out._replace(teacher=old, extra={**out.extra, ADAPTED: adapted.logits_MBK})
 
-    def _start_fusion(self, task: TaskContext, learner: Learner) -> None:
+    def _start_fusion(self, task: TaskContext, learner: Learner, images: TaskImages) -> None:
         learner.frozen[ADAPTED] = learner.network.frozen()
         if self.start == "old":
             learner.network.take(learner.frozen[TEACHER], "net", "head")
@@ -148,7 +148,7 @@ def _adaptation_loss(step: Step) -> Terms:
 
 
 @torch.no_grad()
-def _merge_branches(task: TaskContext, learner: Learner) -> None:
+def _merge_branches(task: TaskContext, learner: Learner, images: TaskImages) -> None:
     """The old branch becomes the mean of both, but for running statistics; at first the new one, as it never learnt."""
     old, new = (learner.network.get_submodule(name) for name in ("branch_old", "branch_new"))
     for own, other in zip(old.parameters(), new.parameters(), strict=True):

@@ -191,8 +191,8 @@ class Stage:
     """further factors of the learning rate, by the 0-based epoch from which they hold"""
     no_decay: tuple[str, ...] = ()
     """parameters without weight decay, by prefixes of their names"""
-    prepare: Callable[[Learner], None] | None = None
-    """called when the stage begins, to put networks in place"""
+    prepare: Callable[[Learner, TaskImages], None] | None = None
+    """called when the stage begins, to put networks in place; may add to its ``buffers``"""
     after_step: Callable[[Network], None] | None = None
     """called after the optimiser, with the network that it has moved"""
 

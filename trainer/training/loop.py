@@ -74,7 +74,7 @@ def train_stage(
     """Train one stage from where the cursor stands. ``after_epoch`` returns False to stop."""
     if state.cursor.epoch == state.cursor.step == 0:
         if stage.prepare is not None:
-            stage.prepare(state.learner)
+            stage.prepare(state.learner, images)
         grads_MK = task.zeros_MK() if state.cursor.stage == 0 else state.buffers[HEAD_GRAD]
         state.buffers = {**stage.buffers, HEAD_GRAD: grads_MK}
     state.start_optimiser(stage)
