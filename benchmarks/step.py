@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from benchmarks import operations, timing
 from benchmarks.peers.options import add_options, chosen
 from trainer.config.run_config import RunConfig
-from trainer.data.tasks import build
+from trainer.data.tasks import TaskStream, build
 from trainer.errors import exit_code
 from trainer.methods.base import METHODS
 from trainer.training.loop import EpochReport
@@ -37,10 +37,10 @@ class _LastTask(Observer):
             self.step_s.append(report.wall_s / report.steps)
 
 
-def step_s(config: RunConfig, options: DeviceOptions, tasks: int) -> float:
-    """Median seconds of a step of the last task."""
+def step_s(config: RunConfig, options: DeviceOptions, tasks: int, task_stream: TaskStream | None = None) -> float:
+    """Median seconds of a step of the last of so many tasks, of the run's own images or of those given."""
     observer = _LastTask(tasks)
-    train([config], options, observer=observer)
+    train([config], options, observer=observer, task_stream=task_stream)
     return statistics.median(observer.step_s)
 
 

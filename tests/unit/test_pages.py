@@ -95,7 +95,8 @@ def own_command(words: list[str]) -> tuple[str, list[str]] | None:
     if words[0] == "cil":
         return cil.commands()[words[1]], words[2:]
     if words[:2] == ["python", "-m"]:
-        return ("benchmarks.paper.__main__" if words[2] == "benchmarks.paper" else words[2]), words[3:]
+        package = (ROOT / words[2].replace(".", "/")).is_dir()
+        return f"{words[2]}.__main__" if package else words[2], words[3:]
     return None
 
 

@@ -25,6 +25,11 @@ def test_every_method_can_be_profiled(name: str) -> None:
     assert found.step_s > 0
 
 
+def test_a_batch_may_have_fewer_images_than_there_are_classes() -> None:
+    """BiC trains on none of the images that it sets aside."""
+    assert profiled([tiny_run("bic", data=FEW_IMAGES, optim={"batch_size": 2})]).step_s > 0
+
+
 def test_more_runs_take_more_memory_and_longer_steps() -> None:
     few, many = (profiled([tiny_run("finetune", seed=seed) for seed in range(m)]) for m in (1, 64))
     assert many.step_s > few.step_s

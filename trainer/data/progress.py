@@ -6,9 +6,6 @@ import time
 from collections.abc import Iterator
 from typing import TypeVar
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 T = TypeVar("T")
 
 _QUIET_S = 2.0
@@ -19,21 +16,13 @@ _EVERY_S = 30.0
 @contextlib.contextmanager
 def counted(items: Iterator[T], name: str, total: int) -> Iterator[Iterator[T]]:
     """The same items, counted while they pass."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    if not sys.stderr.isatty():
         yield _with_lines(items, name, total)
         return
-    columns = (TextColumn("decoding {task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        yield _with_bar(items, bar, name, total)
+    from trainer.data.progress_bar import counted_by_bar  # noqa: PLC0415  (needs rich, on a terminal alone)
 
-
-def _with_bar(items: Iterator[T], bar: Progress, name: str, total: int) -> Iterator[T]:
-    task = bar.add_task(name, total=total, visible=False)
-    started = time.monotonic()
-    for item in items:
-        yield item
-        bar.update(task, advance=1, visible=time.monotonic() - started > _QUIET_S)
+    with counted_by_bar(items, name, total, _QUIET_S) as counted_items:
+        yield counted_items
 
 
 def _with_lines(items: Iterator[T], name: str, total: int) -> Iterator[T]:

@@ -1,6 +1,7 @@
 """Device, precision and determinism of a run: what may change its last digits, but not what it is."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -63,6 +64,8 @@ def cpu_bfloat16() -> str | None:
 @contextlib.contextmanager
 def deterministic(on: bool) -> Iterator[None]:
     """Within: only deterministic kernels. What was set before is put back."""
+    if on:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it matrix products on CUDA are refused
     before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
     torch.backends.cudnn.benchmark = not on
     _use_deterministic_algorithms(on)

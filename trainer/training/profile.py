@@ -76,10 +76,13 @@ def few_images(task_stream: TaskStream, batch: int) -> TaskStream:
 
 
 def _spread(counts_C: Tensor, first: int, classes: int, images: int) -> Tensor:
-    """Indices of about so many images, as many of each class, one at least; a small class's come again."""
-    starts_C = counts_C.cumsum(0) - counts_C
+    """Indices of about so many images, as many of each class, one at least; a small class's come again.
+
+    They are the last of each class: BiC sets the first ones aside.
+    """
+    last_C = counts_C.cumsum(0) - 1
     each = torch.arange(max(1, images // classes))
-    return torch.cat([starts_C[c] + each % counts_C[c] for c in range(first, first + classes) if counts_C[c] > 0])
+    return torch.cat([last_C[c] - each % counts_C[c] for c in range(first, first + classes) if counts_C[c] > 0])
 
 
 class _Enough(Exception):
