@@ -43,7 +43,7 @@ def written(folder: Path) -> dict[str, Any]:
 def test_every_part_runs_with_few_packages(tmp_path: Path) -> None:
     code = f"import sys, runpy\nfor name in {ABSENT}: sys.modules[name] = None\n"
     code += "runpy.run_module('benchmarks.gpu', run_name='__main__', alter_sys=True)"
-    arguments = ["--device", "cpu", "--minutes", "2", "--out", str(tmp_path), "--members", "1,2", "--rounds", "1"]
+    arguments = ["--device", "cpu", "--minutes", "60", "--out", str(tmp_path), "--members", "1,2", "--rounds", "1"]
     arguments += ["--methods", "bic,finetune"]
     command = [sys.executable, "-c", code, *arguments, *SETS]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
