@@ -66,6 +66,8 @@ def test_every_class_is_there_in_two_tasks_of_about_a_batch(tasks: int) -> None:
     assert [task.first for task in short.tasks][-1] == whole.tasks[-1].first
     assert all(16 <= len(task.train_N) <= 32 for task in short.tasks)
     assert short.eval_labels_N.tolist() == list(range(10))
+    every = few_images(whole, 32, every_task=True)
+    assert [(task.first, task.classes) for task in every.tasks] == [(task.first, task.classes) for task in whole.tasks]
 
 
 def test_what_is_timed_is_the_last_task_warmed_up() -> None:

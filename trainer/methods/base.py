@@ -72,6 +72,8 @@ class Method(BaseModel):
     """whether the network as it stood after the last task is kept and asked in every step"""
     last_relu: ClassVar[bool] = True
     """whether features are what is left after the network's last ReLU"""
+    grows: ClassVar[bool] = False
+    """whether a step takes more time and memory in later tasks"""
     differences: ClassVar[tuple[str, ...]] = ()
     """a sentence for each thing that released code of the method does and this by default does not"""
 

@@ -39,10 +39,12 @@ class StepCost:
 def profile_steps(configs: Sequence[RunConfig], task_stream: TaskStream, options: DeviceOptions) -> StepCost:
     """Train the configurations together on few images: all old classes as one task, then the last task.
 
+    Methods that grow are trained on every task.
+
     ``task_stream``: what they describe, built once to profile more and more of them. Raises ProfileError
     where their losses are not finite from the start, what ``session.train`` raises, and torch.OutOfMemoryError.
     """
-    few = few_images(task_stream, configs[0].optim.batch_size)
+    few = few_images(task_stream, configs[0].optim.batch_size, every_task=configs[0].method.grows)
     # A step takes as long with any learning rate, and with this one nothing diverges that is finite at first.
     optim = configs[0].optim.model_copy(update={"epochs": 5, "lr": 1e-9, "milestones": ()})
     short = [config.model_copy(update={"optim": optim, "stage2": None}) for config in configs]
@@ -55,10 +57,15 @@ def profile_steps(configs: Sequence[RunConfig], task_stream: TaskStream, options
     return StepCost(len(configs), statistics.median(watch.step_s), peak_bytes())
 
 
-def few_images(task_stream: TaskStream, batch: int) -> TaskStream:
-    """Two tasks of about a batch, with images of every class; one image of each class to measure on."""
+def few_images(task_stream: TaskStream, batch: int, *, every_task: bool = False) -> TaskStream:
+    """Two tasks of about a batch, with images of every class; one image of each class to measure on.
+
+    ``every_task``: all tasks instead of two.
+    """
     *old, last = task_stream.tasks
     spans = [(0, last.first), (last.first, last.classes)] if old else [(0, last.classes)]
+    if every_task:
+        spans = [(task.first, task.classes) for task in task_stream.tasks]
     nothing = torch.empty(0, dtype=torch.int64)
     tasks = [
         Task(index, first, classes, _spread(task_stream.counts_C, first, classes, batch), eval_N=nothing)

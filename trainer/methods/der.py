@@ -1,0 +1,125 @@
+"""DER: every task adds a backbone, and the classifier stands on the features of all.
+
+Earlier backbones stand still, in evaluation mode; the new one starts as a copy of the last. An auxiliary classifier on
+the new features alone tells new classes from each other and from all old ones together. When a task is trained, the
+new rows are scaled to the old ones' mean norm, or the classifier is trained again on balanced images.
+
+Without the paper's pruning masks, which neither released code has. Network and time grow with the tasks: a fair
+comparison gives other systems more exemplars. Published runs have balanced data, 200 epochs in the first task and 170
+in others (PyCIL), or 170 with a warm-up after which both classifiers start anew (the authors' code). `loss: tal`, `aux:
+0` and `finish: none` is the host that the temporal-adjusted loss was released on.
+"""
+
+from functools import partial
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from trainer.losses.cross_entropy import cross_entropy
+from trainer.methods.base import ChoosesLoss, hyperparameter
+from trainer.nets.correction import align_new_rows
+from trainer.nets.heads import LinearHead
+from trainer.nets.member import assign
+from trainer.nets.network import Outputs
+from trainer.stages.exemplars import Candidates, herding
+from trainer.stages.expansion import aux_labels, earlier, fresh_head, keep_backbone, widen
+from trainer.stages.learner import Learner
+from trainer.stages.optim import rescheduled
+from trainer.stages.stage import Stage, Step, TaskContext, TaskImages, Terms
+
+
+class Der(ChoosesLoss):
+    paper = "Yan et al., DER: Dynamically Expandable Representation for Class Incremental Learning, CVPR 2021"
+    grows = True
+    differences = (
+        "PyCIL's heads start with Kaiming-uniform rows and zero biases; here rows are smaller by a factor of "
+        "sqrt(3), and biases are drawn too.",
+        "The authors' code starts the whole classifier anew in every task, which has no biases, and trains it again "
+        "afterwards (`finish`); here, as in PyCIL, old rows stay as they are on old features.",
+        "The authors' code starts both classifiers anew after a warm-up of 10 epochs; here they learn throughout.",
+    )
+
+    aux: float = hyperparameter(1.0, per_member=True, first_task=1, ge=0, le=100)
+    """weight of the auxiliary classifier's cross-entropy"""
+    finish: Literal["align", "retrain", "none"] = hyperparameter("align", first_task=1)
+    """after training: scale new rows to the old ones' mean norm, as PyCIL does, train the classifier again from the
+    start on as many images of each class, as the authors' code does, or nothing"""
+    retrain_epochs: float = hyperparameter(0.1765, first_task=1, gt=0, le=10)
+    """epochs of that training, as a part of those of a task (30 of 170); its rate falls to a tenth in their middle"""
+    retrain_temperature: float = hyperparameter(5.0, per_member=True, first_task=1, gt=0, le=100)
+    """what logits are divided by in that training; the authors' code has 1 for ImageNet"""
+
+    def parts(self, members: int, features: int) -> dict[str, nn.Module]:
+        return {**super().parts(members, features), "aux": LinearHead(members, features, stream_name="aux")}
+
+    def plan(self, task: TaskContext) -> tuple[Stage, ...]:
+        classification = self.task_loss(task)
+        if task.old == 0:
+            return (Stage("train", task.optim, classification, trains=("net.", "head.")),)
+
+        def loss(step: Step) -> Terms:
+            aux_M = cross_entropy(step.out.extra["aux"], aux_labels(step.labels_MB, task.old))
+            return {**classification(step), "aux": task.hyperparameters["aux"] * aux_M}
+
+        train = Stage("train", task.optim, loss, forward=_with_aux, prepare=partial(_add_backbone, task))
+        if self.finish != "retrain":
+            return (train,)
+        optim = rescheduled(task.optim, self.retrain_epochs)
+        retrain = Stage(
+            "retrain",
+            optim.model_copy(update={"milestones": (optim.epochs // 2,) if optim.epochs > 1 else ()}),
+            _tempered_loss,
+            forward=self.evaluate,
+            pool=lambda images: torch.cat([images.exemplars_ME, task.method_state["balanced_Mn"]], dim=1),
+            trains=("head.",),
+            evaluates=("net",),
+            prepare=partial(_start_classifier, task),
+        )
+        return (train, retrain)
+
+    def after_stage(self, stage: Stage, learner: Learner, images: TaskImages) -> None:
+        if stage.name != "train" or images.old == 0:
+            return
+        if self.finish == "align":
+            align_new_rows(learner.network.classifier, images.old)
+        elif self.finish == "retrain":
+            candidates = Candidates.of(images.labels_A[images.new_N], images.old, learner.network.classifier.classes)
+            chosen_Mn = herding(images.embed(images.new_N).features_MND, candidates, images.per_class)
+            learner.method_state["balanced_Mn"] = images.new_N[chosen_Mn]
+
+    def evaluate(self, learner: Learner, images: Tensor) -> Outputs:
+        return _with_aux(learner, images)._replace(extra={})
+
+
+def _with_aux(learner: Learner, images: Tensor) -> Outputs:
+    """Logits on the features of all backbones, and the auxiliary classifier's on those of the new one."""
+    with torch.no_grad():
+        old = [network.embed(images).features_MBD for network in earlier(learner)]
+    network, maps = learner.network, learner.network.embed(images)
+    with torch.autocast(images.device.type, enabled=False):
+        all_MBD = torch.cat([*old, maps.features_MBD], dim=2)
+        extra = {"aux": network.get_submodule("aux")(maps.features_MBD)}
+        return Outputs(all_MBD, network.classifier(all_MBD), maps, None, extra, network.classifier.weight_MKD)
+
+
+def _add_backbone(task: TaskContext, learner: Learner, images: TaskImages) -> None:
+    """Keep the network of the last task, go on with its copy, and widen the classifier; a fresh auxiliary one."""
+    keep_backbone(learner, task.index - 1)
+    features = learner.network.net.features
+    widen(learner, task, features)
+    aux = fresh_head(learner, features, task.new + 1, task.index, "aux")
+    assign(learner.network.get_submodule("aux"), aux.state_dict())
+
+
+def _start_classifier(task: TaskContext, learner: Learner, images: TaskImages) -> None:
+    """Without exemplars nothing would be learnt from."""
+    if images.per_class:
+        width = learner.network.classifier.weight_MKD.shape[2]
+        head = fresh_head(learner, width, task.seen, task.index, "retrain")
+        assign(learner.network.classifier, head.state_dict())
+
+
+def _tempered_loss(step: Step) -> Terms:
+    T_M = step.task.hyperparameters["retrain_temperature"]
+    return {"ce": cross_entropy(step.logits_MBK / T_M[:, None, None], step.labels_MB)}
