@@ -64,7 +64,8 @@ class OpenedSweep:
         name: str | None = None,
         runs: str | Path = "runs",
         top: int = 3,
-        seeds: int = 5,
+        seeds: int | None = None,
+        worlds: int | None = None,
         force: bool = False,
         address: str | None = None,
     ) -> Promotion:
@@ -72,15 +73,15 @@ class OpenedSweep:
         does, and print what is done. Returns the decision.
 
         ``name`` of the run file (default: the sweep's), in the folder ``runs``; ``top`` candidates with ``seeds`` fresh
-        seeds each; ``force`` writes the file without evidence; ``address`` of a Ray cluster (default: $RAY_ADDRESS,
-        otherwise one is started). Only in the main thread, as it handles Ctrl-C: then it raises KeyboardInterrupt, and
-        another call resumes.
+        seeds each, in ``worlds`` fresh worlds (defaults: as ``sweeper.promote``); ``force`` writes the file without
+        evidence; ``address`` of a Ray cluster (default: $RAY_ADDRESS, otherwise one is started). Only in the main
+        thread, as it handles Ctrl-C: then it raises KeyboardInterrupt, and another call resumes.
         """
         from sweeper.promoter import Choices, PromotionStopped, decide  # noqa: PLC0415  (imports torch and Ray)
 
         before = {number: signal.getsignal(number) for number in STOPPING}
         try:
-            return decide(self._folder, Choices(name, str(runs), top, seeds, force, address))
+            return decide(self._folder, Choices(name, str(runs), top, seeds, worlds, force, address))
         except PromotionStopped as stopped:
             raise KeyboardInterrupt(str(stopped)) from None
         finally:

@@ -32,7 +32,10 @@ def parser() -> argparse.ArgumentParser:
     """The arguments of this command."""
     made = command_parser("promote", "Promote the best configuration of a sweep to a run file.", "name of the sweep")
     made.add_argument("--top", type=at_least(1), default=3, help="number of candidates (default: 3)")
-    made.add_argument("--seeds", type=at_least(2), default=5, help="number of fresh seeds (default: 5)")
+    seeds = "number of fresh seeds (default: 5; in worlds, as many as the search's in each of them)"
+    made.add_argument("--seeds", type=at_least(1), help=seeds)
+    worlds = "number of fresh worlds (default: 5 if the search has worlds, otherwise none)"
+    made.add_argument("--worlds", type=at_least(2), help=worlds)
     made.add_argument("--runs", default="runs", metavar="DIR", help="folder of run files (default: runs)")
     made.add_argument("--name", help="name of the run file (default: the sweep's)")
     made.add_argument("--force", action="store_true", help="write the run file even without evidence")

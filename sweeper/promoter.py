@@ -36,8 +36,10 @@ class Choices:
     """folder of run files"""
     top: int = 3
     """candidates"""
-    seeds: int = 5
-    """fresh ones, for each candidate"""
+    seeds: int | None = None
+    """fresh ones, for each candidate; None: 5, or in worlds as many as the search's"""
+    worlds: int | None = None
+    """fresh ones, for each candidate; None: 5 of a search in worlds, otherwise none"""
     force: bool = False
     """whether to write the run file even without evidence"""
     address: str | None = None
@@ -83,6 +85,7 @@ def decide(folder: Folder, choices: Choices) -> Promotion:
                     store,
                     top=choices.top,
                     n=choices.seeds,
+                    worlds=choices.worlds,
                     say=_say,
                     check_stop=stop.check,
                     own_cluster=own_cluster,

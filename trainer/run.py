@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from trainer.command import Parser, program
 from trainer.config.yaml_file import run_content
 from trainer.errors import exit_code
-from trainer.limits import LARGEST_SEED, MOST_THREADS, PRECISIONS
+from trainer.limits import LARGEST_SEED, LARGEST_WORLD, MOST_THREADS, PRECISIONS
 from trainer.signals import ended_by_signals
 
 
@@ -21,13 +21,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _seeds(text: str) -> list[int]:
+    return _numbers(text, "seeds", LARGEST_SEED)
+
+
+def _worlds(text: str) -> list[int]:
+    return _numbers(text, "worlds", LARGEST_WORLD)
+
+
+def _numbers(text: str, what: str, largest: int) -> list[int]:
     try:
-        seeds = [int(part) for part in text.split(",")]
+        numbers = [int(part) for part in text.split(",")]
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of seeds like 0,1,2") from None
-    if len(set(seeds)) != len(seeds) or min(seeds) < 0 or max(seeds) > LARGEST_SEED:
-        raise argparse.ArgumentTypeError(f"{text!r}: seeds must be different and from 0 to {LARGEST_SEED}")
-    return seeds
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of {what} like 0,1,2") from None
+    if len(set(numbers)) != len(numbers) or min(numbers) < 0 or max(numbers) > largest:
+        raise argparse.ArgumentTypeError(f"{text!r}: {what} must be different and from 0 to {largest}")
+    return numbers
 
 
 def _epochs(text: str) -> int:
@@ -49,6 +57,8 @@ def parser() -> argparse.ArgumentParser:
     add("file", help="a run file, such as runs/digits_lfs5.yaml")
     add("--set", action="append", default=[], metavar="FIELD=VALUE", help="override a field, e.g. method.alpha=0.5")
     add("--seeds", type=_seeds, metavar="0,1,2", help="train these seeds together instead of the file's")
+    worlds = "train the seeds in each of these worlds: class order and tail drawn from a number"
+    add("--worlds", type=_worlds, metavar="0,1,2", help=worlds)
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     threads = "CPU threads (default: those that a promoted file records, otherwise PyTorch's choice)"
     add("--threads", type=_threads, metavar="N", help=threads)

@@ -18,6 +18,7 @@ from trainer.command import words
 from trainer.config.files import RunFile, dump_run, load_run
 from trainer.config.run_config import RunConfig
 from trainer.data.tasks import build
+from trainer.data.world import World
 from trainer.errors import CheckpointError, ConfigError, UserError, os_reason
 from trainer.files import atomic_write
 from trainer.limits import MOST_THREADS, PRECISIONS
@@ -50,8 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
     if options.resolve_device().type == "cpu" and options.precision == "auto":
         options = replace(options, precision=_recorded_precision(file))
     recorded = RecordedResult.of(file, arguments.file) if arguments.verify else None
-    seeds = list(recorded.by_seed_pct) if recorded else arguments.seeds or [file.config.seed]
-    configs = [file.config.model_copy(update={"seed": seed}) for seed in seeds]
+    configs = _repetitions(file.config, arguments, recorded)
+    worlds = len({str(config.world) for config in configs})
     threads = arguments.threads or _recorded_threads(file)
     if threads is not None:
         torch.set_num_threads(threads)
@@ -61,14 +62,18 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.keep_model and slot is None:
         raise ConfigError("needs --out, the folder to write the model to", field="--keep-model")
 
-    print(_headline(file.config, seeds), flush=True)
-    task_stream = build(file.config.data, file.config.protocol)
+    if arguments.keep_model and worlds > 1:
+        raise ConfigError("keeps the models of one world; train them one by one", field="--keep-model")
+
+    print(_headline(configs), flush=True)
+    task_stream = build(configs[0].data, configs[0].protocol)
     for line in task_stream.said:
         print(line, flush=True)
     terminal = Console()
     progress = _Progress(terminal, configs[0])
     with progress.bar:
-        results = train(configs, options, checkpoint=slot, observer=progress, task_stream=task_stream)
+        given = task_stream if worlds == 1 else None
+        results = train(configs, options, checkpoint=slot, observer=progress, task_stream=given)
     show(results, terminal)
     print(f"computed on                 {_machine(results[0])}")
     if arguments.out:
@@ -81,6 +86,14 @@ def run(arguments: argparse.Namespace) -> int:
     if recorded:
         return compare(recorded, results)
     return 0 if all(r.status == "finished" for r in results) else 1
+
+
+def _repetitions(config: RunConfig, arguments: argparse.Namespace, recorded: RecordedResult | None) -> list[RunConfig]:
+    """The runs to train: those that are recorded, or those that the arguments ask for."""
+    if recorded:
+        return [config.repetition(seed, world) for seed, world, _ in recorded.runs]
+    worlds = [None] if arguments.worlds is None else [World.drawn(number) for number in arguments.worlds]
+    return [config.repetition(seed, world) for world in worlds for seed in arguments.seeds or [config.seed]]
 
 
 def show(results: Sequence[RunResult], terminal: Console) -> None:
@@ -104,7 +117,8 @@ def show(results: Sequence[RunResult], terminal: Console) -> None:
     terminal.print(table)
     for r in results:
         if r.status != "finished":
-            print(f"seed {r.seed}: {r.status} after {format_count(len(r.tasks), 'task')}: {r.error}")
+            where = "" if r.world is None else f"world {r.world}, "
+            print(f"{where}seed {r.seed}: {r.status} after {format_count(len(r.tasks), 'task')}: {r.error}")
     finished = [r for r in results if r.status == "finished"]
     if finished:
         mean = partial(_mean, finished, spread=True)
@@ -175,7 +189,7 @@ def _prepare(out: Path, configs: Sequence[RunConfig], resume: bool) -> FileSlot:
     """The checkpoint of an output folder. Refuses to mix two runs in one folder, or a run with a sweep."""
     slot = FileSlot(out / "checkpoint.pt")
     try:
-        if not slot.path.exists():
+        if not slot.path.exists() and not any(out.glob(f"{slot.path.stem}-*{slot.path.suffix}")):
             if any((out / "runs").glob("*.parquet")):
                 there = "contains results of a sweep or of another run, which this one would replace"
                 raise UserError(f"--out {out}: {there}; choose a folder of its own")
@@ -188,14 +202,17 @@ def _prepare(out: Path, configs: Sequence[RunConfig], resume: bool) -> FileSlot:
     return slot
 
 
-def _headline(config: RunConfig, seeds: Sequence[int]) -> str:
+def _headline(configs: Sequence[RunConfig]) -> str:
+    config, seeds = configs[0], list(dict.fromkeys(config.seed for config in configs))
+    worlds = list(dict.fromkeys(str(config.world) for config in configs if config.world is not None))
+    within = f", world{'s' if len(worlds) > 1 else ''} {', '.join(worlds)}" if worlds else ""
     data, protocol = config.data, config.protocol
     uncut = data.imbalance.order == "balanced" or data.imbalance.ratio == 1
     tail = "no tail cut" if uncut else f"ratio {data.imbalance.ratio:g}"
     tasks = f"{protocol.tasks} {'equal tasks' if protocol.kind == 'lfs' else 'tasks after half of the classes'}"
     return (
         f"{config.method.name} on {data.source} ({tail}), {tasks} ({protocol.kind}), {config.net.name}, "
-        f"{config.optim.epochs} epochs a task, seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+        f"{config.optim.epochs} epochs a task, seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}{within}"
     )
 
 

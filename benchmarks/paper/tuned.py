@@ -24,6 +24,7 @@ from benchmarks.paper.tables import Table
 from sweeper import launch
 from sweeper.promotion.candidates import TEST_SEEDS
 from sweeper.promotion.statistics import Interval
+from sweeper.search.repetitions import of_seeds
 from sweeper.search.space import Resources, Space
 from sweeper.search.words import format_params
 from sweeper.store.folder import Folder
@@ -213,6 +214,6 @@ def _both(best: Best, seeds: Sequence[int]) -> list[Cell]:
     cell, sweep = best.cell, best.sweep
     tuned = Row(cell.row.label + _TUNED, cell.row.changes)
     return [
-        replace(cell, configs=tuple(sweep.configs({}, seeds, "test"))),
-        replace(cell, row=tuned, configs=tuple(sweep.configs(best.params, seeds, "test"))),
+        replace(cell, configs=tuple(sweep.configs({}, of_seeds(seeds), "test"))),
+        replace(cell, row=tuned, configs=tuple(sweep.configs(best.params, of_seeds(seeds), "test"))),
     ]

@@ -79,7 +79,7 @@ class SetUp:
     largest: int | None
     """configurations of the largest pack to measure; None: packs are known"""
     first_tasks: int
-    """seeds whose shared first task is still to be trained"""
+    """repetitions whose shared first task is still to be trained"""
 
     @property
     def pack(self) -> str:

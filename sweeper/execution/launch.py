@@ -76,7 +76,7 @@ class Launch:
         concurrency = spec.concurrency or max(1, room)
         self.progress.say(
             f"sweep {self.space.name}: {format_count(self.study.trials, 'configuration')} x "
-            f"{format_count(len(spec.seeds), 'seed')}, "
+            f"{spec.repeated}, "
             f"{self.progress.status.done} stored already, {concurrency} at a time; results in {self.store.folder}"
         )
         for note in other_rounding(self.space, self.store):

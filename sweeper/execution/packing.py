@@ -24,6 +24,7 @@ from trainer.data.tasks import build
 from trainer.errors import StoreError
 from trainer.training.options import DeviceOptions
 from trainer.training.profile import StepCost, profile_steps
+from trainer.training.session import of_worlds
 from trainer.words import format_count
 
 _FILE = "packing.json"
@@ -83,7 +84,7 @@ def choose(
     profile_steps: Callable[[int], StepCost],
     budget_bytes: int | None = None,
 ) -> Packing:
-    """The packing of configurations with ``seeds`` runs each.
+    """The packing of configurations with ``seeds`` runs each, in one world.
 
     ``given``: configurations a pack, or None for the best of 1, 2, 4 ... up to ``most``. ``profile_steps`` is given a
     number of runs; what would take too long, or not fit ``budget_bytes``, is not tried.
@@ -127,7 +128,7 @@ def largest(space: Space, concurrency: int) -> int:
 
 def measure_packing(configs: Sequence[RunConfig], resources: Resources, most: int, options: DeviceOptions) -> Packing:
     """Choose, in a worker, how many configurations like this one, whose runs are given, a pack has; up to ``most``."""
-    config = configs[0]
+    config, worlds = configs[0], of_worlds(configs)
     task_stream = build(config.data, config.protocol)
 
     def cost(members: int) -> StepCost:
@@ -135,7 +136,9 @@ def measure_packing(configs: Sequence[RunConfig], resources: Resources, most: in
         return profile_steps(alike, task_stream, options)
 
     given = None if resources.pack == "auto" else resources.pack
-    return choose(given, len(configs), most, cost, _budget_bytes(resources))
+    budget_bytes = _budget_bytes(resources)
+    room = None if budget_bytes is None else budget_bytes // len(worlds)  # each has a pass of its own in memory
+    return choose(given, len(worlds[0]), most, cost, room)
 
 
 def _budget_bytes(resources: Resources) -> int | None:

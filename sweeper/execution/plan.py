@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from pydantic import BaseModel, Field
 
+from sweeper.search.repetitions import in_words
 from sweeper.search.space import Space
 from sweeper.search.study import Study
 from sweeper.search.words import METHOD, format_value
@@ -15,7 +16,8 @@ from sweeper.store.damage import Damage
 from sweeper.store.steering import Steered, read_steering
 from sweeper.store.store import Store
 from trainer.config.run_config import RunConfig
-from trainer.data.tasks import TaskStream, build
+from trainer.data.sources import load
+from trainer.data.tasks import TaskStream, build, cut
 from trainer.errors import ConfigError, DataError
 from trainer.results.history import measured_metrics
 from trainer.survey.text import tail_line
@@ -30,9 +32,17 @@ def load_benchmark(space: Space) -> TaskStream:
     Raises DataError for images that are missing or damaged, ConfigError where they lack the objective or do not allow a
     bound of a dimension.
     """
-    metric, base = space.spec.objective.metric, space.configs({})[0]
-    task_stream = build(base.data, base.protocol)
+    metric = space.spec.objective.metric
+    base, *other_worlds = space.configs({}, space.spec.repeated.of_each_world)
+    source = load(base.data)
+    task_stream = cut(source, base.data, base.protocol)
     check_objective(metric, task_stream, space.file)
+    for config in other_worlds:
+        try:
+            check_objective(metric, cut(source, config.data, config.protocol))
+        except (ConfigError, DataError) as error:
+            problem = f"world {config.world}: {error}"
+            raise ConfigError(problem, file=space.file, field="repetitions.worlds") from None
     for name, dimension in space.spec.vary.items():
         for value in dimension.corners() if name.startswith(("data.", "protocol.")) else ():
             config = space.configs({name: value})[0]
@@ -65,8 +75,9 @@ class Plan(BaseModel):
     sweep: str = Field(description="name of the sweep")
     results: str = Field(description="folder or URI of the sweep")
     trials: int = Field(description="total number of configurations, stored ones included")
-    seeds: list[int] = Field(description="seeds of every configuration")
-    runs: int = Field(description="number of runs: configurations times seeds")
+    seeds: list[int] = Field(description="seeds of every configuration, in each of the worlds if there are any")
+    worlds: list[str] = Field(description="worlds of every configuration; empty where its repetitions are seeds alone")
+    runs: int = Field(description="number of runs: configurations times their repetitions")
     classes: int = Field(description="classes of the data set")
     tasks: int = Field(description="tasks of a run")
     training_images: int = Field(description="training images of a run")
@@ -86,12 +97,14 @@ def make(space: Space, store: Store, task_stream: TaskStream) -> Plan:
     spec, classes = space.spec, task_stream.counts_C
     trials = Steered.of(read_steering(store.folder, Damage()), spec.trials).trials
     per_run_s, basis = _cost(space, store, task_stream)
-    runs = trials * len(spec.seeds)
+    repeated = spec.repeated
+    runs = trials * len(repeated.runs)
     return Plan(
         sweep=space.name,
         results=str(store.folder),
         trials=trials,
-        seeds=list(spec.seeds),
+        seeds=list(repeated.seeds),
+        worlds=list(map(str, repeated.worlds)),
         runs=runs,
         classes=len(classes),
         tasks=len(task_stream.tasks),
@@ -113,16 +126,16 @@ def make(space: Space, store: Store, task_stream: TaskStream) -> Plan:
 
 def describe(plan: Plan) -> list[str]:
     """The plan, a line each."""
-    seeds, runs = len(plan.seeds), format_count(plan.runs, "run")
+    each, runs = in_words(len(plan.worlds), len(plan.seeds)), format_count(plan.runs, "run")
     depends_on = ", ".join(plan.first_task_depends_on)
     if not plan.shares_first_task:
         first_task = f"not shared: it depends on {depends_on}"
     elif depends_on:
         first_task = f"shared by configurations that agree on {depends_on}"
     else:
-        first_task = f"shared: trained for {format_count(seeds, 'seed')} instead of {runs}"
+        first_task = f"shared: trained for {each} instead of {runs}"
     lines = [
-        f"sweep {plan.sweep}: {format_count(plan.trials, 'configuration')} x {format_count(seeds, 'seed')} = {runs}",
+        f"sweep {plan.sweep}: {format_count(plan.trials, 'configuration')} x {each} = {runs}",
         f"  results: {plan.results}",
         f"  each run: {plan.classes} classes in {format_count(plan.tasks, 'task')}, "
         f"{plan.training_images} training images, {plan.split} split",
@@ -179,7 +192,8 @@ def _cost(space: Space, store: Store, task_stream: TaskStream) -> tuple[float, s
     resources, before = space.spec.resources, torch.get_num_threads()
     torch.set_num_threads(resources.threads)
     try:
-        costs = [_run_s(space, task_stream, space.configs(params)) for params in points]
+        together = space.spec.repeated.of_first_world
+        costs = [_run_s(space, task_stream, space.configs(params, together)) for params in points]
     finally:
         torch.set_num_threads(before)
     how = "" if resources.gpu else f" with {format_count(resources.threads, 'thread')}, as a trial has"

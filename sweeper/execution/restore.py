@@ -12,22 +12,22 @@ from trainer.errors import StoreError
 
 
 def stored_trials(store: Store, metric: str, first_task: int = 0) -> dict[int, StoredTrial]:
-    """The trials that are stored, by number, with the mean of ``metric`` over seeds after each task.
+    """The trials that are stored, by number, with the mean of ``metric`` over their runs after each task.
 
     ``first_task``: the first one after which a study is told the metric: 1 if all trials share task 0.
     """
-    values: dict[tuple[int, int], list[float | None]] = {}
-    for row in store.read(["trial", "seed", "task", metric], detail="tasks").sort_by("task").to_pylist():
-        values.setdefault((row["trial"], row["seed"]), []).append(row[metric])
+    values: dict[tuple[int, str], list[float | None]] = {}
+    for row in store.read(["trial", "run_id", "task", metric], detail="tasks").sort_by("task").to_pylist():
+        values.setdefault((row["trial"], row["run_id"]), []).append(row[metric])
     runs: dict[int, list[dict[str, Any]]] = {}
-    columns = ("trial", "seed", "params_json", "status", "device_s", "saved_s")
+    columns = ("trial", "run_id", "params_json", "status", "device_s", "saved_s")
     for row in store.read([*columns, metric]).to_pylist():
         runs.setdefault(row["trial"], []).append(row)
     return {
         number: StoredTrial(
             json.loads(own[0]["params_json"] or "{}"),
             Outcome.over([(run["status"], run[metric]) for run in own]),
-            objective_by_task([(run["status"], values.get((number, run["seed"]), [])) for run in own], first_task),
+            objective_by_task([(run["status"], values.get((number, run["run_id"]), [])) for run in own], first_task),
             own,
         )
         for number, own in runs.items()

@@ -134,8 +134,9 @@ class Sweep:
         if self._set_up is not None:
             self._setting_up = trial_id
             if self._set_up.first_tasks:
-                seeds = format_count(self._set_up.first_tasks, "seed")
-                self.progress.say(f"training the first task once for all configurations ({seeds})")
+                kind = "seed" if self._set_up.configs[0].world is None else "run"
+                count = format_count(self._set_up.first_tasks, kind)
+                self.progress.say(f"training the first task once for all configurations ({count})")
             return self._set_up.as_trial()
         pack = self._returned.pop(0) if self._returned and not self._spent() else self._new_pack()
         if pack is None:

@@ -1,4 +1,4 @@
-"""One Ray trial: a pack of configurations with all their seeds, trained together as members of one pass.
+"""One Ray trial: a pack of configurations with all their repetitions, trained together: a pass for each world.
 
 A trial writes nothing but checkpoints, under a path that names the attempt, and reports to the driver; a lost
 node's trial may continue alongside its replacement and does no harm.
@@ -8,6 +8,7 @@ import gc
 import math
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
+from statistics import fmean
 
 import ray
 import torch
@@ -48,6 +49,10 @@ class AttemptSlot:
     def discard(self) -> None:
         self._folder.delete(self._read)
 
+    def part(self, name: str) -> "AttemptSlot":
+        """The slot of one world, in a folder below."""
+        return AttemptSlot(self._folder.child(name), self._attempt)
+
     def __str__(self) -> str:
         return f"{self._folder}/{self._read}"
 
@@ -79,8 +84,10 @@ def train_pack(
     except torch.OutOfMemoryError:
         left = list(reporter.left)
         if len(left) < 2:
-            seeds = format_count(len(pack[left[0]]), "seed")
-            raise TrialError(f"out of memory: a configuration with {seeds} is too large") from None
+            kind = "seed" if configs[0].world is None else "run"
+            raise TrialError(
+                f"out of memory: a configuration with {format_count(len(pack[left[0]]), kind)} is too large"
+            ) from None
     report(PackSplit(pack=reporter.pack))
     gc.collect()  # what the failed run held
     if torch.cuda.is_available():
@@ -145,7 +152,7 @@ class _Reporter(Warner):
         for member in report.members:
             found = None if member.status == "diverged" else getattr(member.metrics, self._job.metric)
             values.setdefault(self._owners[member.position], []).append(math.nan if found is None else found)
-        means = {number: sum(own) / len(own) for number, own in values.items()}
+        means = {number: fmean(own) for number, own in values.items()}
         self._report(TaskDone(pack=self.pack, task=report.task, tasks=report.tasks, values=means))
 
     def on_end(self, results: Mapping[int, RunResult]) -> None:

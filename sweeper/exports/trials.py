@@ -40,7 +40,8 @@ def ended_trials(results: str, space: Space) -> list[Trial]:
     with open_results(results, space.name).snapshot() as now:
         means = ", ".join(f"avg({name}) FILTER (WHERE isfinite({name})) AS {name}" for name in accuracies())
         runs = now.sql(
-            f"SELECT trial, {means}, any_value(config_id) AS config_id, list(seed ORDER BY seed) AS seeds, "
+            f"SELECT trial, {means}, any_value(config_id) AS config_id, list(DISTINCT seed ORDER BY seed) AS seeds, "
+            "list(DISTINCT world ORDER BY world) FILTER (WHERE world IS NOT NULL) AS worlds, "
             "sum(device_s) AS device_s, sum(saved_s) AS saved_s, any_value(error) AS error, any_value(method_name) "
             "AS method, any_value(device) AS device, any_value(precision) AS precision, any_value(git_commit) AS "
             "git_commit, min(started_at) AS started_at, max(finished_at) AS finished_at FROM runs GROUP BY trial"
@@ -66,7 +67,18 @@ def _number(row: Mapping[str, Any]) -> int:
 
 def _trial(row: Mapping[str, Any], stored: Any, steps: Mapping[str, Mapping[int, float]], space: Space) -> Trial:
     described: Sequence[str] = (
-        *("config_id", "seeds", "method", "device_s", "saved_s", "device", "precision", "git_commit", "error"),
+        *(
+            "config_id",
+            "seeds",
+            "worlds",
+            "method",
+            "device_s",
+            "saved_s",
+            "device",
+            "precision",
+            "git_commit",
+            "error",
+        ),
     )
     return Trial(
         number=row["trial"],

@@ -9,12 +9,14 @@ import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count, islice
 from pathlib import Path
 from typing import Any, Self
 
 from sweeper.execution.given import train_given
 from sweeper.execution.plan import check_objective
-from sweeper.promotion.statistics import Interval, check_comparable
+from sweeper.promotion.statistics import Interval, by_unit, check_comparable
+from sweeper.search.repetitions import Repetitions
 from sweeper.search.space import Params, Space
 from sweeper.search.words import format_params
 from sweeper.store.folder import Folder
@@ -24,13 +26,16 @@ from sweeper.store.sweep_file import absolute_path
 from trainer.config.files import load_run
 from trainer.config.run_config import RunConfig
 from trainer.data.tasks import build
+from trainer.data.world import World
 from trainer.errors import ConfigError, StoreError, UserError
 from trainer.results.rows import RunResult
 from trainer.results.spread import mean_std_over_seeds
 from trainer.words import format_count
 
 VALIDATION_SEEDS, TEST_SEEDS = 1000, 2000
-"""first of the fresh seeds of both steps, past those that sweeps use"""
+"""first of the fresh seeds and worlds of both steps, past those that sweeps use"""
+FRESH = 5
+"""fresh seeds or worlds, unless another number is asked for"""
 
 BASE = "the sweep's base"
 
@@ -100,10 +105,10 @@ class Comparison:
     """configurations that the sweep has tried"""
     leader: Candidate
     incumbent: Incumbent
-    seeds: tuple[int, ...]
-    """of the test"""
+    repeated: Repetitions
+    """the runs of the test"""
     leader_pct: list[float]
-    """on the test split, by seed"""
+    """on the test split, by run"""
     incumbent_pct: list[float]
     run: RunResult
     """one of the leader's, for its provenance"""
@@ -112,8 +117,18 @@ class Comparison:
 
     @property
     def difference(self) -> Interval:
-        """Leader minus incumbent, paired by seed."""
-        return Interval.paired(self.leader_pct, self.incumbent_pct)
+        """Leader minus incumbent, paired by seed or world."""
+        return Interval.paired(self.leader_pct, self.incumbent_pct, self.repeated.in_a_unit)
+
+    @property
+    def leader_units_pct(self) -> list[float]:
+        """The leader's by seed, or the mean over seeds by world."""
+        return by_unit(self.leader_pct, self.repeated.in_a_unit)
+
+    @property
+    def incumbent_units_pct(self) -> list[float]:
+        """The same of the incumbent."""
+        return by_unit(self.incumbent_pct, self.repeated.in_a_unit)
 
 
 def evaluate_candidates(
@@ -122,63 +137,65 @@ def evaluate_candidates(
     store: Store,
     *,
     top: int,
-    n: int,
+    n: int | None = None,
+    worlds: int | None = None,
     say: Callable[[str], None],
     check_stop: Callable[[], None] = lambda: None,
     own_cluster: bool = False,
 ) -> Comparison:
-    """Train the ``top`` of the search and the incumbent on ``n`` fresh seeds each, as this file's docstring says.
+    """Train the ``top`` of the search and the incumbent on fresh repetitions, as this file's docstring says.
+
+    Without ``worlds``, on ``n`` fresh seeds (default: 5); of a search in worlds, or with ``worlds``, in that many fresh
+    ones (default: 5), each with ``n`` fresh seeds (default: as many as the search's).
 
     ``check_stop`` raises to stop; ``own_cluster``: no other process uses it. Raises StoreError if no trial of the
     search has finished, ConfigError if the test split lacks its objective, PromotionError if runs do not finish here.
     """
     metric = space.spec.objective.metric
     query, candidates, searched = _candidates(space, store.folder.parent, top)
+    again_on, test_on = (fresh(space, first, n, worlds) for first in (VALIDATION_SEEDS, TEST_SEEDS))
+    theirs = incumbent.config.repetition(*test_on.runs[0])
     for c in candidates:
-        (config,) = space.configs(c.params, [0], "test")
-        check_comparable(config, incumbent.config, file=incumbent.name, other="the sweep")
-    task_stream = build(absolute_path(incumbent.config).data, incumbent.config.protocol)
+        ours = space.config(c.params, "test").repetition(*test_on.runs[0])
+        check_comparable(ours, theirs, file=incumbent.name, other="the sweep")
+    task_stream = build(absolute_path(theirs).data, theirs.protocol)
     check_objective(metric, task_stream, incumbent.name)
 
     def train(groups: Mapping[str, Sequence[RunConfig]]) -> dict[str, list[RunResult]]:
         fingerprint, resources = task_stream.fingerprint, space.spec.resources
         return train_given(groups, store, resources, metric, fingerprint, say, check_stop, own_cluster)
 
-    seeds = _fresh_seeds(space, VALIDATION_SEEDS, n)
-    many = format_count(len(candidates) * n, "run")
-    say(
-        f"retraining the top {len(candidates)} of {searched} on fresh seeds {seeds[0]}-{seeds[-1]} ({many}, validation)"
-    )
-    validated = train({c.label: space.configs(c.params, seeds) for c in candidates})
+    many = format_count(len(candidates) * len(again_on.runs), "run")
+    say(f"retraining the top {len(candidates)} of {searched} {_on(again_on)} ({many}, validation)")
+    validated = train({c.label: space.configs(c.params, again_on.runs) for c in candidates})
     again = {label: _values(results, metric) for label, results in validated.items()}
     leader = leader_of(candidates, again, maximize=space.maximize)
 
-    seeds = _fresh_seeds(space, TEST_SEEDS, n)
     for line in task_stream.said:
         say(line)
-    say(f"{leader.label} leads; evaluating it on the test split, all training images, seeds {seeds[0]}-{seeds[-1]}")
+    say(f"{leader.label} leads; evaluating it on the test split, all training images, {_on(test_on)}")
     results = train(
         {
-            leader.label: space.configs(leader.params, seeds, "test"),
-            incumbent.name: [incumbent.config.model_copy(update={"seed": seed}) for seed in seeds],
-            BASE: [space.base_on_test().model_copy(update={"seed": seed}) for seed in seeds],
+            leader.label: space.configs(leader.params, test_on.runs, "test"),
+            incumbent.name: [incumbent.config.repetition(*one) for one in test_on.runs],
+            BASE: [space.base_on_test().repetition(*one) for one in test_on.runs],
         }
     )
     tested = {label: _values(found, metric) for label, found in results.items()}
     for label in (leader.label, incumbent.name):
         if tested[label] is None:
             reason = next((result.error for result in results[label] if result.error), "no reason given")
-            raise PromotionError(f"{label} did not finish on every seed of the test: {reason}")
+            raise PromotionError(f"{label} did not finish on every run of the test: {reason}")
     return Comparison(
         query=query,
         searched=searched,
         leader=leader,
         incumbent=incumbent,
-        seeds=seeds,
+        repeated=test_on,
         leader_pct=tested[leader.label] or [],
         incumbent_pct=tested[incumbent.name] or [],
         run=results[leader.label][0],
-        table=_table(candidates, leader, again, tested, n),
+        table=_table(candidates, leader, again, tested, test_on),
     )
 
 
@@ -208,9 +225,42 @@ def leader_of(candidates: Sequence[Candidate], again: Mapping[str, list[float] |
     return (max if maximize else min)(means, key=lambda c: means[c])
 
 
-def _fresh_seeds(space: Space, first: int, n: int) -> tuple[int, ...]:
-    first += max(0, max(space.spec.seeds) + 1 - VALIDATION_SEEDS)
-    return tuple(range(first, first + n))
+def fresh(space: Space, first: int, n: int | None, worlds: int | None) -> Repetitions:
+    """Repetitions that the search has not seen, from ``first`` on: past its seeds, and none of its worlds.
+
+    ``n`` and ``worlds`` as for ``evaluate_candidates``. Raises ConfigError for a single seed without worlds.
+    """
+    searched = space.spec.repeated
+    start = first + max(0, max(searched.seeds) + 1 - VALIDATION_SEEDS)
+    if not (worlds or searched.worlds):
+        if n == 1:
+            raise ConfigError("one seed has no interval", field="--seeds", allowed="2 or more, or worlds")
+        return Repetitions(seeds=tuple(range(start, start + (n or FRESH))))
+    numbers = filter(_unseen(space), count(first))
+    each = n or len(searched.seeds)
+    return Repetitions(
+        worlds=tuple(World.drawn(number) for number in islice(numbers, worlds or FRESH)),
+        seeds=tuple(range(start, start + each)),
+    )
+
+
+def _unseen(space: Space) -> Callable[[int], bool]:
+    """Whether the search has seen neither the class order nor the tail of the world that is drawn from a number."""
+    seen = [*space.spec.repeated.worlds, World.of(space.base.data, space.base.protocol)]
+    orders, tails = ({getattr(world, name) for world in seen if world} for name in ("class_order", "tail"))
+    return lambda number: number not in orders and World.drawn(number).tail not in tails
+
+
+def _on(repeated: Repetitions) -> str:
+    """``on fresh seeds 1000-1004``."""
+    seeds = f"seed{'s' if len(repeated.seeds) > 1 else ''} {_first_to_last(repeated.seeds)}"
+    if not repeated.worlds:
+        return f"on fresh {seeds}"
+    return f"in fresh worlds {_first_to_last(repeated.worlds)}, {seeds}"
+
+
+def _first_to_last(names: Sequence[object]) -> str:
+    return f"{names[0]}-{names[-1]}" if len(names) > 1 else f"{names[0]}"
 
 
 def _values(results: Sequence[RunResult], metric: str) -> list[float] | None:
@@ -224,21 +274,22 @@ def _table(
     leader: Candidate,
     again: Mapping[str, list[float] | None],
     tested: Mapping[str, list[float] | None],
-    n: int,
+    repeated: Repetitions,
 ) -> tuple[list[str], list[list[str]]]:
     """Headers and rows of what was measured; the difference is the leader's to each."""
-    headers = ["configuration", "values", "search", f"validation, n = {n}", f"test, n = {n}", "leader's difference"]
+
+    def in_words(values: Sequence[float] | None) -> str:
+        return "not finished" if values is None else mean_std_over_seeds(by_unit(values, repeated.in_a_unit))
+
+    n = f"n = {repeated if repeated.worlds else len(repeated.seeds)}"
+    headers = ["configuration", "values", "search", f"validation, {n}", f"test, {n}", "leader's difference"]
     rows = []
     for c in candidates:
-        test = _in_words(tested[c.label]) if c is leader else ""
-        rows.append([c.label, format_params(c.params), f"{c.searched_pct:.2f}", _in_words(again[c.label]), test, ""])
+        test = in_words(tested[c.label]) if c is leader else ""
+        rows.append([c.label, format_params(c.params), f"{c.searched_pct:.2f}", in_words(again[c.label]), test, ""])
     mine = tested[leader.label]
     for label, theirs in tested.items():
         if label != leader.label:
-            gap = str(Interval.paired(mine, theirs)) if mine and theirs else ""
-            rows.append([label, "", "", "", _in_words(theirs), gap])
+            gap = str(Interval.paired(mine, theirs, repeated.in_a_unit)) if mine and theirs else ""
+            rows.append([label, "", "", "", in_words(theirs), gap])
     return headers, rows
-
-
-def _in_words(values: Sequence[float] | None) -> str:
-    return "not finished" if values is None else mean_std_over_seeds(values)

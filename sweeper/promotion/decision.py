@@ -1,7 +1,7 @@
 """The decision about a run file: taken, written with its provenance where it is yes, and recorded in the sweep."""
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from sweeper.promotion.candidates import BASE, Comparison, Incumbent, content_of
 from sweeper.promotion.statistics import Decision, Interval, decide
+from sweeper.search.repetitions import Repetition, Repetitions
 from sweeper.search.space import Space
 from sweeper.store.folder import Folder
 from sweeper.store.results import open_results
@@ -20,6 +21,7 @@ from trainer.config.files import dump_run
 from trainer.config.run_config import RunConfig
 from trainer.data.location import as_stated
 from trainer.errors import UserError
+from trainer.results.verify import RecordedResult
 
 
 def decide_and_record(space: Space, comparison: Comparison, file: Path, store: Store, *, force: bool) -> Decision:
@@ -28,9 +30,11 @@ def decide_and_record(space: Space, comparison: Comparison, file: Path, store: S
     ``force`` writes the file without evidence. Only for the holder of the promotion's lease. Raises UserError where the
     file cannot be read or written, or has changed since it was compared, and where the lease is lost.
     """
-    (config,) = space.configs(comparison.leader.params, comparison.seeds[:1], "test")
+    first = comparison.repeated.runs[0]
+    config = space.config(comparison.leader.params, "test").repetition(first.seed)
+    config_id = config.repetition(*first).config_id
     provenance = _provenance(comparison, space)
-    decision = _decision(config.config_id, provenance, space)
+    decision = _decision(config_id, provenance, space)
     provenance["forced"] = not decision.promoted
     written = decision.promoted or force
     if written:
@@ -38,7 +42,7 @@ def decide_and_record(space: Space, comparison: Comparison, file: Path, store: S
             raise UserError(f"{file}: changed during this promotion; run promote again")
         folder = replace(Folder.at(file.parent), check=store.folder.check)
         folder.write(file.name, dump_run(_images_stated_in(file, config), provenance).encode())
-    store.promote(_record(config.config_id, provenance, file, decision, written=written))
+    store.promote(_record(config_id, provenance, file, decision, written=written))
     return decision
 
 
@@ -53,19 +57,24 @@ def complete_record(space: Space, incumbent: Incumbent, file: Path, store: Store
     Its provenance tells: of this sweep, measured by runs that are stored here (a file that comes with a checkout is
     not), and later than every decision about this configuration. Only for the holder of the promotion's lease.
     """
-    config_id = incumbent.config.config_id
     try:
+        by_run = RecordedResult.model_validate(incumbent.provenance).runs
+        seed, world, _ = by_run[0]
+        config_id = incumbent.config.repetition(seed, world).config_id
         decision = _decision(config_id, incumbent.provenance, space)
         record = _record(config_id, incumbent.provenance, file, decision, written=True)
-        claimed = set(incumbent.provenance["by_seed_pct"].items())
+        claimed = {(seed, None if world is None else str(world), value) for seed, world, value in by_run}
     except (LookupError, TypeError, ValueError, AttributeError, ValidationError):
         return None
     metric = space.spec.objective.metric
     if (record.sweep, record.metric, record.split) != (space.name, metric, "test"):
         return None
     results = open_results(store.folder.parent)
-    runs = f"SELECT seed, {metric} AS value FROM runs WHERE config_id = $id AND split = 'test' AND status = 'finished'"
-    measured = {(row["seed"], row["value"]) for row in results.sql(runs, id=config_id).rows()}
+    runs = (
+        f"SELECT seed, world, {metric} AS value FROM runs "
+        "WHERE config_id = $id AND split = 'test' AND status = 'finished'"
+    )
+    measured = {(row["seed"], row["world"], row["value"]) for row in results.sql(runs, id=config_id).rows()}
     later = "SELECT 1 FROM promotions WHERE sweep = $sweep AND config_id = $id AND decided_at >= $at"
     recorded = results.sql(later, sweep=space.name, id=config_id, at=record.decided_at).rows()
     if not claimed or not claimed <= measured or recorded:
@@ -107,8 +116,10 @@ def _record(
 
 def _provenance(comparison: Comparison, space: Space) -> dict[str, Any]:
     """Where the numbers of the run file come from; ``python -m trainer.run --verify`` reads it."""
-    own, run, incumbent = Interval.of(comparison.leader_pct), comparison.run, comparison.incumbent
-    difference = comparison.difference
+    ours, theirs = comparison.leader_units_pct, comparison.incumbent_units_pct
+    own, run, incumbent = Interval.of(ours), comparison.run, comparison.incumbent
+    difference, repeated = comparison.difference, comparison.repeated
+    by_run = list(zip(repeated.runs, comparison.leader_pct, strict=True))
     return {
         "sweep": space.name,
         "trial": comparison.leader.trial,
@@ -116,17 +127,18 @@ def _provenance(comparison: Comparison, space: Space) -> dict[str, Any]:
         "metric": space.spec.objective.metric,
         "split": "test",
         "splits": run.splits or [],
-        "seeds": list(comparison.seeds),
-        "n": len(comparison.seeds),
+        "seeds": list(repeated.seeds),
+        **({"worlds": list(map(str, repeated.worlds))} if repeated.worlds else {}),
+        "n": len(ours),
         "mean_pct": own.mean,
-        "std_pct": statistics.stdev(comparison.leader_pct),
+        "std_pct": statistics.stdev(ours),
         "interval_pct": [own.low, own.high],
-        "by_seed_pct": dict(zip(comparison.seeds, comparison.leader_pct, strict=True)),
+        **_by_run(repeated, by_run),
         "compared_with": {
             "name": incumbent.name,
-            "config_id": incumbent.config.config_id,
-            "mean_pct": statistics.fmean(comparison.incumbent_pct),
-            "std_pct": statistics.stdev(comparison.incumbent_pct),
+            "config_id": incumbent.config.repetition(*repeated.runs[0]).config_id,
+            "mean_pct": statistics.fmean(theirs),
+            "std_pct": statistics.stdev(theirs),
             "difference_pct": difference.mean,
             "difference_interval_pct": [difference.low, difference.high],
         },
@@ -138,4 +150,19 @@ def _provenance(comparison: Comparison, space: Space) -> dict[str, Any]:
         "torch_threads": run.torch_threads or space.spec.resources.threads,
         "query": comparison.query,
         "promoted_at": datetime.now(UTC).isoformat(),
+    }
+
+
+def _by_run(repeated: Repetitions, by_run: Sequence[tuple[Repetition, float]]) -> dict[str, Any]:
+    """The percentages as ``RecordedResult`` reads them; worlds in full, so that the file alone is enough."""
+    if not repeated.worlds:
+        return {"by_seed_pct": {one.seed: value for one, value in by_run}}
+    return {
+        "by_world": [
+            {
+                "world": world.model_dump(mode="json"),
+                "by_seed_pct": {one.seed: value for one, value in by_run if one.world == world},
+            }
+            for world in repeated.worlds
+        ]
     }

@@ -157,13 +157,12 @@ def draw(space: Space, results: Tables, unfinished: str | None = None) -> Figure
         axis.set_axisbelow(True)
         axis.spines[["top", "right"]].set_visible(False)
         axis.tick_params(labelsize=8)
-    seeds = format_count(len(space.spec.seeds), "seed")
     done = len(tried) + len(ended)
     if unfinished is None:
         start = f"{space.name}: {format_count(done, 'configuration')}"
     else:
         start = f"{space.name}, {unfinished}: {done} of {format_count(space.spec.trials, 'configuration')}"
-    drawn.suptitle(f"{start} x {seeds}{_endings(tried, ended)}", fontsize=11)
+    drawn.suptitle(f"{start} x {space.spec.repeated}{_endings(tried, ended)}", fontsize=11)
     return drawn
 
 
@@ -209,14 +208,18 @@ def _best_of(space: Space, tried: Sequence[Tried], method: str) -> Tried:
 
 def _promotion_curves(space: Space, results: Tables, style: Style, row: Mapping[str, Any]) -> list[Curve]:
     """Curves of a promotion: the candidate that led, the incumbent and the base, as far as they are stored."""
-    base, trial = space.base_on_test().config_id, row["trial"]
+    base, trial = space.base_on_test(worlds=bool(row["worlds"])).config_id, row["trial"]
     wanted = {base: ("the sweep's base", BASE, "--"), row["incumbent_config_id"]: ("incumbent", INCUMBENT, ":")}
     led = next((t for t in style.tried if t.trial == trial), None)
     wanted[row["config_id"]] = (f"trial {trial}", PROMOTED if led is None else style.color(led), "-")
     curves = []
     for config_id, (label, color, line) in wanted.items():
-        where = "sweep = $sweep || '-promotion' AND config_id = $config_id AND seed IN (SELECT unnest($seeds))"
-        curve = _curve(label, color, results, space, where, config_id=config_id, seeds=row["seeds"])
+        where = (
+            "sweep = $sweep || '-promotion' AND config_id = $config_id AND seed IN (SELECT unnest($seeds)) "
+            "AND ($worlds IS NULL OR world IN (SELECT unnest($worlds)))"
+        )
+        of = {"config_id": config_id, "seeds": row["seeds"], "worlds": row["worlds"]}
+        curve = _curve(label, color, results, space, where, **of)
         curves += [replace(curve, line=line)] if curve.mean_T else []
     return curves
 
@@ -225,8 +228,8 @@ def _curve(label: str, color: str, results: Tables, space: Space, where: str, **
     """Accuracy on all classes seen, weighted as in the objective."""
     column = phase_name(space.spec.objective.metric)
     rows = results.sql(
-        "SELECT list(value ORDER BY seed) AS value_S FROM "
-        f"(SELECT DISTINCT task, seed, {column} AS value FROM tasks WHERE {where}) GROUP BY task ORDER BY task",
+        "SELECT list(value ORDER BY world, seed) AS value_S FROM "
+        f"(SELECT DISTINCT task, world, seed, {column} AS value FROM tasks WHERE {where}) GROUP BY task ORDER BY task",
         sweep=space.name,
         **parameters,
     ).rows()

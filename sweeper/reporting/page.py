@@ -47,7 +47,7 @@ def sweep_content(space: Space, status: Status | None, state: str, results: Tabl
         "done": len(tried),
         "total": len(tried) if status is None else max(status.total, len(tried)),
         "objective": space.spec.objective.model_dump(mode="json", include={"metric", "split", "direction"}),
-        "seeds": len(space.spec.seeds),
+        "repetitions": str(space.spec.repeated),
         "dimensions": _dimensions(space.spec.vary, params),
         "configurations": _columns(tried, list(space.spec.vary)),
         "best": ordered[0]["trial"] if ordered else None,
@@ -124,10 +124,10 @@ def _promotion(space: Space, results: Tables) -> Content | None:
         return None
     kept = ["trial", "decision", "reason", "file", "metric", "split", "n", "mean_pct", "std_pct", "decided_at"]
     kept += ["interval_low_pct", "interval_high_pct", "incumbent_mean_pct", "incumbent_std_pct"]
-    base = space.base_on_test().config_id
+    base = space.base_on_test(worlds=bool(row["worlds"])).config_id
     compared = {row["config_id"]: f"trial {row['trial']}", row["incumbent_config_id"] or base: "incumbent"}
     compared.setdefault(base, "the sweep's base")
-    stored = _curves(space, results, promotion_of(space.name), "config_id", list(compared), row["seeds"])
+    stored = _curves(space, results, promotion_of(space.name), "config_id", list(compared), row)
     curves = [{"label": label, **stored[id]} for id, label in compared.items() if id in stored]
     return {name: _plain(row[name]) for name in kept} | {"base": row["incumbent_config_id"] is None, "curves": curves}
 
@@ -139,18 +139,24 @@ def _tasks(space: Space, results: Tables, trials: Sequence[int]) -> Content:
 
 
 def _curves(
-    space: Space, results: Tables, sweep: str, key: str, wanted: Sequence[Any], seeds: Sequence[int] | None = None
+    space: Space, results: Tables, sweep: str, key: str, wanted: Sequence[Any], of: Mapping[str, Any] | None = None
 ) -> dict[Any, Content]:
-    """Mean and standard deviation over seeds after each task, weighted as in the objective, by ``key``."""
+    """Mean and standard deviation over runs after each task, weighted as in the objective, by ``key``.
+
+    ``of``: a promotion whose seeds and worlds alone count.
+    """
+    seeds, worlds = (None, None) if of is None else (list(of["seeds"]), of["worlds"])
     column = phase_name(space.spec.objective.metric)
     rows = results.sql(
-        f"SELECT {key} AS key, list(value ORDER BY seed) AS value_S FROM "
-        f"(SELECT DISTINCT {key}, task, seed, {column} AS value FROM tasks WHERE sweep = $sweep "
-        f"AND {key} IN (SELECT unnest($wanted)) AND ($seeds IS NULL OR list_contains($seeds, seed))) "
+        f"SELECT {key} AS key, list(value ORDER BY world, seed) AS value_S FROM "
+        f"(SELECT DISTINCT {key}, task, world, seed, {column} AS value FROM tasks WHERE sweep = $sweep "
+        f"AND {key} IN (SELECT unnest($wanted)) AND ($seeds IS NULL OR list_contains($seeds, seed)) "
+        "AND ($worlds IS NULL OR list_contains($worlds, world))) "
         "GROUP BY key, task ORDER BY key, task",
         sweep=sweep,
         wanted=list(wanted),
-        seeds=None if seeds is None else list(seeds),
+        seeds=seeds,
+        worlds=worlds,
     ).rows()
     found: dict[Any, Content] = {}
     for row in rows:
@@ -164,7 +170,7 @@ def _curves(
 def _classes(space: Space, results: Tables, trials: Sequence[int]) -> Content:
     """The classes in the order of learning, and the accuracy on each after a run's last task, by trial.
 
-    Where the order differs between seeds, a class has the place of the first seed.
+    Where the order differs between worlds, a class has the place and the images of the first one.
     """
     if not trials:
         return {"about": [], "trials": {}}
@@ -172,17 +178,18 @@ def _classes(space: Space, results: Tables, trials: Sequence[int]) -> Content:
     known = results.sql(
         "SELECT class_id, arg_max(class_name, task) AS name, any_value(position) AS position, "
         "any_value(images) AS images, any_value(shot) AS shot, any_value(first_task) AS first_task "
-        "FROM classes WHERE sweep = $sweep AND trial = $trial AND seed = $seed GROUP BY class_id ORDER BY position",
+        "FROM classes WHERE sweep = $sweep AND trial = $trial AND run_id = (SELECT min_by(run_id, (world, seed)) "
+        "FROM runs WHERE sweep = $sweep AND trial = $trial) GROUP BY class_id ORDER BY position",
         sweep=space.name,
         trial=trials[0],
-        seed=space.spec.seeds[0],
     ).rows()
     rows = results.sql(
         "SELECT trial, class_id, avg(acc_pct) AS mean, "
         "stddev_samp(acc_pct) FILTER (WHERE isfinite(acc_pct)) AS std FROM "
-        "(SELECT DISTINCT trial, seed, task, class_id, acc_pct FROM classes "
+        "(SELECT DISTINCT trial, run_id, task, class_id, acc_pct FROM classes "
         f"WHERE sweep = $sweep AND trial IN ({', '.join(map(str, trials))})) "
-        "JOIN (SELECT trial, seed, tasks_done - 1 AS task FROM runs WHERE sweep = $sweep) USING (trial, seed, task) "
+        "JOIN (SELECT trial, run_id, tasks_done - 1 AS task FROM runs WHERE sweep = $sweep) "
+        "USING (trial, run_id, task) "
         "GROUP BY trial, class_id",
         sweep=space.name,
     ).rows()

@@ -5,6 +5,7 @@ from typing import Any, TypedDict
 
 import yaml
 
+from sweeper.search.repetitions import Repetition
 from sweeper.search.space import Params, Space, flat
 from sweeper.search.words import METHOD
 from trainer.command import words
@@ -34,7 +35,7 @@ def repeat(space: Space, tried: Iterable[Params]) -> Repeat | None:
     ``tried``: values of its configurations, of which one of each method and set of dimensions is checked to give the
     sweep's own configuration. None if no run file leads there.
     """
-    (base, *_) = space.configs({}, [space.spec.seeds[0]])
+    (base, *_) = space.configs({}, [Repetition(space.spec.repeated.seeds[0])])
     kinds = {(str(params.get(METHOD)), *sorted(params)): params for params in tried}
     for file, sets in sorted(_ways(base), key=lambda way: (len(way[1]), way[0])):
         found = Repeat(
@@ -91,7 +92,7 @@ def _leads_to(found: Repeat, file: str, space: Space, params: Params) -> bool:
         config = load_run(file, sets_of(found, params)).config
     except UserError:
         return False
-    (own,) = space.configs(params, [config.seed])
+    (own,) = space.configs(params, [Repetition(config.seed)])
     return config == own
 
 
@@ -103,7 +104,9 @@ def _yaml(value: Any) -> str:
 def _end(space: Space) -> list[str]:
     """Seeds, and the arithmetic on which the last digits depend."""
     spec = space.spec
-    end = ["--seeds", ",".join(map(str, spec.seeds))]
+    end = ["--seeds", ",".join(map(str, spec.repeated.seeds))]
+    if spec.repeated.worlds:
+        end = ["--worlds", ",".join(map(str, spec.repeated.worlds)), *end]
     if spec.resources.precision != "auto":
         end += ["--precision", spec.resources.precision]
     return end if spec.resources.gpu else [*end, "--threads", str(spec.resources.threads)]

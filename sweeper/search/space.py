@@ -1,18 +1,20 @@
 """What a search-space file states: a base run file, what varies and how to search it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from sweeper.search.dimensions import CategoricalDimension, DimensionOrChoices, Value, as_tuple
+from sweeper.search.repetitions import Repetition, Repetitions, check_seeds
 from sweeper.search.samplers import PrunerConfig, SamplerConfig
 from sweeper.search.values import LARGEST, needed
 from sweeper.search.words import METHOD
 from trainer.config.files import override, parse_run
 from trainer.config.run_config import RunConfig
 from trainer.data.config import Evaluation
+from trainer.data.world import World
 from trainer.limits import Precision
 from trainer.methods.base import METHODS, Method
 from trainer.section import Section
@@ -76,7 +78,10 @@ class SearchSpace(Section):
         min_length=1, description="dimensions to search, by field of the run file"
     )
     first: Annotated[tuple[dict[str, Value], ...], as_tuple] = Field((), description="points to try first")
-    seeds: Annotated[tuple[int, ...], as_tuple] = Field((0,), min_length=1, description="seeds of every configuration")
+    seeds: Annotated[tuple[int, ...], as_tuple] = Field(
+        (0,), min_length=1, description="seeds of every configuration; short for `repetitions: {seeds: [...]}`"
+    )
+    repetitions: Repetitions | None = Field(None, description="the runs of every configuration; absent: `seeds`")
     objective: Objective = Objective()
     search: SamplerConfig = SamplerConfig()
     pruning: PrunerConfig | None = Field(None, description="absent: every configuration is trained to its end")
@@ -97,10 +102,16 @@ class SearchSpace(Section):
     )
 
     @model_validator(mode="after")
-    def _seeds_differ(self) -> Self:
-        if len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
-            raise ValueError("seeds must be different and not negative")
+    def _seeds_once(self) -> Self:
+        check_seeds(self.seeds)
+        if self.repetitions is not None and "seeds" in self.model_fields_set:
+            raise ValueError("seeds and repetitions are both given: repetitions takes seeds as well")
         return self
+
+    @property
+    def repeated(self) -> Repetitions:
+        """The runs of every configuration."""
+        return self.repetitions or Repetitions(seeds=self.seeds)
 
 
 class Space:
@@ -120,9 +131,12 @@ class Space:
         return self.spec.objective.direction == "maximize"
 
     def configs(
-        self, params: Mapping[str, Any], seeds: Sequence[int] | None = None, split: str | None = None
+        self,
+        params: Mapping[str, Any],
+        repetitions: Iterable[Repetition] | None = None,
+        split: str | None = None,
     ) -> list[RunConfig]:
-        """The base with these parameters, one configuration for each of the seeds (default: the search's).
+        """The base with these parameters, one configuration for each of the repetitions (default: the search's).
 
         A method that is not the base's has its own defaults. ``split``: images that it is measured on (default: the
         search's). Raises ConfigError.
@@ -133,13 +147,19 @@ class Space:
         if split == self.spec.objective.split:
             content["data"]["evaluation"]["per_class"] = self.spec.objective.per_class
         override(content, params.items())
-        seeds = self.spec.seeds if seeds is None else seeds
-        return [parse_run({**content, "seed": seed}, file=self.file) for seed in seeds]
+        config = parse_run({**content, "seed": 0}, file=self.file)
+        wanted = self.spec.repeated.runs if repetitions is None else repetitions
+        return [config.repetition(*one) for one in wanted]
 
-    def base_on_test(self) -> RunConfig:
-        """The base itself, evaluated on the test split."""
-        (config,) = self.configs({}, [0], "test")
+    def config(self, params: Mapping[str, Any], split: str | None = None) -> RunConfig:
+        """The same, once: with the class order and tail of the base, and the seed 0."""
+        (config,) = self.configs(params, [Repetition(0)], split)
         return config
+
+    def base_on_test(self, *, worlds: bool = False) -> RunConfig:
+        """The base itself, evaluated on the test split; with ``worlds``, in one of them, which share its config id."""
+        config = self.config({}, "test")
+        return config.repetition(0, World.drawn(0)) if worlds else config
 
     def methods(self, dimension: str | None = None) -> tuple[str, ...]:
         """Names of the methods that it tries; with a dimension, of those that this one may be searched with."""
@@ -191,7 +211,12 @@ class Space:
     def identity(self) -> dict[str, Any]:
         """All that decides the trials and their results: a sweep is resumed only if this is unchanged."""
         free = {"base", "set", "trials", "concurrency", "resources", "budget", "retries", "results", "name", "notify"}
-        spec = self.spec.model_dump(mode="json", exclude=free | {"fail_fast"})
+        spec = self.spec.model_dump(mode="json", exclude=free | {"fail_fast", "seeds", "repetitions"})
+        repeated = self.spec.repeated
+        if repeated.worlds:
+            spec["repetitions"] = repeated.model_dump(mode="json")
+        else:
+            spec["seeds"] = list(repeated.seeds)
         return {**spec, "base": self.base.identity()}
 
 

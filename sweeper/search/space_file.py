@@ -180,6 +180,10 @@ def _check_field(space: Space, name: str, field: str) -> None:
     instead = {"seed": "use `seeds`"}.get(name)
     if name.startswith("data.evaluation"):
         instead = "use `objective`"
+    if name.partition(".")[0] == "world":
+        instead = "use `repetitions`"
+    if space.spec.repeated.worlds and (name == "data.imbalance.seed" or name.startswith("protocol.class_order")):
+        instead = "it is drawn anew in each world of `repetitions`"
     if instead:
         raise ConfigError(f"cannot be searched; {instead}", file=space.file, field=field)
     section, _, last = name.rpartition(".")

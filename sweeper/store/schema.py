@@ -52,14 +52,17 @@ class PromotionRow(Row):
     metric: str = Field(description="metric that decided")
     split: str = Field(description="images that the metric was measured on")
     seeds: list[int] = Field(description="fresh seeds that the configuration was trained on again")
-    n: int = Field(description="number of those seeds")
-    mean_pct: float = Field(description="mean of the metric over the seeds")
-    std_pct: float | None = Field(description="standard deviation over the seeds; null with one")
+    worlds: list[str] | None = Field(
+        None, description="fresh worlds, in each of which it was trained with these seeds; null: on the seeds alone"
+    )
+    n: int = Field(description="number of those seeds; of the worlds, if there are any")
+    mean_pct: float = Field(description="mean of the metric over the seeds and worlds")
+    std_pct: float | None = Field(description="standard deviation over the seeds, or over worlds; null with one")
     interval_low_pct: float = Field(description="lower end of the interval of the mean difference to the incumbent")
     interval_high_pct: float = Field(description="upper end of that interval")
     incumbent_config_id: str | None = Field(description="configuration in the run file before; null if there was none")
-    incumbent_mean_pct: float = Field(description="the incumbent's mean over the same seeds")
-    incumbent_std_pct: float | None = Field(description="the incumbent's standard deviation over the same seeds")
+    incumbent_mean_pct: float = Field(description="the incumbent's mean over the same runs")
+    incumbent_std_pct: float | None = Field(description="the incumbent's standard deviation over the same")
     query: str = Field(description="the SQL that chose the configuration")
     git_commit: str | None = Field(description="commit of the code; -dirty where files differed")
     data_fingerprint: str | None = Field(description="hash of the decoded images and labels")
@@ -155,7 +158,10 @@ def seeds(configuration: Configuration = None) -> dict[Column, str]:
     shared = {of_run[name]: f"any_value({name})" for name in ("objective", "params_json")}
     own = {
         of_run["packing_saved_s"]: "sum(packing_saved_s)",
-        Column("n", of_run["seed"].type, "number of seeds"): "count(*)",
+        Column("n", of_run["seed"].type, "number of runs: seeds, in each of the worlds"): "count(*)",
+        Column("worlds", of_run["seed"].type, "number of worlds; 0 where repetitions are seeds alone"): (
+            "count(DISTINCT world)"
+        ),
         of_run["status"]._replace(doc="finished if all seeds are, otherwise the status of another seed"): (
             "coalesce(min(status) FILTER (WHERE status <> 'finished'), 'finished')"
         ),

@@ -158,7 +158,7 @@ def _a_command_repeats_a_configuration(page: Any, space: Space) -> None:
     page.execute_script("arguments[0].click()", row)
     words = shlex.split(page.find_element("css selector", "td.command code").text)
     sets = [word for before, word in pairwise(words) if before == "--set"]
-    (wanted,) = space.configs({"method.kd": "none", "method.lambda": 0.1 * (1 + BEST), "method.temperature": 5.5}, [0])
+    wanted = space.config({"method.kd": "none", "method.lambda": 0.1 * (1 + BEST), "method.temperature": 5.5})
     assert load_run(words[3], sets).config.config_id == wanted.config_id
 
 

@@ -33,7 +33,7 @@ def store_sweep(results: Path, name: str = "s") -> Space:
     for trial, end in enumerate(ENDS):
         params = {"method.kd": ("dakd", "none")[trial % 2], "method.lambda": 1e-1 * (1 + trial)}
         params |= {"method.temperature": 1.0 + trial / 2}
-        (config,) = space.configs(params, [0])
+        config = space.config(params)
         error = HOSTILE if end == "failed" else "the loss is not finite" if end == "diverged" else None
         own = {"status": end, "error": error, "config_id": config.config_id, "method": "gradient_reweighting"}
         values = {"forgetting_pct": 20.0 - trial, "acc_many_pct": 80.0 + seed_free(trial), "acc_few_pct": 30.0}

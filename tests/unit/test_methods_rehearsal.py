@@ -52,7 +52,7 @@ def watch(
         found.append((stage, task, labels_MN, steps))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("trainer.training.session.train_stage", watched)
+        patch.setattr("trainer.training.one_pass.train_stage", watched)
         train([tiny_run(method, hyperparameters, seed=seed, data=FEW_IMAGES, **changes) for seed in (0, 1)], EXACT)
     return found
 

@@ -86,7 +86,7 @@ def test_a_configuration_is_repeated_by_a_command(space: Space) -> None:
     assert found is not None
     assert found["start"] == ["python", "-m", "trainer.run", "runs/digits_lfs5.yaml"]
     assert found["end"] == ["--seeds", "0,1", "--threads", "1"]
-    (wanted,) = space.configs(params, [0])
+    wanted = space.config(params)
     assert load_run(found["start"][-1], sets_of(found, params)).config.config_id == wanted.config_id
     assert shlex.join(sets_of(found, params)).startswith("data.evaluation.split=validation ")
 
@@ -129,5 +129,5 @@ def test_a_method_or_stage_that_no_run_file_has_is_set(name: str) -> None:
     found = repeat(space, tried)
     assert found is not None
     for params in tried:
-        (wanted,) = space.configs(params, [0])
+        wanted = space.config(params)
         assert load_run(found["start"][-1], sets_of(found, params)).config.config_id == wanted.config_id

@@ -23,10 +23,13 @@ from sweeper.promotion.candidates import (
     Incumbent,
     PromotionError,
     evaluate_candidates,
+    fresh,
     leader_of,
 )
 from sweeper.promotion.decision import complete_record, decide_and_record
 from sweeper.promotion.statistics import Decision
+from sweeper.reporting.page import sweep_content
+from sweeper.search.repetitions import Repetition, of_seeds
 from sweeper.search.space_file import load_space
 from sweeper.store.folder import Folder
 from sweeper.store.lease import FILE as LEASE
@@ -38,6 +41,7 @@ from sweeper.store.sweep_file import check_unchanged, read_space
 from trainer.config.files import dump_run, load_run
 from trainer.config.run_config import RunConfig
 from trainer.data.tasks import build
+from trainer.data.world import World
 from trainer.errors import ConfigError, UserError, exit_code
 from trainer.results.config_columns import config_values
 from trainer.results.provenance import git_commit
@@ -58,7 +62,8 @@ AGAIN = {LUCKY: 91.0, STEADY: 92.0, BASE: 89.0}
 class Bench:
     """A sweep whose runs are all stored, so that promotion has nothing to train."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, worlds: int = 0, seeds: Sequence[int] = (0, 1)) -> None:
+        """``worlds`` of the search, with these seeds in each; 0: its repetitions are the seeds alone."""
         folder.mkdir(exist_ok=True)
         self.results = folder / "results"
         self.file = folder / "runs" / "s.yaml"
@@ -66,7 +71,7 @@ class Bench:
         content = {
             "base": str(ROOT / "runs" / "digits_lfs5.yaml"),
             "vary": {LAMBDA: {"type": "float", "low": 0.05, "high": 5.0, "log": True}},
-            "seeds": [0, 1],
+            "repetitions": {"worlds": worlds, "seeds": list(seeds)} if worlds else {"seeds": list(seeds)},
             "trials": 4,
         }
         space_file.write_text(yaml.safe_dump(content))
@@ -92,6 +97,7 @@ class Bench:
             run_id=config.run_id,
             config_id=config.config_id,
             seed=config.seed,
+            world=None if config.world is None else str(config.world),
             status="finished",
             split=config.data.evaluation.split,
             acc_task_mean_pct=acc,
@@ -106,19 +112,27 @@ class Bench:
     def again(self, values: Mapping[float, float]) -> None:
         """Runs of the candidates on fresh seeds, on validation images."""
         for number, (value, acc) in enumerate(values.items()):
-            configs = self.space.configs({LAMBDA: value}, list(VALIDATION), "validation")
+            configs = self.space.configs({LAMBDA: value}, self.runs(VALIDATION), "validation")
             self.put(self.retrained, number, {config: acc + config.seed - VALIDATION[0] for config in configs})
 
     def test(self, values: Mapping[float, Sequence[float]]) -> None:
         """Runs on test images, by seed."""
         first = max(self.retrained.trials()) + 1
         for number, (value, by_seed) in enumerate(values.items(), first):
-            configs = self.space.configs({LAMBDA: value}, list(TEST), "test")
+            configs = self.space.configs({LAMBDA: value}, self.runs(TEST), "test")
             self.put(self.retrained, number, dict(zip(configs, by_seed, strict=True)))
+
+    def runs(self, numbers: range) -> list[Repetition]:
+        """Fresh runs: of these seeds, or in these worlds with as many seeds as the search has."""
+        if not self.space.spec.repeated.worlds:
+            return of_seeds(numbers)
+        seeds = numbers[: len(self.space.spec.repeated.seeds)]
+        return [Repetition(seed, World.drawn(number)) for number in numbers for seed in seeds]
 
     def compare(self, top: int = 3) -> Comparison:
         incumbent = Incumbent.of(self.file, self.space)
-        return evaluate_candidates(self.space, incumbent, self.retrained, top=top, n=3, say=self.said.append)
+        many = {"worlds": 3} if self.space.spec.repeated.worlds else {"n": 3}
+        return evaluate_candidates(self.space, incumbent, self.retrained, top=top, say=self.said.append, **many)
 
     def decide(self, comparison: Comparison, *, force: bool = False) -> Decision:
         return decide_and_record(self.space, comparison, self.file, self.store, force=force)
@@ -130,7 +144,7 @@ class Bench:
         return open_results(self.results, "s").sql("SELECT * FROM promotions ORDER BY decided_at").rows()
 
     def config(self, value: float) -> RunConfig:
-        (found,) = self.space.configs({LAMBDA: value}, TEST[:1], "test")
+        (found,) = self.space.configs({LAMBDA: value}, of_seeds(TEST[:1]), "test")
         return found
 
 
@@ -152,7 +166,7 @@ def test_fresh_validation_chooses_and_only_the_leader_is_tested(measured: Bench)
     assert comparison.leader.params == {LAMBDA: STEADY}
     assert comparison.leader_pct == [94.0, 95.0, 96.5]
     assert comparison.incumbent_pct == [90.0, 91.0, 92.0]
-    assert comparison.seeds == tuple(TEST)
+    assert comparison.repeated.seeds == tuple(TEST)
     assert comparison.searched == 4
     assert "trial 1 leads" in measured.said[-1]
     assert any("+4.17" in cell for row in comparison.table[1] for cell in row)
@@ -398,3 +412,74 @@ def test_a_sweep_that_has_not_ended_is_warned_of(bench: Bench, capsys: pytest.Ca
     with Lease.acquire(bench.store.folder):
         assert exit_code(lambda: main(words)) == 2
     assert "warning: the sweep is running: 4 of 8 configurations are stored" in capsys.readouterr().out
+
+
+# -- in worlds -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def worlds(tmp_path: Path) -> Bench:
+    """A search in two worlds of two seeds; the leader is better by 3, 4 and 5 in the worlds of the test."""
+    bench = Bench(tmp_path, worlds=2)
+    bench.again(AGAIN)
+    bench.test({STEADY: [93.0, 93.0, 94.0, 94.0, 95.0, 95.0], BASE: [89.0, 91.0, 90.0, 90.0, 90.0, 90.0]})
+    return bench
+
+
+def test_a_search_in_worlds_is_promoted_in_worlds_that_it_has_not_seen(worlds: Bench) -> None:
+    comparison = worlds.compare()
+    assert list(map(str, comparison.repeated.worlds)) == ["2000", "2001", "2002"]
+    assert comparison.repeated.seeds == (2000, 2001)
+    assert "fresh worlds 1000-1002, seeds 1000-1001 (18 runs, validation)" in worlds.said[0]
+    assert worlds.decide(comparison).promoted
+    file = load_run(worlds.file)
+    assert file.config == worlds.config(STEADY), "trained alone it keeps the class order and tail of the base"
+    recorded = RecordedResult.of(file, str(worlds.file))
+    again = [file.config.repetition(seed, world) for seed, world, _ in recorded.runs]
+    assert [run.run_id for run in again] == [
+        run.run_id for run in worlds.space.configs({LAMBDA: STEADY}, worlds.runs(TEST), "test")
+    ]
+    assert [value for _, _, value in recorded.runs] == [93.0, 93.0, 94.0, 94.0, 95.0, 95.0]
+    (row,) = worlds.promotions()
+    # Means by world 3, 4 and 5: standard deviation 1, t(0.975, 2) = 4.302653, over sqrt(3).
+    low, high = row["interval_low_pct"], row["interval_high_pct"]
+    assert (low, high) == pytest.approx((4 - 2.48413, 4 + 2.48413), abs=1e-4)
+    assert (row["n"], row["worlds"], row["seeds"]) == (3, ["2000", "2001", "2002"], [2000, 2001])
+    assert row["config_id"] == again[0].config_id
+    page = sweep_content(worlds.space, None, "finished", open_results(worlds.results))
+    assert page["repetitions"] == "2 worlds x 2 seeds"
+
+
+def test_a_promotion_in_worlds_that_was_killed_is_completed(worlds: Bench) -> None:
+    assert worlds.decide(worlds.compare()).promoted
+    for record in (worlds.results / "s" / "promotions").iterdir():
+        record.unlink()
+    decision = worlds.complete()
+    assert decision is not None
+    assert decision.promoted
+    assert worlds.complete() is None
+
+
+def test_the_incumbent_itself_is_not_promoted_in_worlds_either(worlds: Bench) -> None:
+    incumbent(worlds, STEADY)
+    assert "itself" in worlds.decide(worlds.compare()).reason
+
+
+def test_an_incumbent_with_another_class_order_is_compared_in_the_same_worlds(worlds: Bench) -> None:
+    protocol = worlds.config(BASE).protocol
+    other = protocol.model_copy(update={"class_order": protocol.class_order.model_copy(update={"seed": 5})})
+    incumbent(worlds, BASE, protocol=other)
+    assert worlds.decide(worlds.compare()).promoted
+
+
+def test_fresh_worlds_are_none_of_the_searchs(bench: Bench, tmp_path: Path) -> None:
+    assert list(map(str, fresh(bench.space, 1000, None, 2).worlds)) == ["1000", "1001"]
+    assert fresh(bench.space, 1000, None, 2).seeds == (1000, 1001), "as many seeds as the search"
+    content = yaml.safe_load((tmp_path / "s.yaml").read_text())
+    content["repetitions"] = {"worlds": [1000, {"class_order": 1002, "tail": 0}]}
+    content["set"] = {"protocol.class_order.seed": 1003}
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(content))
+    found = fresh(load_space(tmp_path / "s.yaml"), 1000, None, None)
+    assert list(map(str, found.worlds)) == ["1001", "1004", "1005", "1006", "1007"]
+    with pytest.raises(ConfigError, match="--seeds: one seed has no interval"):
+        fresh(bench.space, 1000, 1, None)

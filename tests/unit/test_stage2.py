@@ -100,7 +100,7 @@ def stretches(name: str) -> tuple[Stretch, ...]:
         found.append(seen)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("trainer.training.session.train_stage", watched)
+        patch.setattr("trainer.training.one_pass.train_stage", watched)
         train([config(name, seed=seed) for seed in (0, 1)], EXACT)
     return tuple(found)
 

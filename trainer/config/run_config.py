@@ -7,13 +7,14 @@ content, so two equal configurations are the same run wherever and whenever they
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, SerializeAsAny, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from trainer.config.explain import explain
 from trainer.data.config import DataConfig, Protocol
+from trainer.data.world import World, number_or_world
 from trainer.errors import ConfigError
 from trainer.limits import LARGEST_SEED
 from trainer.methods.base import METHODS, Method
@@ -37,6 +38,11 @@ class RunConfig(Section):
     seed: int = Field(
         0, ge=0, le=LARGEST_SEED, description="seed of initial weights, shuffles, augmentation and random exemplars"
     )
+    world: Annotated[World | None, BeforeValidator(number_or_world, json_schema_input_type=int | World | None)] = Field(
+        None,
+        description="the class order and the draw of the tail that the run is a repetition in, in place of "
+        "`protocol.class_order` and `data.imbalance.seed`; null: those",
+    )
 
     @field_validator("method", mode="before")
     @classmethod
@@ -48,9 +54,33 @@ class RunConfig(Section):
         except ConfigError as error:  # as a finding, so that pydantic looks for those of other fields too
             raise PydanticCustomError("config_error", "{error}", {"error": error}) from None
 
+    @model_validator(mode="after")
+    def _of_its_world(self) -> Self:
+        vars(self).update(self._drawn_from(self.world))
+        return self
+
+    def repetition(self, seed: int, world: World | None = None) -> Self:
+        """The same configuration with this seed, in this world (default: with the class order and tail of its own)."""
+        return self.model_copy(update={"seed": seed, "world": world or self.world, **self._drawn_from(world)})
+
+    def _drawn_from(self, world: World | None) -> dict[str, Any]:
+        """The sections that a world decides on, as it has them."""
+        if world is None:
+            return {}
+        imbalance = self.data.imbalance.model_copy(update={"seed": world.tail})
+        return {
+            "data": self.data.model_copy(update={"imbalance": imbalance}),
+            "protocol": self.protocol.model_copy(update={"class_order": world.order}),
+        }
+
     def as_dict(self) -> dict[str, Any]:
-        """Every field written out, defaults too, under the names that files use, as YAML can hold it."""
+        """Every field written out, defaults too, under the names that files use, as YAML can hold it.
+
+        But for ``world`` where there is none: it is the mark of a repetition.
+        """
         dumped = self.model_dump(mode="json", by_alias=True)
+        if self.world is None:
+            del dumped["world"]
         return {**dumped, "method": {"name": self.method.name, **dumped["method"]}}
 
     @property
@@ -65,13 +95,18 @@ class RunConfig(Section):
 
     @property
     def config_id(self) -> str:
-        """Hash of the content but for the seed: runs that differ in their seed alone share it."""
-        return content_hash(self._without("data.path", "seed"))
+        """Hash of the content but for the seed: runs that differ in their seed alone share it.
+
+        In worlds, runs that differ in their world share it too.
+        """
+        drawn = () if self.world is None else ("protocol.class_order", "data.imbalance.seed")
+        return content_hash(self._without("data.path", "seed", "world", *drawn))
 
     @property
     def first_task_id(self) -> str:
         """Hash of what acts in the first task: runs that share it share that task's training."""
-        return content_hash(self._without("data.path", *(f"method.{name}" for name in self.method.fields_from_task(1))))
+        later = (f"method.{name}" for name in self.method.fields_from_task(1))
+        return content_hash(self._without("data.path", "world", *later))
 
     def trains_together_with(self, other: Self) -> bool:
         """Whether both can be members of one pass: they differ only in the seed and in per-member fields."""
@@ -86,8 +121,11 @@ class RunConfig(Section):
         """``as_dict`` but for these dotted fields."""
         content = self.as_dict()
         for field in fields:
-            section, _, name = field.rpartition(".")
-            del (content[section] if section else content)[name]
+            *sections, name = field.split(".")
+            within = content
+            for section in sections:
+                within = within[section]
+            within.pop(name, None)
         return content
 
 

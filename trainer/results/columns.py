@@ -18,7 +18,7 @@ VERSION = 2
 DETAILS: dict[str, type[Row]] = {"tasks": TaskRow, "epochs": EpochRow, "classes": ClassRow}
 """columns of a run that hold rows of their own"""
 
-IDS = ("run_id", "config_id", "seed")
+IDS = ("run_id", "config_id", "seed", "world")
 """columns that name a run"""
 
 

@@ -13,6 +13,9 @@ from trainer.config.run_config import RunConfig
 from trainer.methods.base import METHODS
 from trainer.results.columns import Column, flatten
 
+_OF_THE_RUN = ("seed", "world")
+"""columns of a run itself"""
+
 
 def config_columns() -> tuple[Column, ...]:
     """A column for every field of a run configuration, over all methods."""
@@ -21,7 +24,7 @@ def config_columns() -> tuple[Column, ...]:
 
 @functools.cache  # every run that is stored and every query needs them, and they take milliseconds
 def _columns_over(methods: tuple[str, ...]) -> tuple[Column, ...]:
-    columns = [*flatten(RunConfig, skip=("method", "seed")), Column("method_name", pa.string(), "the method")]
+    columns = [*flatten(RunConfig, skip=("method", *_OF_THE_RUN)), Column("method_name", pa.string(), "the method")]
     seen: dict[str, Column] = {}
     for name in methods:
         for column in flatten(METHODS.find(name), "method_"):
@@ -33,7 +36,7 @@ def _columns_over(methods: tuple[str, ...]) -> tuple[Column, ...]:
 
 def config_values(config: RunConfig) -> dict[str, Any]:
     """The values of ``config_columns`` that one configuration has."""
-    content = {name: value for name, value in config.as_dict().items() if name != "seed"}
+    content = {name: value for name, value in config.as_dict().items() if name not in _OF_THE_RUN}
     return dict(_leaves({**content, "stage2": content["stage2"] or {}}))
 
 

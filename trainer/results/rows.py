@@ -100,8 +100,13 @@ class RunResult(Row):
     """
 
     run_id: str = Field(description="hash of the configuration with its seed")
-    config_id: str = Field(description="hash of the configuration without its seed")
+    config_id: str = Field(description="hash of the configuration without its seed and world")
     seed: int = Field(description="seed of the run")
+    world: str | None = Field(
+        None,
+        description="world of the run: the number that its class order and tail are drawn from, or `1993/0` (seeds of "
+        "both); null where repetitions differ in their seed alone",
+    )
     status: str = Field(description="finished, pruned, diverged or failed")
     error: str | None = Field(None, description="reason, where the status is diverged or failed")
     split: str = Field(

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import Annotated, Self
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from trainer.config.explain import explain
 from trainer.config.files import RunFile
+from trainer.data.world import World, number_or_world
 from trainer.errors import ConfigError
 from trainer.limits import LARGEST_SEED
 from trainer.registry import OneOf
@@ -14,12 +15,23 @@ from trainer.results.columns import accuracies
 from trainer.results.rows import RunResult
 from trainer.words import WARNING, format_count
 
+BySeed = Annotated[dict[Annotated[int, Field(ge=0, le=LARGEST_SEED)], float], Field(min_length=1)]
+
+
+class RecordedWorld(BaseModel):
+    """The results in one world."""
+
+    world: Annotated[World, BeforeValidator(number_or_world)]
+    by_seed_pct: BySeed
+
 
 class RecordedResult(BaseModel):
     """The results in the provenance of a run file, among all else that promotion writes there."""
 
     metric: Annotated[str, OneOf(accuracies)]
-    by_seed_pct: dict[Annotated[int, Field(ge=0, le=LARGEST_SEED)], float] = Field(min_length=1)
+    by_seed_pct: BySeed | None = None
+    by_world: list[RecordedWorld] = []
+    """instead of ``by_seed_pct``, where the repetitions are worlds"""
     interval_pct: tuple[float, float]
     """of the mean"""
     data_fingerprint: str
@@ -27,6 +39,19 @@ class RecordedResult(BaseModel):
     """threads that the results were computed with; on a CPU they decide the order of sums"""
     precision: str | None = None
     """that the results were computed in"""
+
+    @model_validator(mode="after")
+    def _of_seeds_or_worlds(self) -> Self:
+        if (self.by_seed_pct is None) != bool(self.by_world):
+            raise ValueError("needs either by_seed_pct or by_world")
+        return self
+
+    @property
+    def runs(self) -> list[tuple[int, World | None, float]]:
+        """Seed, world and recorded percentage of each run."""
+        if self.by_seed_pct is not None:
+            return [(seed, None, value) for seed, value in self.by_seed_pct.items()]
+        return [(seed, own.world, value) for own in self.by_world for seed, value in own.by_seed_pct.items()]
 
     @classmethod
     def of(cls, file: RunFile, path: str) -> Self:
@@ -55,12 +80,14 @@ def compare(recorded: RecordedResult, results: Sequence[RunResult]) -> int:
         )
     if recorded.precision is not None and results[0].precision not in (None, recorded.precision):
         print(f"{WARNING}recorded in {recorded.precision}, measured in {results[0].precision}: rounding differs")
-    print(f"\n{'seed':>6}  {'recorded %':>10}  {'measured %':>10}  {'difference':>10}")
-    measured = {r.seed: getattr(r, recorded.metric) for r in results}
-    for seed, before in recorded.by_seed_pct.items():
-        now = measured[seed]
+    first = f"{'world':>12}  {'seed':>6}" if recorded.by_world else f"{'seed':>6}"
+    print(f"\n{first}  {'recorded %':>10}  {'measured %':>10}  {'difference':>10}")
+    measured = {(r.seed, r.world): getattr(r, recorded.metric) for r in results}
+    pairs = [(before, measured[seed, None if world is None else str(world)]) for seed, world, before in recorded.runs]
+    for (seed, world, _), (before, now) in zip(recorded.runs, pairs, strict=True):
         shown, gap = ("-", "-") if now is None else (f"{now:.4f}", f"{now - before:+.4f}")
-        print(f"{seed:>6}  {before:>10.4f}  {shown:>10}  {gap:>10}")
+        first = f"{seed:>6}" if world is None else f"{world!s:>12}  {seed:>6}"
+        print(f"{first}  {before:>10.4f}  {shown:>10}  {gap:>10}")
     fingerprint = results[0].data_fingerprint
     if fingerprint != recorded.data_fingerprint:
         print(f"not verified: the images differ (fingerprint {fingerprint}, recorded {recorded.data_fingerprint})")
@@ -68,9 +95,10 @@ def compare(recorded: RecordedResult, results: Sequence[RunResult]) -> int:
     if any(r.status != "finished" for r in results):
         print("not verified: not every run finished")
         return 1
-    gaps = [measured[seed] - before for seed, before in recorded.by_seed_pct.items()]
+    gaps = [now - before for before, now in pairs]
     if all(abs(gap) < 5e-5 for gap in gaps):
-        print(f"verified: {recorded.metric} matches the recorded value for every seed")
+        each = "every world and seed" if recorded.by_world else "every seed"
+        print(f"verified: {recorded.metric} matches the recorded value for {each}")
         return 0
     low, high = recorded.interval_pct
     of_means, half_width = abs(sum(gaps)) / len(gaps), (high - low) / 2

@@ -32,6 +32,13 @@ class CheckpointSlot(Protocol):
         """Take away what ``read`` has returned: it is damaged."""
 
 
+class PartedSlot(CheckpointSlot, Protocol):
+    """A place for the checkpoints of runs in several worlds, of which each has its own."""
+
+    def part(self, name: str) -> CheckpointSlot:
+        """The place for one of them."""
+
+
 class FileSlot:
     """A slot that is a local file."""
 
@@ -51,6 +58,10 @@ class FileSlot:
     def discard(self) -> None:
         """Rename it: the user may have named the wrong file."""
         self.path.replace(self.path.with_name(f"{self.path.name}.unreadable"))
+
+    def part(self, name: str) -> "FileSlot":
+        """``checkpoint-NAME.pt`` beside ``checkpoint.pt``."""
+        return FileSlot(self.path.with_stem(f"{self.path.stem}-{name}"))
 
     def __str__(self) -> str:
         return str(self.path)

@@ -1,30 +1,22 @@
 """Train runs: ``train(configs)`` from Python, ``python -m trainer.run RUN.yaml`` from a shell.
 
-Several configurations that differ only in their seed and in per-member hyperparameters are members of one pass.
+Configurations that differ only in their seed and in per-member hyperparameters are members of one pass. Runs in several
+worlds are a pass for each: all are trained on a task before any is on the next one, so that what is decided after a
+task is decided on all worlds.
 """
 
-import math
-import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
-
 from trainer.config.run_config import RunConfig
-from trainer.data.tasks import Task, TaskStream, build
-from trainer.errors import ConfigError, TrainingStopped
-from trainer.results.history import History, run_result
+from trainer.data.sources import load
+from trainer.data.tasks import TaskStream, cut
+from trainer.errors import ConfigError
 from trainer.results.rows import RunResult
-from trainer.rng import MemberStreams
-from trainer.stages import second_stage as stage2
-from trainer.stages.exemplars import Candidates, herding, random, reduce
-from trainer.stages.stage import TaskContext, TaskImages
 from trainer.training import checkpoint as ckpt
-from trainer.training.evaluate import embed, measure
-from trainer.training.loop import HEAD_GRAD, EpochReport, train_stage
 from trainer.training.observer import MemberReport, Observer, TaskReport
+from trainer.training.one_pass import Pass
 from trainer.training.options import DeviceOptions, deterministic
-from trainer.training.state import Cursor, State, new_learner
 
 FirstTaskCheckpoint = Callable[[str], ckpt.CheckpointSlot]
 """where the training of a first task is kept, by ``RunConfig.first_task_id``"""
@@ -34,22 +26,22 @@ def train(
     configs: Sequence[RunConfig],
     options: DeviceOptions | None = None,
     *,
-    checkpoint: ckpt.CheckpointSlot | None = None,
+    checkpoint: ckpt.CheckpointSlot | ckpt.PartedSlot | None = None,
     first_task_checkpoint: FirstTaskCheckpoint | None = None,
-    first_task_progress: ckpt.CheckpointSlot | None = None,
+    first_task_progress: ckpt.CheckpointSlot | ckpt.PartedSlot | None = None,
     observer: Observer | None = None,
     task_stream: TaskStream | None = None,
 ) -> list[RunResult]:
     """Train all configurations together and return their results in the same order.
 
     ``checkpoint``: resumed from if it holds these runs, kept up to date after every task, and within a task as
-    often as the options say. ``first_task_checkpoint``: where the first task, trained once for all that agree on it, is
-    looked up; ``first_task_progress``: what ``checkpoint`` is for the rest of the training.
-    ``task_stream``: trained and measured on instead of what the configurations describe.
+    often as the options say; with several worlds, a ``PartedSlot``. ``first_task_checkpoint``: where the first task,
+    trained once for all that agree on it, is looked up; ``first_task_progress``: what ``checkpoint`` is for the rest of
+    the training. ``task_stream``: trained and measured on instead of what the configurations, of one world, describe.
 
     A checkpoint that cannot be read counts as none: see ``Observer.on_unreadable``.
 
-    Raises ConfigError if the configurations cannot be members of one pass, DataError if the images do not
+    Raises ConfigError if the configurations of a world cannot be members of one pass, DataError if the images do not
     hold what they need, CheckpointError if the checkpoint belongs to other runs, TrainingStopped where the observer
     stops the training.
     """
@@ -64,283 +56,163 @@ def train_first_task(
     options: DeviceOptions,
     first_task_checkpoint: FirstTaskCheckpoint,
     observer: Observer | None = None,
-    checkpoint: ckpt.CheckpointSlot | None = None,
+    checkpoint: ckpt.CheckpointSlot | ckpt.PartedSlot | None = None,
 ) -> tuple[dict[str, dict[str, Any]], float]:
     """The checkpoints of these configurations' first task, by first task id, and the device seconds spent on it now.
 
-    Where one is missing all are trained: alone it would differ in its last digits from what it is among the others.
-    ``checkpoint``: of the training of that task, as often as the options say. Raises what ``train`` raises.
+    Where one of a world is missing all of that world are trained: alone it would differ in its last digits from what it
+    is among the others. ``checkpoint``: of the training of that task, as often as the options say. Raises what
+    ``train`` raises.
     """
+    found: dict[str, dict[str, Any]] = {}
+    spent_s = 0.0
+    worlds = of_worlds(configs)
+    for index, positions in enumerate(worlds):
+        slot = _part(checkpoint, index, len(worlds))
+        own, seconds = _first_task([configs[p] for p in positions], options, first_task_checkpoint, observer, slot)
+        found, spent_s = found | own, spent_s + seconds
+    return found, spent_s
+
+
+def of_worlds(configs: Sequence[RunConfig]) -> list[list[int]]:
+    """The positions of the configurations of each world, in the order in which worlds come first."""
+    found: dict[str, list[int]] = {}
+    for position, config in enumerate(configs):
+        found.setdefault(str(config.world), []).append(position)
+    return list(found.values())
+
+
+def _first_task(
+    configs: Sequence[RunConfig],
+    options: DeviceOptions,
+    first_task_checkpoint: FirstTaskCheckpoint,
+    observer: Observer | None,
+    checkpoint: ckpt.CheckpointSlot | None,
+) -> tuple[dict[str, dict[str, Any]], float]:
+    """The same for configurations of one world."""
     observer = observer or Observer()
-    warn = observer.on_unreadable
     first = {config.first_task_id: config for config in reversed(configs)}
     slots = {key: first_task_checkpoint(key) for key in sorted(first)}
-    found = {key: content for key, slot in slots.items() if (content := ckpt.load(slot, warn)) is not None}
+    found = {
+        key: content for key, slot in slots.items() if (content := ckpt.load(slot, observer.on_unreadable)) is not None
+    }
     if len(found) == len(slots):
         return found, 0.0
-    session = _Session([first[key] for key in slots], options, checkpoint, observer)
-    session.resume()
-    session.train_task()
+    own = [first[key] for key in slots]
+    (task_stream,) = _task_streams([own])
+    trained = Pass(own, options, checkpoint, observer, task_stream)
+    trained.resume()
+    trained.train_task()
     for member, (key, slot) in enumerate(slots.items()):
-        single = session.state.subset([member])
-        single.positions, single.histories = [0], [session.state.histories[member]]
+        single = trained.state.subset([member])
+        single.positions, single.histories = [0], [trained.state.histories[member]]
         written = ckpt.to_bytes(single, [first[key].run_id])
         slot.write(written)
         found[key] = ckpt.from_bytes(written, slot)
-    return found, sum(history.tasks[0].device_s for history in session.state.histories)
+    return found, sum(history.tasks[0].device_s for history in trained.state.histories)
+
+
+def _task_streams(worlds: Sequence[Sequence[RunConfig]]) -> list[TaskStream]:
+    """The tasks of each world, cut from the same images."""
+    source = load(worlds[0][0].data)
+    return [cut(source, configs[0].data, configs[0].protocol) for configs in worlds]
+
+
+def _part(slot: ckpt.CheckpointSlot | ckpt.PartedSlot | None, index: int, parts: int) -> ckpt.CheckpointSlot | None:
+    """The slot of one world; the whole slot where there is one world alone."""
+    if slot is None or parts == 1:
+        return slot
+    if not hasattr(slot, "part"):
+        raise TypeError("runs in several worlds need a checkpoint slot with parts")
+    return slot.part(f"world{index}")
 
 
 class _Session:
-    """One call of ``train``: a state and what belongs to it."""
+    """One call of ``train``: a pass for each world."""
 
     def __init__(
         self,
         configs: list[RunConfig],
         options: DeviceOptions,
-        checkpoint: ckpt.CheckpointSlot | None,
+        checkpoint: ckpt.CheckpointSlot | ckpt.PartedSlot | None,
         observer: Observer,
-        task_stream: TaskStream | None = None,
+        task_stream: TaskStream | None,
     ) -> None:
-        _check_together(configs)
-        self.configs, self.options, self.checkpoint, self.observer = configs, options, checkpoint, observer
-        self.run_ids = [config.run_id for config in configs]
-        device, precision = options.resolve_device(), options.resolve_precision()
-        self.task_stream = (task_stream or build(configs[0].data, configs[0].protocol)).to(device)
-        self.tasks = len(self.task_stream.tasks)
+        if not configs:
+            raise ConfigError("no configuration given")
+        self.configs, self.options, self.observer = configs, options, observer
+        self.positions = of_worlds(configs)
+        """of each pass, the positions of its runs in ``configs``"""
+        worlds = [[configs[position] for position in own] for own in self.positions]
+        if task_stream is not None and len(worlds) > 1:
+            raise ConfigError("a task stream is of one world, and the configurations are of several")
+        slots = [_part(checkpoint, index, len(worlds)) for index in range(len(worlds))]
+        streams = _task_streams(worlds) if task_stream is None else [task_stream]
+        self.passes = [
+            Pass(own, options, slot, observer, stream) for own, slot, stream in zip(worlds, slots, streams, strict=True)
+        ]
         self.results: dict[int, RunResult] = {}
         """results of runs that have ended, by position"""
-        channels = self.task_stream.train_pixels_NCHW.shape[1]
-        self.state = State(configs, new_learner(configs, channels, device, precision), precision)
-        self.task_began = 0.0
-        """when the task under the cursor would have begun without interruption, by ``time.perf_counter``"""
-        self.saved = time.monotonic()
-        """when the last checkpoint was written, or would have been"""
-
-    def resume(self) -> bool:
-        """Begin where the checkpoint ends, if there is one."""
-        found = None if self.checkpoint is None else ckpt.load(self.checkpoint, self.observer.on_unreadable)
-        if found is not None:
-            self.state = ckpt.restore(self.state, found, self.run_ids, self.checkpoint)
-        return found is not None
 
     def run(
-        self, first_task_checkpoint: FirstTaskCheckpoint | None, first_task_progress: ckpt.CheckpointSlot | None
+        self,
+        first_task_checkpoint: FirstTaskCheckpoint | None,
+        first_task_progress: ckpt.CheckpointSlot | ckpt.PartedSlot | None,
     ) -> list[RunResult]:
-        if self.resume():
-            self.observer.on_resume([self._report(task) for task in range(self.state.cursor.task)])
-        elif first_task_checkpoint is not None and self.tasks > 1:
-            self._start_from_first_task(first_task_checkpoint, first_task_progress)
-        while self.state.cursor.task < self.tasks and self.state.members:
-            self.train_task()
-            self._drop(self.observer.on_task(self._report(self.state.cursor.task - 1)))
-            self._tell_ended(live=self.state.positions)
-            self._save()
-        self._tell_ended(live=())
+        resumed = [one.resume() for one in self.passes]
+        for index, (one, was) in enumerate(zip(self.passes, resumed, strict=True)):
+            if not was and first_task_checkpoint is not None and one.tasks > 1:
+                progress = _part(first_task_progress, index, len(self.passes))
+                found, _ = _first_task(one.configs, self.options, first_task_checkpoint, self.observer, progress)
+                one.begin_behind_first_task(found)
+        if any(resumed):
+            self.observer.on_resume([self._report(task) for task in range(self._done())])
+        while any(one.unfinished for one in self.passes):
+            self._train_next_task()
+        self._tell_ended(all_of_them=True)
         return [self.results[position] for position in range(len(self.configs))]
 
-    def train_task(self) -> None:
-        """Train the task under the cursor, choose exemplars, measure, and move the cursor on."""
-        state, task_stream, config = self.state, self.task_stream, self.state.configs[0]
-        method, task = config.method, task_stream.tasks[state.cursor.task]
-        self.task_began = time.perf_counter() - state.elapsed_s
-        if state.learner.network.classifier.classes == task.first:
-            state.learner.network.grow(task.classes, state.learner.seeds, task.index)
-        if self.options.compile:
-            state.learner.network.net.compile(dynamic=True)
-        context, images = self._context(task), self._images(task)
-        stages = method.plan(context)
-        if config.second_stage is not None:
-            stages = (*stages, stage2.stage(config.second_stage, context, method.evaluate, method.parts(1, 1)))
-        for index, stage in enumerate(stages):
-            if index >= state.cursor.stage:
-                train_stage(state, stage, context, images, task_stream, self._after_step, self._after_epoch)
-                kept = {name: buffer for name, buffer in state.buffers.items() if name != HEAD_GRAD}
-                state.learner.method_state |= kept
-                method.after_stage(stage, state.learner, images)
-                state.cursor.stage, state.cursor.epoch = index + 1, 0
-        images_memory = state.learner.exemplars_ME.shape[1]
-        self._remember(task, images)
-        if method.needs_teacher and task.index + 1 < self.tasks:
-            state.learner.freeze_teacher()
-        method.after_task(state.learner, self._images(task))
-        self._measure(task, images_memory)
-        state.buffers = {}
-        state.cursor, state.elapsed_s = Cursor(task=task.index + 1), 0.0
+    def _done(self) -> int:
+        """Tasks that are behind all members."""
+        cursors = [one.state.cursor.task for one in self.passes if one.state.members]
+        return min(cursors, default=max(one.state.cursor.task for one in self.passes))
 
-    def _images(self, task: Task) -> TaskImages:
-        state, task_stream = self.state, self.task_stream
-        return TaskImages(
-            new_N=task.train_N,
-            exemplars_ME=state.learner.exemplars_ME,
-            labels_A=task_stream.train_labels_N,
-            old=task.first,
-            per_class=state.configs[0].memory.quota(task.first or task.classes),
-            streams=MemberStreams(state.learner.seeds, (task.index,)),
-            embed=lambda index: embed(state, task_stream.train_pixels_NCHW, index),
-        )
-
-    def _context(self, task: Task) -> TaskContext:
-        state, config = self.state, self.state.configs[0]
-        counts_K = self.task_stream.counts_C[: task.first + task.classes].double()
-        kept_K = counts_K.clone()
-        kept_K[: task.first].clamp_(max=config.memory.quota(task.first))
-        values = [member.method.model_dump(by_alias=True) for member in state.configs]
-        hyperparameters = {
-            name: torch.tensor([v[name] for v in values], device=state.learner.device, dtype=state.learner.dtype)
-            for name in config.method.per_member_fields()
+    def _train_next_task(self) -> None:
+        """Train the first task that a world still lacks, in those that do, and decide on all worlds."""
+        live = [one for one in self.passes if one.unfinished]
+        task = min(one.state.cursor.task for one in live)
+        *earlier, last = [one for one in live if one.state.cursor.task == task]
+        for one in earlier:
+            one.train_task()
+            one.save()
+        last.train_task()
+        pruned = self.observer.on_task(self._report(task))
+        fewer = {
+            id(one): one.drop([own.index(position) for position in pruned if position in own])
+            for one, own in zip(self.passes, self.positions, strict=True)
         }
-        return TaskContext(
-            index=task.index,
-            old=task.first,
-            new=task.classes,
-            sizes=tuple(t.classes for t in self.task_stream.tasks[: task.index + 1]),
-            members=state.members,
-            counts_K=counts_K,
-            kept_K=kept_K,
-            hyperparameters=hyperparameters,
-            optim=config.optim,
-            dtype=state.learner.dtype,
-            method_state=state.learner.method_state,
-        )
-
-    def _after_step(self) -> None:
-        stop, every_s = self.observer.on_step(), self.options.checkpoint_every_s
-        if stop or (every_s and time.monotonic() - self.saved >= every_s):
-            self._save_within_task()
-        if stop:
-            raise TrainingStopped
-
-    def _after_epoch(self, report: EpochReport) -> bool:
-        state = self.state
-        for member, position in enumerate(state.positions):
-            history = state.histories[position]
-            history.epochs.append(report.row(member))
-            if history.status == "running" and not math.isfinite(report.loss[member]):
-                history.status = "diverged"
-                history.error = f"loss is not finite after epoch {report.epoch} of task {report.task}"
-        self.observer.on_epoch(report)
-        if all(state.histories[position].status == "diverged" for position in state.positions):
-            return False
-        done, every = report.epoch + 1, self.options.checkpoint_every_epochs
-        if every and done % every == 0 and done < report.epochs:
-            self._save_within_task()
-        return True
-
-    def _remember(self, task: Task, images: TaskImages) -> None:
-        """Choose exemplars of the task's classes and put them behind those of the old ones, of which fewer may stay."""
-        state, config = self.state, self.state.configs[0]
-        quota = config.memory.quota(task.first + task.classes)
-        keep = config.method.exemplars_per_class(quota) if quota else 0
-        if config.memory.total is not None:
-            state.learner.exemplars_ME = reduce(state.learner.exemplars_ME, self.task_stream.train_labels_N, keep)
-        if keep <= 0:
-            return
-        index_n = config.method.exemplar_candidates(images)
-        labels_n = self.task_stream.train_labels_N[index_n]
-        candidates = Candidates.of(labels_n, task.first, task.first + task.classes)
-        if config.memory.selection == "random":
-            chosen_ME = random(candidates, keep, state.learner.seeds, task.index)
-        else:
-            chosen_ME = herding(images.embed(index_n).features_MND, candidates, keep)
-        state.learner.exemplars_ME = torch.cat([state.learner.exemplars_ME, index_n[chosen_ME]], dim=1)
-
-    def _measure(self, task: Task, images_memory: int) -> None:
-        state, task_stream = self.state, self.task_stream
-        seen = task.first + task.classes
-        measured = measure(state, task_stream, seen)
-        correct = {name: found_MK.tolist() for name, found_MK in measured.correct.items()}
-        top5_MK = None if measured.top5_MK is None else measured.top5_MK.tolist()
-        head_norm_MK = state.learner.network.classifier.weight_MKD.detach().norm(dim=2).tolist()
-        steps = max(1, sum(row.steps for row in state.histories[state.positions[0]].epochs if row.task == task.index))
-        grad_norm_MK = (state.buffers[HEAD_GRAD] / steps).tolist()
-        wall_s = time.perf_counter() - self.task_began
-        for member, position in enumerate(state.positions):
-            history = state.histories[position]
-            history.add_task(
-                task_stream,
-                {name: found_MK[member] for name, found_MK in correct.items()},
-                head_norm_MK[member],
-                grad_norm_MK[member],
-                images_memory,
-                state.configs[member].memory.quota(seen),
-                wall_s,
-                state.members,
-                top5_K=None if top5_MK is None else top5_MK[member],
-                ece_pct=None if measured.bins is None else measured.bins.error_pct(member),
-            )
-            if task.index + 1 == self.tasks and history.status == "running":
-                history.status = "finished"
+        self._tell_ended()
+        # The last one's checkpoint says that the task is behind all: by then the others' members are dropped.
+        for one in live:
+            if one is not last and fewer[id(one)]:
+                one.save()
+        last.save()
 
     def _report(self, task: int) -> TaskReport:
-        """What became of the runs that were trained on a task; the same after a resume as when it was completed."""
-        members = []
-        for position, history in enumerate(self.state.histories):
-            if task < len(history.tasks):
-                diverged = history.status == "diverged" and task + 1 == len(history.tasks)
-                status = "diverged" if diverged else "finished" if task + 1 == self.tasks else "running"
-                members.append(MemberReport(position, status, history.tasks[task]))
-        return TaskReport(task, self.tasks, tuple(members))
+        members = [
+            MemberReport(own[member.position], member.status, member.metrics)
+            for one, own in zip(self.passes, self.positions, strict=True)
+            for member in one.reports(task)
+        ]
+        return TaskReport(task, self.passes[0].tasks, tuple(sorted(members, key=lambda member: member.position)))
 
-    def _drop(self, pruned: Collection[int]) -> None:
-        """Take members out that are pruned or diverged: from now on nothing is spent on them."""
-        state = self.state
-        for position in pruned:
-            if state.histories[position].status == "running":
-                state.histories[position].status = "pruned"
-        stay = [m for m, p in enumerate(state.positions) if state.histories[p].status in ("running", "finished")]
-        if not stay:
-            state.configs, state.positions = [], []
-        elif len(stay) < state.members:
-            self.state = state.subset(stay)
-
-    def _tell_ended(self, live: Collection[int]) -> None:
-        """Tell the observer, once, of all runs that have ended: all but the ``live`` ones."""
-        state, ended = self.state, {}
-        for position, (config, history) in enumerate(zip(self.configs, state.histories, strict=True)):
-            if position not in live and position not in self.results:
-                ended[position] = run_result(
-                    config, history, self.task_stream, state.learner.device, state.precision, len(self.configs)
-                )
+    def _tell_ended(self, *, all_of_them: bool = False) -> None:
+        """Tell the observer, once, of runs that have ended: of those without a member left, or all of them."""
+        ended = {
+            own[position]: result
+            for one, own in zip(self.passes, self.positions, strict=True)
+            for position, result in one.end(live=() if all_of_them else one.state.positions).items()
+        }
         self.results |= ended
         if ended:
             self.observer.on_end(ended)
-
-    def _save_within_task(self) -> None:
-        self.state.elapsed_s = time.perf_counter() - self.task_began
-        self._save()
-
-    def _save(self) -> None:
-        self.saved = time.monotonic()
-        if self.checkpoint is not None and self.state.members:
-            self.checkpoint.write(ckpt.to_bytes(self.state, self.run_ids))
-
-    def _start_from_first_task(
-        self, first_task_checkpoint: FirstTaskCheckpoint, progress: ckpt.CheckpointSlot | None
-    ) -> None:
-        """Begin behind the first task, which is trained here only if nobody has yet."""
-        found, _ = train_first_task(self.configs, self.options, first_task_checkpoint, self.observer, progress)
-        parts = []
-        for position, config in enumerate(self.configs):
-            part = found[config.first_task_id]
-            parts.append(part["tensors"])
-            history = History.model_validate_json(part["histories"][0])
-            if part["run_ids"] != [config.run_id]:
-                for row in history.tasks:
-                    row.saved_s, row.device_s, row.wall_s = row.device_s, 0.0, 0.0
-            history.started_at = self.state.histories[position].started_at
-            self.state.histories[position] = history
-        self.state.load_tensors({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
-        self.state.cursor = Cursor(task=1)
-        self._drop(())
-
-
-def _check_together(configs: Sequence[RunConfig]) -> None:
-    if not configs:
-        raise ConfigError("no configuration given")
-    for config in configs[1:]:
-        if not configs[0].trains_together_with(config):
-            per_member = ", ".join(sorted(config.method.per_member_fields())) or "none"
-            raise ConfigError(
-                f"runs {configs[0].run_id} and {config.run_id} cannot be trained together: they differ in more than "
-                f"the seed and per-member fields ({per_member})"
-            )

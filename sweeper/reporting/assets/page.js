@@ -116,7 +116,7 @@ function show(content) {
   sweeps = content.sweeps;
   written = content.written;
   drawn.clear();
-  const states = sweeps.map((sweep) => `${sweeps.length > 1 ? `${sweep.name} ` : ""}${sweep.state === "unknown" ? "state unknown" : sweep.state}: ${sweep.done.toLocaleString("en")} of ${count(sweep.total, "configuration")}, ${count(sweep.seeds, "seed")} each`);
+  const states = sweeps.map((sweep) => `${sweeps.length > 1 ? `${sweep.name} ` : ""}${sweep.state === "unknown" ? "state unknown" : sweep.state}: ${sweep.done.toLocaleString("en")} of ${count(sweep.total, "configuration")}, ${sweep.repetitions} each`);
   document.getElementById("state").textContent = `${states.join("; ")}. Results as of ${new Date(written).toLocaleString()}.`;
   preselect();
   drawVerdict(section("verdict"));
