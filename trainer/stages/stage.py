@@ -161,6 +161,18 @@ Forward = Callable[[Learner, Tensor], Outputs]
 
 
 @dataclass(frozen=True)
+class Plateau:
+    """A learning rate, each member's own, that falls by gamma where the loss on images set aside gets no lower."""
+
+    set_aside: Callable[[TaskImages], Tensor]
+    """the images, ``[N]``, which the stage's pool leaves out; with none the rate stays what it is"""
+    patience: int
+    """epochs in a row without a lower loss after which it falls"""
+    lowest: float
+    """a member whose rate would be lower has ended the stage"""
+
+
+@dataclass(frozen=True)
 class Stage:
     """One stretch of optimisation, as data."""
 
@@ -189,6 +201,8 @@ class Stage:
     """factors of the learning rate, by prefixes of parameter names"""
     drops: Mapping[int, float] = field(default_factory=dict)
     """further factors of the learning rate, by the 0-based epoch from which they hold"""
+    plateau: Plateau | None = None
+    """what slows and ends the stage besides ``optim``; its loss must not depend on buffers"""
     no_decay: tuple[str, ...] = ()
     """parameters without weight decay, by prefixes of their names"""
     prepare: Callable[[Learner, TaskImages], None] | None = None

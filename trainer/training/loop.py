@@ -10,15 +10,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from trainer.data.augment import augment, crops, uniforms_per_image
+from trainer.data.augment import augment, centre, crops, uniforms_per_image
 from trainer.data.mix import Mixup, blended
 from trainer.data.tasks import TaskStream
 from trainer.methods.base import Method
+from trainer.nets.member import repeat_images
 from trainer.nets.network import Outputs
 from trainer.results.rows import EpochRow
 from trainer.rng import MemberStreams
 from trainer.stages.learner import TEACHER, Learner
 from trainer.stages.stage import Stage, Step, TaskContext, TaskImages, Terms
+from trainer.training import plateau
 from trainer.training.state import State
 
 HEAD_GRAD = "head_grad_MK"
@@ -41,6 +43,14 @@ class EpochReport:
     """each named loss, mean over the epoch's images, ``[M]``"""
     train_acc_pct: list[float]
     wall_s: float
+    rates: tuple[float, ...] | None = None
+    """factor of each member's learning rate, 0 for one that had ended the stage before; None: 1"""
+    last: bool = False
+    """whether every member has ended the stage with this epoch"""
+
+    def ended(self, member: int) -> bool:
+        """Whether the member had ended the stage before this epoch."""
+        return self.rates is not None and not self.rates[member]
 
     @property
     def loss(self) -> list[float]:
@@ -54,7 +64,7 @@ class EpochReport:
             stage=self.stage,
             epoch=self.epoch,
             steps=self.steps,
-            lr=self.lr,
+            lr=self.lr * (1 if self.rates is None else self.rates[member]),
             loss=self.loss[member],
             terms={name: values[member] for name, values in self.terms.items()},
             train_acc_pct=self.train_acc_pct[member],
@@ -77,13 +87,15 @@ def train_stage(
             stage.prepare(state.learner, images)
         grads_MK = task.zeros_MK() if state.cursor.stage == 0 else state.buffers[HEAD_GRAD]
         state.buffers = {**stage.buffers, HEAD_GRAD: grads_MK}
+        if stage.plateau is not None:
+            state.buffers |= plateau.start(stage.plateau, state.members, state.learner.device)
     state.start_optimiser(stage)
     epoch_loop = EpochLoop(state, stage, task, images, task_stream)
     epochs = stage.optim.epochs if epoch_loop.pool_MN.shape[1] else 0
     for epoch in range(state.cursor.epoch, epochs):
         report = epoch_loop.run(epoch, after_step)
         state.cursor.epoch = epoch + 1
-        if not after_epoch(report):
+        if not after_epoch(report) or report.last:
             break
     state.optimiser = None
     state.learner.network.requires_grad_(True)
@@ -109,6 +121,7 @@ class EpochLoop:
     ) -> None:
         self.state, self.stage, self.task, self.task_stream = state, stage, task, task_stream
         self.pool_MN = stage.pool(images)
+        self.set_aside_N = None if stage.plateau is None else stage.plateau.set_aside(images)
         self.labels_MN = task_stream.train_labels_N[self.pool_MN].cpu()
         self.forward = stage.forward or partial(_with_teacher, state.configs[0].method, 2 if stage.mixup else 1)
         self.learner = state.folded(network="net" in stage.evaluates)
@@ -153,6 +166,7 @@ class EpochLoop:
             after_step()
         hits_M = sums.pop(_HITS)
         state.sums, state.cursor.step, state.epoch_s = {}, 0, 0.0
+        rates, last = self._slow_down(epoch)
         return EpochReport(
             task=self.task.index,
             stage=self.stage.name,
@@ -163,7 +177,36 @@ class EpochLoop:
             terms={name: total_M.tolist() for name, total_M in sums.items()},
             train_acc_pct=(hits_M * (100 / images)).tolist(),
             wall_s=time.perf_counter() - started,
+            rates=rates,
+            last=last,
         )
+
+    def _slow_down(self, epoch: int) -> tuple[tuple[float, ...] | None, bool]:
+        """The rates of the epoch that has been trained, and whether none of the next is above 0."""
+        state, stage = self.state, self.stage
+        if stage.plateau is None or self.set_aside_N is None:
+            return None, False
+        rates = state.buffers[plateau.RATE].tolist()
+        if len(self.set_aside_N):
+            loss_M = self._loss_of(self.set_aside_N, epoch)
+            plateau.after_epoch(stage.plateau, state.buffers, loss_M, stage.optim.lr, stage.optim.gamma)
+        return tuple(rates), not any(state.buffers[plateau.RATE].tolist())
+
+    @torch.no_grad()
+    def _loss_of(self, index_N: Tensor, epoch: int) -> Tensor:
+        """The stage's loss on images as they are evaluated, ``[M]``."""
+        state, task_stream = self.state, self.task_stream
+        for network in (state.learner.network, self.learner.network):
+            network.eval()
+        losses_M = []
+        for index_B in index_N.split(self.stage.optim.batch_size):
+            images = centre(task_stream.train_pixels_NCHW, index_B, state.configs[0].data, state.learner.dtype)
+            with state.autocast():
+                out = self.forward(self.learner, repeat_images(images, state.members))
+            labels_MB = task_stream.train_labels_N[index_B].expand(state.members, -1)
+            terms = self.stage.loss(Step(out, labels_MB, self.task, state.buffers, state.learner.network, epoch))
+            losses_M.append(torch.stack(list(terms.values())).sum(0) * len(index_B))
+        return torch.stack(losses_M).sum(0) / len(index_N)
 
     def _draw(self, order_MN: Tensor, streams: MemberStreams, use: str) -> _Batch:
         """The images of a whole epoch, in their order, and what is cut from each."""
@@ -186,6 +229,9 @@ class EpochLoop:
         state, stage = self.state, self.stage
         assert state.optimiser is not None
         images = self._images(batch)
+        network = state.learner.network
+        rate_M = state.buffers.get(plateau.RATE)
+        slowed = None if rate_M is None else plateau.Slowed(network, rate_M)
         partner_MB = share_M = None
         if mixed is not None and stage.mix is not None:
             partner, boxes_M4 = mixed
@@ -201,9 +247,7 @@ class EpochLoop:
         if blend is not None:
             own = batch.labels_MB.shape[1]
             out, blends = out.images(slice(own), out.teacher), out.images(slice(own, None))
-        step = Step(
-            out, batch.labels_MB, self.task, state.buffers, state.learner.network, epoch, partner_MB, share_M, blends
-        )
+        step = Step(out, batch.labels_MB, self.task, state.buffers, network, epoch, partner_MB, share_M, blends)
         terms = stage.loss(step)
         state.optimiser.zero_grad()
         # The sum over members gives each of them exactly its own gradient.
@@ -211,15 +255,18 @@ class EpochLoop:
         if stage.adjust_grads is not None:
             stage.adjust_grads(step)
         if self.head.weight_MKD.grad is not None:
-            state.buffers[HEAD_GRAD].add_(self.head.weight_MKD.grad.norm(dim=2))
+            norm_MK = self.head.weight_MKD.grad.norm(dim=2)
+            state.buffers[HEAD_GRAD].add_(norm_MK if rate_M is None else norm_MK * (rate_M > 0).unsqueeze(1))
         if stage.optim.clip_norm is not None:
-            clip_by_member(list(state.learner.network.parameters()), stage.optim.clip_norm)
+            clip_by_member(list(network.parameters()), stage.optim.clip_norm)
         state.optimiser.step()
+        if slowed is not None:
+            slowed.apply()
         with torch.no_grad():  # weight decay and momentum move frozen rows without a gradient too
             for parameter, kept in self.kept_rows:
                 parameter[:, : stage.frozen_rows] = kept
         if stage.after_step is not None:
-            stage.after_step(state.learner.network)
+            stage.after_step(network)
         return terms, (out.logits_MBK.detach().argmax(2) == batch.labels_MB).sum(1)
 
 

@@ -17,6 +17,7 @@ from trainer.stages import second_stage as stage2
 from trainer.stages.exemplars import Candidates, herding, random, reduce
 from trainer.stages.stage import TaskContext, TaskImages
 from trainer.training import checkpoint as ckpt
+from trainer.training import plateau
 from trainer.training.evaluate import embed, measure
 from trainer.training.loop import HEAD_GRAD, EpochReport, train_stage
 from trainer.training.observer import MemberReport, Observer
@@ -83,7 +84,8 @@ class Pass:
         for index, stage in enumerate(stages):
             if index >= state.cursor.stage:
                 train_stage(state, stage, context, images, task_stream, self._after_step, self._after_epoch)
-                kept = {name: buffer for name, buffer in state.buffers.items() if name != HEAD_GRAD}
+                own = {HEAD_GRAD, *plateau.BUFFERS}
+                kept = {name: buffer for name, buffer in state.buffers.items() if name not in own}
                 state.learner.method_state |= kept
                 method.after_stage(stage, state.learner, images)
                 state.cursor.stage, state.cursor.epoch = index + 1, 0
@@ -143,6 +145,8 @@ class Pass:
         state = self.state
         for member, position in enumerate(state.positions):
             history = state.histories[position]
+            if report.ended(member):
+                continue
             history.epochs.append(report.row(member))
             if history.status == "running" and not math.isfinite(report.loss[member]):
                 history.status = "diverged"
@@ -180,8 +184,12 @@ class Pass:
         correct = {name: found_MK.tolist() for name, found_MK in measured.correct.items()}
         top5_MK = None if measured.top5_MK is None else measured.top5_MK.tolist()
         head_norm_MK = state.learner.network.classifier.weight_MKD.detach().norm(dim=2).tolist()
-        steps = max(1, sum(row.steps for row in state.histories[state.positions[0]].epochs if row.task == task.index))
-        grad_norm_MK = (state.buffers[HEAD_GRAD] / steps).tolist()
+        steps_M = [
+            max(1, sum(row.steps for row in state.histories[position].epochs if row.task == task.index))
+            for position in state.positions
+        ]
+        grads_MK = state.buffers[HEAD_GRAD]
+        grad_norm_MK = (grads_MK / torch.tensor(steps_M).to(grads_MK).unsqueeze(1)).tolist()
         wall_s = time.perf_counter() - self.task_began
         for member, position in enumerate(state.positions):
             history = state.histories[position]
