@@ -40,7 +40,7 @@ class PyCil(Peer):
         super().check()
         method, smallest = self.config.method, int(self.task_stream.counts_C.min())
         if isinstance(method, Icarl):
-            self.check_fields({"method.lambda": 1.0, "method.classification": "softmax"})
+            self.check_fields({"method.lambda": 1.0, "method.classification": "softmax", "method.plateau": False})
         if isinstance(method, Wa):
             self.check_fields({"method.lambda": 1.0, "method.kd": "kd", "method.clip_weights": False})
         if not 1 <= self.config.memory.per_class <= smallest:
