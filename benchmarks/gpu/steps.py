@@ -33,7 +33,7 @@ def real_step(configs: Sequence[RunConfig], options: DeviceOptions, task_stream:
 
     Weights hardly move: the learning rate is next to nothing. Raises what ``session.train`` raises.
     """
-    few = few_images(task_stream, configs[0].optim.batch_size)
+    few = few_images(task_stream, configs[0].optim.batch_size, every_task=configs[0].method.grows)
     optim = configs[0].optim.model_copy(update={"epochs": 2, "lr": 1e-9, "milestones": ()})
     short = [config.model_copy(update={"optim": optim, "stage2": None}) for config in configs]
     inner, last = EpochLoop.step, len(few.tasks) - 1
