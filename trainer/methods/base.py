@@ -116,6 +116,10 @@ class Method(BaseModel):
         """What stands behind the backbone, by name; ``head`` is the classifier. Called for every network made."""
         return {"head": LinearHead(members, features)}
 
+    def most_classes(self, features: int) -> int | None:
+        """How many classes a network of so many features can learn; None: any number."""
+        return None
+
     def outputs(self, network: Network, images: Tensor) -> Outputs:
         """Features and logits of ``images [B, M*C, H, W]``, of a student or a teacher."""
         return cast(Outputs, network(images))

@@ -128,6 +128,28 @@ class CosineHead(Head):
         self.weight_MKD = nn.Parameter(torch.cat([self.weight_MKD.data, new], dim=1))
 
 
+class PrototypeHead(Head):
+    """Cosine to orthonormal vectors, one a class, that are not meant to learn.
+
+    New ones are drawn at random, orthogonal to all there are. There can be as many as features.
+    """
+
+    def __init__(self, members: int, features: int, classes: int = 0) -> None:
+        super().__init__()
+        self.weight_MKD = nn.Parameter(torch.empty(members, classes, features))
+
+    def forward(self, x_MBD: Tensor) -> Tensor:
+        return F.normalize(x_MBD, dim=2) @ self.weight_MKD.transpose(1, 2)
+
+    def grow(self, classes: int, seeds: Sequence[int], task: int) -> None:
+        width = self.weight_MKD.shape[2]
+        drawn = [torch.randn(classes, width, dtype=torch.float64, generator=self._stream(seed, task)) for seed in seeds]
+        old_MKD = self.weight_MKD.detach().cpu().double()
+        basis_MDK, _ = torch.linalg.qr(torch.cat([old_MKD, torch.stack(drawn)], dim=1).transpose(1, 2))
+        new = basis_MDK[:, :, self.classes :].transpose(1, 2).to(self.weight_MKD)
+        self.weight_MKD = nn.Parameter(torch.cat([self.weight_MKD.data, new], dim=1))
+
+
 class ClassScale(Growing):
     """A learnt factor on each class's logit, 1 at first. ``[M, B, K] -> [M, B, K]``."""
 

@@ -207,6 +207,8 @@ class Stage:
     """parameters without weight decay, by prefixes of their names"""
     prepare: Callable[[Learner, TaskImages], None] | None = None
     """called when the stage begins, to put networks in place; may add to its ``buffers``"""
+    after_epoch: Callable[[Learner, Mapping[str, Tensor]], None] | None = None
+    """called after every epoch, with the stage's buffers"""
     after_step: Callable[[Network], None] | None = None
     """called after the optimiser, with the network that it has moved"""
 

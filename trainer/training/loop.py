@@ -94,6 +94,8 @@ def train_stage(
     epochs = stage.optim.epochs if epoch_loop.pool_MN.shape[1] else 0
     for epoch in range(state.cursor.epoch, epochs):
         report = epoch_loop.run(epoch, after_step)
+        if stage.after_epoch is not None:
+            stage.after_epoch(state.learner, state.buffers)
         state.cursor.epoch = epoch + 1
         if not after_epoch(report) or report.last:
             break

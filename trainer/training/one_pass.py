@@ -37,7 +37,7 @@ class Pass:
         task_stream: TaskStream,
     ) -> None:
         """``observer`` hears of steps, epochs and damaged checkpoints. Raises ConfigError if the configurations cannot
-        be members of one pass.
+        be members of one pass, or their network has too few features for so many classes.
         """
         _check_together(configs)
         self.configs, self.options, self.checkpoint, self.observer = configs, options, checkpoint, observer
@@ -49,6 +49,7 @@ class Pass:
         """results of runs that have ended, by position"""
         channels = self.task_stream.train_pixels_NCHW.shape[1]
         self.state = State(configs, new_learner(configs, channels, device, precision), precision)
+        _check_classes(configs[0], self.state.learner.network.net.features, self.task_stream)
         self.task_began = 0.0
         """when the task under the cursor would have begun without interruption, by ``time.perf_counter``"""
         self.saved = time.monotonic()
@@ -268,6 +269,15 @@ class Pass:
         self.state.load_tensors({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
         self.state.cursor = Cursor(task=1)
         self.drop(())
+
+
+def _check_classes(config: RunConfig, features: int, task_stream: TaskStream) -> None:
+    classes, most = sum(task.classes for task in task_stream.tasks), config.method.most_classes(features)
+    if most is not None and classes > most:
+        problem = (
+            f"{config.net.name} has {features} features, and {config.method.name} can learn {most} classes with them"
+        )
+        raise ConfigError(f"{problem}, not {classes}", field="net.name")
 
 
 def _check_together(configs: Sequence[RunConfig]) -> None:
