@@ -21,31 +21,34 @@ from sweeper.store.sweep_file import read_space
 from trainer.errors import exit_code
 
 Row = dict[str, Any]
+Key = tuple[int, str, int]
+"""trial, world ("" without) and seed of a run"""
 
 
 def read(folder: str) -> tuple[Space, list[Row]]:
     """The search space of a sweep, and a row for each of its runs."""
     path = Folder.at(folder)
     space = read_space(path)
-    columns = ["trial", "seed", "status", "params_json", space.spec.objective.metric, "device_s", "git_commit"]
+    columns = ["trial", "world", "seed", "status", "params_json", space.spec.objective.metric, "device_s", "git_commit"]
     return space, Store(path.parent, space.name).read(columns).to_pylist()
 
 
 def differences(space: Space, first: Sequence[Row], second: Sequence[Row]) -> list[str]:
     """What the two sweeps differ in, a line each; empty if they are the same."""
     metric = space.spec.objective.metric
-    wanted = {(trial, seed) for trial in range(space.spec.trials) for seed in space.spec.seeds}
+    repeated = [("" if run.world is None else str(run.world), run.seed) for run in space.spec.repeated.runs]
+    wanted = {(trial, *run) for trial in range(space.spec.trials) for run in repeated}
     found = []
     for name, rows in (("first", first), ("second", second)):
-        times = Counter((row["trial"], row["seed"]) for row in rows)
-        found += [f"{name}: trial {t}, seed {s} is missing" for t, s in sorted(wanted - set(times))]
-        found += [f"{name}: trial {t}, seed {s} is stored {n} times" for (t, s), n in sorted(times.items()) if n > 1]
-        found += [f"{name}: trial {t}, seed {s} is not part of the sweep" for t, s in sorted(set(times) - wanted)]
+        times = Counter(map(_key, rows))
+        found += [f"{name}: {_named(key)} is missing" for key in sorted(wanted - set(times))]
+        found += [f"{name}: {_named(key)} is stored {n} times" for key, n in sorted(times.items()) if n > 1]
+        found += [f"{name}: {_named(key)} is not part of the sweep" for key in sorted(set(times) - wanted)]
     params, other = ({row["trial"]: row["params_json"] for row in rows} for rows in (first, second))
     found += [f"trial {n}: different parameters" for n in sorted(params) if n in other and params[n] != other[n]]
-    outcome, theirs = ({(r["trial"], r["seed"]): (r["status"], r[metric]) for r in rows} for rows in (first, second))
+    outcome, theirs = ({_key(row): (row["status"], row[metric]) for row in rows} for rows in (first, second))
     found += [
-        f"trial {key[0]}, seed {key[1]}: {outcome[key]} and {theirs[key]}"
+        f"{_named(key)}: {outcome[key]} and {theirs[key]}"
         for key in sorted(outcome)
         if key in theirs and outcome[key] != theirs[key]
     ]
@@ -55,14 +58,27 @@ def differences(space: Space, first: Sequence[Row], second: Sequence[Row]) -> li
 def table(space: Space, first: Sequence[Row], second: Sequence[Row]) -> str:
     """Markdown, a row a run."""
     metric = space.spec.objective.metric
-    theirs = {(row["trial"], row["seed"]): row[metric] for row in second}
-    lines = [f"| trial | seed | parameters | status | {metric}, first | second |", "|---|---|---|---|---|---|"]
-    for row in sorted(first, key=lambda r: (r["trial"], r["seed"])):
-        key = row["trial"], row["seed"]
+    theirs = {_key(row): row[metric] for row in second}
+    worlds = bool(space.spec.repeated.worlds)
+    first_columns = "trial | world | seed" if worlds else "trial | seed"
+    lines = [f"| {first_columns} | parameters | status | {metric}, first | second |"]
+    lines.append(f"|{'---|' * (6 + worlds)}")
+    for row in sorted(first, key=_key):
+        key = _key(row)
         params = format_params(json.loads(row["params_json"]))
-        cells = [*map(str, key), params, row["status"], _number(row[metric]), _number(theirs.get(key))]
+        cells = [str(part) for part in key if part != ""]
+        cells += [params, row["status"], _number(row[metric]), _number(theirs.get(key))]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _key(row: Row) -> Key:
+    return row["trial"], row["world"] or "", row["seed"]
+
+
+def _named(key: Key) -> str:
+    trial, world, seed = key
+    return f"trial {trial}, seed {seed}" if not world else f"trial {trial}, world {world}, seed {seed}"
 
 
 def _number(value: float | None) -> str:

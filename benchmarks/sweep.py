@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     ]
     spec, resources = space.spec, space.spec.resources
     about = (
-        f"{arguments.space} {' '.join(arguments.set)}: {spec.trials} configurations x {len(spec.seeds)} seeds, packs "
+        f"{arguments.space} {' '.join(arguments.set)}: {spec.trials} configurations x {spec.repeated}, packs "
         f"of {resources.pack}, {resources.cpu:g} CPU a trial; {device_name(DeviceOptions().resolve_device())}, "
         f"the loop with {torch.get_num_threads()} threads. One time each: the service's includes the start of its "
         "Ray cluster. "
