@@ -68,20 +68,25 @@ class OpenedSweep:
         worlds: int | None = None,
         force: bool = False,
         address: str | None = None,
+        on: str | Path | None = None,
     ) -> Promotion:
         """Train the best few on fresh seeds and write the run file if the evidence is there, as ``sweeper.promote``
         does, and print what is done. Returns the decision.
 
         ``name`` of the run file (default: the sweep's), in the folder ``runs``; ``top`` candidates with ``seeds`` fresh
         seeds each, in ``worlds`` fresh worlds (defaults: as ``sweeper.promote``); ``force`` writes the file without
-        evidence; ``address`` of a Ray cluster (default: $RAY_ADDRESS, otherwise one is started). Only in the main
-        thread, as it handles Ctrl-C: then it raises KeyboardInterrupt, and another call resumes.
+        evidence; ``address`` of a Ray cluster (default: $RAY_ADDRESS, otherwise one is started); ``on``: a run file of
+        another data set to test on. Only in the main thread, as it handles Ctrl-C: then it raises KeyboardInterrupt,
+        and another call resumes.
         """
         from sweeper.promoter import Choices, PromotionStopped, decide  # noqa: PLC0415  (imports torch and Ray)
 
         before = {number: signal.getsignal(number) for number in STOPPING}
         try:
-            return decide(self._folder, Choices(name, str(runs), top, seeds, worlds, force, address))
+            return decide(
+                self._folder,
+                Choices(name, str(runs), top, seeds, worlds, force, address, None if on is None else str(on)),
+            )
         except PromotionStopped as stopped:
             raise KeyboardInterrupt(str(stopped)) from None
         finally:

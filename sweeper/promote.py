@@ -36,8 +36,10 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--seeds", type=at_least(1), help=seeds)
     worlds = "number of fresh worlds (default: 5 if the search has worlds, otherwise none)"
     made.add_argument("--worlds", type=at_least(2), help=worlds)
+    on = "test on the images and tasks of this run file: does the best hold on another data set of the same scenario?"
+    made.add_argument("--on", metavar="RUN_FILE", help=on)
     made.add_argument("--runs", default="runs", metavar="DIR", help="folder of run files (default: runs)")
-    made.add_argument("--name", help="name of the run file (default: the sweep's)")
+    made.add_argument("--name", help="name of the run file (default: the sweep's; SWEEP_on_FILE with --on)")
     made.add_argument("--force", action="store_true", help="write the run file even without evidence")
     made.add_argument("--json", action="store_true", help="print the decision as JSON, and all else on standard error")
     add_address(made)

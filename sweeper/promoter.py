@@ -11,6 +11,7 @@ from sweeper.execution.signals import Stopped, StopSignal
 from sweeper.promotion.answer import Promotion, latest
 from sweeper.promotion.candidates import Incumbent, evaluate_candidates
 from sweeper.promotion.decision import complete_record, decide_and_record
+from sweeper.promotion.target import Target
 from sweeper.reporting.arguments import next_command
 from sweeper.store.damage import Damage
 from sweeper.store.folder import Folder
@@ -44,6 +45,8 @@ class Choices:
     """whether to write the run file even without evidence"""
     address: str | None = None
     """of a Ray cluster; None: $RAY_ADDRESS, otherwise one is started"""
+    on: str | None = None
+    """run file of another data set to test on; None: the sweep's own images and tasks"""
 
 
 class PromotionStopped(Error):
@@ -60,8 +63,9 @@ def decide(folder: Folder, choices: Choices) -> Promotion:
     Prints what it does. Raises UserError and PromotionStopped.
     """
     space, results = read_space(folder), folder.parent
-    file = Path(choices.runs) / f"{space.name if choices.name is None else choices.name}.yaml"
-    incumbent = Incumbent.of(file, space)
+    own = space.name if choices.on is None else f"{space.name}_on_{Path(choices.on).stem}"
+    file = Path(choices.runs) / f"{own if choices.name is None else choices.name}.yaml"
+    incumbent = Incumbent.of(file, Target.of(space, choices.on))
     sweep, store = Store(results, space.name), Store(results, promotion_of(space.name))
     with Lease.acquire(store.folder) as lease:
         sweep.lease = store.lease = lease

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from sweeper.store.results import last_promotion, open_results
+from sweeper.store.results import open_results
 from sweeper.store.schema import PromotionRow
 from sweeper.store.store import Store
 
@@ -15,6 +15,6 @@ class Promotion(PromotionRow):
 
 def latest(store: Store, *, forced: bool) -> Promotion:
     """The last decision about a configuration of the sweep in ``store``, which has one."""
-    row = last_promotion(open_results(store.folder.parent, store.sweep), store.sweep)
-    assert row is not None
+    newest = "FROM promotions WHERE sweep = $sweep ORDER BY decided_at DESC LIMIT 1"
+    (row,) = open_results(store.folder.parent, store.sweep).sql(newest, sweep=store.sweep).rows()
     return Promotion(**row, forced=forced)

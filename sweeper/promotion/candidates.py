@@ -16,6 +16,7 @@ from typing import Any, Self
 from sweeper.execution.given import train_given
 from sweeper.execution.plan import check_objective
 from sweeper.promotion.statistics import Interval, by_unit, check_comparable
+from sweeper.promotion.target import Target
 from sweeper.search.repetitions import Repetitions
 from sweeper.search.space import Params, Space
 from sweeper.search.words import format_params
@@ -25,6 +26,7 @@ from sweeper.store.store import Store
 from sweeper.store.sweep_file import absolute_path
 from trainer.config.files import load_run
 from trainer.config.run_config import RunConfig
+from trainer.data.sources import load
 from trainer.data.tasks import build
 from trainer.data.world import World
 from trainer.errors import ConfigError, StoreError, UserError
@@ -36,8 +38,6 @@ VALIDATION_SEEDS, TEST_SEEDS = 1000, 2000
 """first of the fresh seeds and worlds of both steps, past those that sweeps use"""
 FRESH = 5
 """fresh seeds or worlds, unless another number is asked for"""
-
-BASE = "the sweep's base"
 
 
 class PromotionError(UserError):
@@ -61,8 +61,9 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Incumbent:
-    """The run file that a promotion would replace, or the sweep's base where there is none."""
+    """The run file that a promotion would replace, or the target's base where there is none."""
 
+    target: Target
     name: str
     config: RunConfig
     content: bytes | None
@@ -71,20 +72,20 @@ class Incumbent:
     """where the run file says that its numbers come from"""
 
     @classmethod
-    def of(cls, file: Path, space: Space) -> Self:
-        """The run file, on the sweep's images; the sweep's base if there is no such file.
+    def of(cls, file: Path, target: Target) -> Self:
+        """The run file, on the target's images; the target's base if there is no such file.
 
         Raises ConfigError for what it holds, StoreError if it cannot be read.
         """
-        base, content = space.base_on_test(), content_of(file)
+        base, content = target.base, content_of(file)
         if content is None:
-            return cls(BASE, base, None)
+            return cls(target, target.name, base, None)
         config, provenance = load_run(file, [f"data.path={json.dumps(base.data.path)}"])
         if config.data.evaluation.split != "test":
             raise ConfigError(
                 "an incumbent must be evaluated on the test split", file=str(file), field="data.evaluation.split"
             )
-        return cls(str(file), config, content, provenance or {})
+        return cls(target, str(file), config, content, provenance or {})
 
 
 def content_of(file: Path) -> bytes | None:
@@ -151,35 +152,40 @@ def evaluate_candidates(
     ``check_stop`` raises to stop; ``own_cluster``: no other process uses it. Raises StoreError if no trial of the
     search has finished, ConfigError if the test split lacks its objective, PromotionError if runs do not finish here.
     """
-    metric = space.spec.objective.metric
+    metric, target = space.spec.objective.metric, incumbent.target
     query, candidates, searched = _candidates(space, store.folder.parent, top)
-    again_on, test_on = (fresh(space, first, n, worlds) for first in (VALIDATION_SEEDS, TEST_SEEDS))
+    again_on, test_on = (fresh(space, first, n, worlds, target) for first in (VALIDATION_SEEDS, TEST_SEEDS))
     theirs = incumbent.config.repetition(*test_on.runs[0])
     for c in candidates:
-        ours = space.config(c.params, "test").repetition(*test_on.runs[0])
-        check_comparable(ours, theirs, file=incumbent.name, other="the sweep")
+        ours = target.config(c.params).repetition(*test_on.runs[0])
+        check_comparable(ours, theirs, file=incumbent.name, other=target.file or "the sweep")
     task_stream = build(absolute_path(theirs).data, theirs.protocol)
     check_objective(metric, task_stream, incumbent.name)
 
-    def train(groups: Mapping[str, Sequence[RunConfig]]) -> dict[str, list[RunResult]]:
-        fingerprint, resources = task_stream.fingerprint, space.spec.resources
+    searched_on = task_stream.fingerprint if target.file is None else load(absolute_path(space.base).data).fingerprint
+
+    def train(groups: Mapping[str, Sequence[RunConfig]], fingerprint: str) -> dict[str, list[RunResult]]:
+        resources = space.spec.resources
         return train_given(groups, store, resources, metric, fingerprint, say, check_stop, own_cluster)
 
     many = format_count(len(candidates) * len(again_on.runs), "run")
     say(f"retraining the top {len(candidates)} of {searched} {_on(again_on)} ({many}, validation)")
-    validated = train({c.label: space.configs(c.params, again_on.runs) for c in candidates})
+    validated = train({c.label: space.configs(c.params, again_on.runs) for c in candidates}, searched_on)
     again = {label: _values(results, metric) for label, results in validated.items()}
     leader = leader_of(candidates, again, maximize=space.maximize)
 
     for line in task_stream.said:
         say(line)
-    say(f"{leader.label} leads; evaluating it on the test split, all training images, {_on(test_on)}")
+    where = "the test split" if target.file is None else f"the test split of {target.file}"
+    say(f"{leader.label} leads; evaluating it on {where}, all training images, {_on(test_on)}")
+    tested_there = {
+        leader.label: target.config(leader.params),
+        incumbent.name: incumbent.config,
+        target.name: target.base,
+    }
     results = train(
-        {
-            leader.label: space.configs(leader.params, test_on.runs, "test"),
-            incumbent.name: [incumbent.config.repetition(*one) for one in test_on.runs],
-            BASE: [space.base_on_test().repetition(*one) for one in test_on.runs],
-        }
+        {label: [config.repetition(*one) for one in test_on.runs] for label, config in tested_there.items()},
+        task_stream.fingerprint,
     )
     tested = {label: _values(found, metric) for label, found in results.items()}
     for label in (leader.label, incumbent.name):
@@ -225,10 +231,11 @@ def leader_of(candidates: Sequence[Candidate], again: Mapping[str, list[float] |
     return (max if maximize else min)(means, key=lambda c: means[c])
 
 
-def fresh(space: Space, first: int, n: int | None, worlds: int | None) -> Repetitions:
+def fresh(space: Space, first: int, n: int | None, worlds: int | None, target: Target | None = None) -> Repetitions:
     """Repetitions that the search has not seen, from ``first`` on: past its seeds, and none of its worlds.
 
-    ``n`` and ``worlds`` as for ``evaluate_candidates``. Raises ConfigError for a single seed without worlds.
+    ``target``: whose world is none of them either. ``n`` and ``worlds`` as for ``evaluate_candidates``. Raises
+    ConfigError for a single seed without worlds.
     """
     searched = space.spec.repeated
     start = first + max(0, max(searched.seeds) + 1 - VALIDATION_SEEDS)
@@ -236,7 +243,7 @@ def fresh(space: Space, first: int, n: int | None, worlds: int | None) -> Repeti
         if n == 1:
             raise ConfigError("one seed has no interval", field="--seeds", allowed="2 or more, or worlds")
         return Repetitions(seeds=tuple(range(start, start + (n or FRESH))))
-    numbers = filter(_unseen(space), count(first))
+    numbers = filter(_unseen(space, target), count(first))
     each = n or len(searched.seeds)
     return Repetitions(
         worlds=tuple(World.drawn(number) for number in islice(numbers, worlds or FRESH)),
@@ -244,9 +251,10 @@ def fresh(space: Space, first: int, n: int | None, worlds: int | None) -> Repeti
     )
 
 
-def _unseen(space: Space) -> Callable[[int], bool]:
+def _unseen(space: Space, target: Target | None) -> Callable[[int], bool]:
     """Whether the search has seen neither the class order nor the tail of the world that is drawn from a number."""
-    seen = [*space.spec.repeated.worlds, World.of(space.base.data, space.base.protocol)]
+    bases = [space.base, *(() if target is None else (target.base,))]
+    seen = [*space.spec.repeated.worlds, *(World.of(base.data, base.protocol) for base in bases)]
     orders, tails = ({getattr(world, name) for world in seen if world} for name in ("class_order", "tail"))
     return lambda number: number not in orders and World.drawn(number).tail not in tails
 

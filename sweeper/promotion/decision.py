@@ -9,8 +9,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from sweeper.promotion.candidates import BASE, Comparison, Incumbent, content_of
+from sweeper.promotion.candidates import Comparison, Incumbent, content_of
 from sweeper.promotion.statistics import Decision, Interval, decide
+from sweeper.promotion.target import BASE
 from sweeper.search.repetitions import Repetition, Repetitions
 from sweeper.search.space import Space
 from sweeper.store.folder import Folder
@@ -31,7 +32,7 @@ def decide_and_record(space: Space, comparison: Comparison, file: Path, store: S
     file cannot be read or written, or has changed since it was compared, and where the lease is lost.
     """
     first = comparison.repeated.runs[0]
-    config = space.config(comparison.leader.params, "test").repetition(first.seed)
+    config = comparison.incumbent.target.config(comparison.leader.params).repetition(first.seed)
     config_id = config.repetition(*first).config_id
     provenance = _provenance(comparison, space)
     decision = _decision(config_id, provenance, space)
@@ -106,7 +107,7 @@ def _record(
         reason=decision.reason,
         interval_low_pct=low,
         interval_high_pct=high,
-        incumbent_config_id=None if against["name"] == BASE else against["config_id"],
+        incumbent_config_id=None if against["name"] in (BASE, provenance.get("tested_on")) else against["config_id"],
         incumbent_mean_pct=against["mean_pct"],
         incumbent_std_pct=against["std_pct"],
         git_commit=provenance["commit"],
@@ -126,6 +127,7 @@ def _provenance(comparison: Comparison, space: Space) -> dict[str, Any]:
         "trials": comparison.searched,
         "metric": space.spec.objective.metric,
         "split": "test",
+        **({} if incumbent.target.file is None else {"tested_on": incumbent.target.file}),
         "splits": run.splits or [],
         "seeds": list(repeated.seeds),
         **({"worlds": list(map(str, repeated.worlds))} if repeated.worlds else {}),

@@ -187,8 +187,8 @@ class Results:
 
 
 def last_promotion(results: Tables, sweep: str) -> dict[str, Any] | None:
-    """The row of the last decision about a configuration of a sweep; None if there was none."""
-    newest = "FROM promotions WHERE sweep = $sweep ORDER BY decided_at DESC LIMIT 1"
+    """The row of the last decision about a configuration of a sweep on its own images; None if there was none."""
+    newest = "FROM promotions WHERE sweep = $sweep AND tested_on IS NULL ORDER BY decided_at DESC LIMIT 1"
     return next(iter(results.sql(newest, sweep=sweep).rows()), None)
 
 

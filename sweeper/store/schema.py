@@ -51,6 +51,9 @@ class PromotionRow(Row):
     reason: str = Field(description="reason of the decision")
     metric: str = Field(description="metric that decided")
     split: str = Field(description="images that the metric was measured on")
+    tested_on: str | None = Field(
+        None, description="run file of another data set that it was tested on; null: the sweep's own images and tasks"
+    )
     seeds: list[int] = Field(description="fresh seeds that the configuration was trained on again")
     worlds: list[str] | None = Field(
         None, description="fresh worlds, in each of which it was trained with these seeds; null: on the seeds alone"

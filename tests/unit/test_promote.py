@@ -28,13 +28,14 @@ from sweeper.promotion.candidates import (
 )
 from sweeper.promotion.decision import complete_record, decide_and_record
 from sweeper.promotion.statistics import Decision
+from sweeper.promotion.target import Target
 from sweeper.reporting.page import sweep_content
 from sweeper.search.repetitions import Repetition, of_seeds
 from sweeper.search.space_file import load_space
 from sweeper.store.folder import Folder
 from sweeper.store.lease import FILE as LEASE
 from sweeper.store.lease import Lease
-from sweeper.store.results import open_results
+from sweeper.store.results import last_promotion, open_results
 from sweeper.store.status_file import Status
 from sweeper.store.store import Store
 from sweeper.store.sweep_file import check_unchanged, read_space
@@ -130,7 +131,7 @@ class Bench:
         return [Repetition(seed, World.drawn(number)) for number in numbers for seed in seeds]
 
     def compare(self, top: int = 3) -> Comparison:
-        incumbent = Incumbent.of(self.file, self.space)
+        incumbent = Incumbent.of(self.file, Target.of(self.space))
         many = {"worlds": 3} if self.space.spec.repeated.worlds else {"n": 3}
         return evaluate_candidates(self.space, incumbent, self.retrained, top=top, say=self.said.append, **many)
 
@@ -138,7 +139,7 @@ class Bench:
         return decide_and_record(self.space, comparison, self.file, self.store, force=force)
 
     def complete(self) -> Decision | None:
-        return complete_record(self.space, Incumbent.of(self.file, self.space), self.file, self.store)
+        return complete_record(self.space, Incumbent.of(self.file, Target.of(self.space)), self.file, self.store)
 
     def promotions(self) -> list[dict[str, Any]]:
         return open_results(self.results, "s").sql("SELECT * FROM promotions ORDER BY decided_at").rows()
@@ -483,3 +484,66 @@ def test_fresh_worlds_are_none_of_the_searchs(bench: Bench, tmp_path: Path) -> N
     assert list(map(str, found.worlds)) == ["1001", "1004", "1005", "1006", "1007"]
     with pytest.raises(ConfigError, match="--seeds: one seed has no interval"):
         fresh(bench.space, 1000, 1, None)
+
+
+# -- on another data set ---------------------------------------------------------------------------------------
+
+
+def other_images(folder: Path, **changes: Any) -> Path:
+    """A run file on eight of the ten digits, with steps of its own."""
+    content = yaml.safe_load((ROOT / "runs" / "digits_lfs5.yaml").read_text())
+    content["data"]["classes"] = list(range(8))
+    content["protocol"]["tasks"] = 4
+    content["optim"]["batch_size"] = 16
+    for name, value in changes.items():
+        section, _, field = name.partition("__")
+        content[section] = content[section] | {field: value}
+    file = folder / "eight.yaml"
+    file.write_text(yaml.safe_dump(content))
+    return file
+
+
+def test_the_winner_is_tested_on_another_data_set(bench: Bench, tmp_path: Path) -> None:
+    target = Target.of(bench.space, str(other_images(tmp_path)))
+    mine = target.config({LAMBDA: STEADY})
+    assert (mine.data, mine.protocol, mine.optim) == (target.base.data, target.base.protocol, target.base.optim)
+    assert mine.method == bench.config(STEADY).method
+    bench.again(AGAIN)
+    stream = build(target.base.data, target.base.protocol)
+    for number, (config, by_seed) in enumerate(((mine, [94.0, 95.0, 96.5]), (target.base, [90.0, 91.0, 92.0])), 3):
+        results = [
+            bench.result(config.repetition(seed), acc).model_copy(update={"data_fingerprint": stream.fingerprint})
+            for seed, acc in zip(TEST, by_seed, strict=True)
+        ]
+        bench.retrained.finish_trial(number, results, attempt="a")
+    file = tmp_path / "runs" / "s_on_eight.yaml"
+    incumbent = Incumbent.of(file, target)
+    comparison = evaluate_candidates(bench.space, incumbent, bench.retrained, top=3, n=3, say=bench.said.append)
+    assert "the test split of" in bench.said[-1]
+    decision = decide_and_record(bench.space, comparison, file, bench.store, force=False)
+    assert decision.promoted
+    assert f"better than {target.name}" in decision.reason
+    written = load_run(file)
+    assert written.config.config_id == mine.config_id
+    assert written.provenance is not None
+    assert written.provenance["tested_on"] == target.name
+    (row,) = bench.promotions()
+    assert (row["tested_on"], row["incumbent_config_id"], row["trial"]) == (target.name, None, 1)
+    assert last_promotion(open_results(bench.results, "s"), "s") is None, "it says nothing of the sweep's own images"
+    assert complete_record(bench.space, Incumbent.of(file, target), file, bench.store) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"protocol__kind": "lfh"}, "eight.yaml: protocol.kind: is lfh, and lfs in the sweep"),
+        ({"data__imbalance": {"order": "ordered"}}, "data.imbalance.order: is ordered, and shuffled in the sweep"),
+        ({"data__clases": []}, "eight.yaml: data.clases: no such field of data"),
+    ],
+)
+def test_a_run_file_of_another_scenario_is_refused(
+    bench: Bench, tmp_path: Path, changes: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Target.of(bench.space, str(other_images(tmp_path, **changes)))
+    assert says in str(caught.value)

@@ -12,6 +12,7 @@ from sweeper import compact, launch, promote, query, replay, report, status
 from sweeper.execution.plan import load_benchmark
 from sweeper.execution.restore import stored_trials
 from sweeper.promotion.candidates import Incumbent, evaluate_candidates
+from sweeper.promotion.target import Target
 from sweeper.reporting.ledger import Ledger
 from sweeper.search.space_file import load_space
 from sweeper.search.study import Study
@@ -169,7 +170,12 @@ def test_commands_run_with_any_name(tmp_path: Path, capsys: pytest.CaptureFixtur
     seen: list[str] = []
     with pytest.raises(StopIteration):
         evaluate_candidates(
-            space, Incumbent.of(tmp_path / "no.yaml", space), Store(results, "p"), top=5, n=2, say=stop_after(seen)
+            space,
+            Incumbent.of(tmp_path / "no.yaml", Target.of(space)),
+            Store(results, "p"),
+            top=5,
+            n=2,
+            say=stop_after(seen),
         )
     assert "top 3 of 3" in seen[0]
 
