@@ -9,6 +9,7 @@ from torch import Tensor
 
 from support.runs import FEW_IMAGES, accuracies, losses, tiny_run
 from support.states import checkpoints, trained
+from trainer.nets import resnet
 from trainer.nets.correction import align_new_rows
 from trainer.nets.heads import LinearHead
 from trainer.stages.expansion import aux_labels
@@ -19,7 +20,7 @@ from trainer.training.state import new_learner
 
 F64 = torch.float64
 HEAD, AUX, FEATURES = "network/head.weight_MKD", "network/aux.weight_MKD", 64
-growing = pytest.mark.parametrize("name", ["der"])
+growing = pytest.mark.parametrize("name", ["der", "memo"])
 
 
 @growing
@@ -61,9 +62,11 @@ def test_networks_of_earlier_tasks_stand_still(name: str) -> None:
 def test_what_is_frozen_is_the_network_that_learnt_the_task(name: str) -> None:
     first, second, third = trained(name)
     for task, tensors in enumerate((first, second)):
-        frozen = under(third, f"frozen/task{task}/net.")
-        assert frozen.keys() == under(tensors, "network/net.").keys()
-        assert all(torch.equal(frozen[k], v) for k, v in under(tensors, "network/net.").items())
+        frozen, learnt = under(third, f"frozen/task{task}/net."), under(tensors, "network/net.")
+        assert frozen.keys() == learnt.keys()
+        kept = {k: v for k, v in frozen.items() if v.numel()}
+        assert all(k in kept for k in learnt if name == "der" or k.startswith("blocks.2."))
+        assert all(torch.equal(v, learnt[k]) for k, v in kept.items())
 
 
 def test_new_rows_are_scaled_whole() -> None:
@@ -111,3 +114,35 @@ def test_der_trains_its_classifier_again_and_nothing_else() -> None:
     again, plain = (trained("der", {"finish": finish}, protocol={"tasks": 2})[1] for finish in ("retrain", "none"))
     own = {k for k in plain if k.startswith("network/") and not torch.equal(again[k], plain[k])}
     assert own == {HEAD, "network/head.bias_MK"}
+
+
+# -- MEMO --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("train_base", [True, False])
+def test_the_shared_stages_learn_where_they_are_to(train_base: bool) -> None:
+    first, second, _ = (under(t, "network/net.") for t in trained("memo", {"train_base": train_base}))
+    moved = {k for k in first if not torch.equal(first[k], second[k])}
+    last = {k for k in first if k.startswith("blocks.2.")}
+    assert moved == (set(first) if train_base else last)
+
+
+def test_what_memo_keeps_of_a_task_is_its_last_stage() -> None:
+    """Of ResNet-32, 351,488 of 463,504 parameters."""
+    net = resnet.build("resnet32", 3, [0], shortcut="pad")
+    whole = sum(p.numel() for p in net.parameters())
+    stages = {name: sum(p.numel() for p in net.get_submodule(name).parameters()) for name in net.split().last_stage}
+    assert (whole, sum(stages.values())) == (463_504, 351_488)
+    *_, last = trained("memo")
+    kept = {k for k, v in under(last, "frozen/task0/").items() if v.numel()}
+    assert kept == {k for k in under(last, "frozen/task0/") if k.startswith("net.blocks.2.")}
+
+
+def test_a_network_is_its_two_halves() -> None:
+    net, images = resnet.build("small", 1, [0, 1]).eval(), torch.rand(3, 2, 8, 8)
+    whole, (shared, stage_outputs) = net(images), net.trunk(images)
+    halves = net.last_stage(shared, stage_outputs)
+    assert torch.equal(halves.features_MBD, whole.features_MBD)
+    assert [torch.equal(a, b) for a, b in zip(halves.stage_outputs, whole.stage_outputs, strict=True)] == [True] * 3
+    split = net.split()
+    assert set(split.trunk) | set(split.last_stage) == {"stem", "bn", "blocks.0", "blocks.1", "blocks.2"}

@@ -23,7 +23,7 @@ from trainer.nets.heads import LinearHead
 from trainer.nets.member import assign
 from trainer.nets.network import Outputs
 from trainer.stages.exemplars import Candidates, herding
-from trainer.stages.expansion import aux_labels, earlier, fresh_head, keep_backbone, widen
+from trainer.stages.expansion import aux_cross_entropy, earlier, expand, fresh_head, side_by_side
 from trainer.stages.learner import Learner
 from trainer.stages.optim import rescheduled
 from trainer.stages.stage import Stage, Step, TaskContext, TaskImages, Terms
@@ -59,10 +59,11 @@ class Der(ChoosesLoss):
             return (Stage("train", task.optim, classification, trains=("net.", "head.")),)
 
         def loss(step: Step) -> Terms:
-            aux_M = cross_entropy(step.out.extra["aux"], aux_labels(step.labels_MB, task.old))
-            return {**classification(step), "aux": task.hyperparameters["aux"] * aux_M}
+            return {**classification(step), "aux": task.hyperparameters["aux"] * aux_cross_entropy(step)}
 
-        train = Stage("train", task.optim, loss, forward=_with_aux, prepare=partial(_add_backbone, task))
+        train = Stage(
+            "train", task.optim, loss, forward=_with_aux, prepare=lambda learner, images: expand(task, learner)
+        )
         if self.finish != "retrain":
             return (train,)
         optim = rescheduled(task.optim, self.retrain_epochs)
@@ -93,23 +94,9 @@ class Der(ChoosesLoss):
 
 
 def _with_aux(learner: Learner, images: Tensor) -> Outputs:
-    """Logits on the features of all backbones, and the auxiliary classifier's on those of the new one."""
     with torch.no_grad():
         old = [network.embed(images).features_MBD for network in earlier(learner)]
-    network, maps = learner.network, learner.network.embed(images)
-    with torch.autocast(images.device.type, enabled=False):
-        all_MBD = torch.cat([*old, maps.features_MBD], dim=2)
-        extra = {"aux": network.get_submodule("aux")(maps.features_MBD)}
-        return Outputs(all_MBD, network.classifier(all_MBD), maps, None, extra, network.classifier.weight_MKD)
-
-
-def _add_backbone(task: TaskContext, learner: Learner, images: TaskImages) -> None:
-    """Keep the network of the last task, go on with its copy, and widen the classifier; a fresh auxiliary one."""
-    keep_backbone(learner, task.index - 1)
-    features = learner.network.net.features
-    widen(learner, task, features)
-    aux = fresh_head(learner, features, task.new + 1, task.index, "aux")
-    assign(learner.network.get_submodule("aux"), aux.state_dict())
+    return side_by_side(learner.network, old, learner.network.embed(images))
 
 
 def _start_classifier(task: TaskContext, learner: Learner, images: TaskImages) -> None:

@@ -32,6 +32,14 @@ class Maps(NamedTuple):
     """outputs of the stages before their last ReLU, ``[B, M*C_s, h_s, w_s]``"""
 
 
+class Split(NamedTuple):
+    """The names of a network's modules."""
+
+    trunk: tuple[str, ...]
+    """before the last stage"""
+    last_stage: tuple[str, ...]
+
+
 class PadShortcut(nn.Module):
     """Every second pixel, channels padded with zeros: the shortcut without parameters (option A of the paper)."""
 
@@ -120,16 +128,34 @@ class ResNet(nn.Module):
 
     def together(self, x: Tensor) -> Maps:
         """All members in one pass."""
+        return self.last_stage(*self.trunk(x))
+
+    def trunk(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """What the last stage is given, and the outputs of the stages before it before their last ReLU."""
         x = F.relu(self.bn(self.stem(x)))
         if self.large_stem:
             x = F.max_pool2d(x, 3, 2, 1)
         stage_outputs = []
-        for number, block in enumerate(self.blocks, 1):
+        for number, block in enumerate(list(self.blocks)[: -self.blocks_a_stage], 1):
             y = block(x)
             if number % self.blocks_a_stage == 0:
                 stage_outputs.append(y)
-            x = F.relu(y) if self.last_relu or number < len(self.blocks) else y
-        return Maps(member_pool(x, self.members), x, tuple(stage_outputs))
+            x = F.relu(y)
+        return x, tuple(stage_outputs)
+
+    def last_stage(self, x: Tensor, stage_outputs: tuple[Tensor, ...] = ()) -> Maps:
+        """The last stage and the pooling, behind what ``trunk`` returns of this network or of another."""
+        y = x
+        for block in list(self.blocks)[-self.blocks_a_stage :]:
+            y = block(x)
+            x = F.relu(y)
+        last = x if self.last_relu else y
+        return Maps(member_pool(last, self.members), last, (*stage_outputs, y))
+
+    def split(self) -> Split:
+        """Which modules ``trunk`` and ``last_stage`` use."""
+        names = [f"blocks.{number}" for number in range(len(self.blocks))]
+        return Split(("stem", "bn", *names[: -self.blocks_a_stage]), tuple(names[-self.blocks_a_stage :]))
 
 
 def build(

@@ -13,6 +13,7 @@ from trainer.data.samplers import Sampler, shuffled
 from trainer.distill.base import OldClasses, Pair
 from trainer.nets.heads import Head
 from trainer.nets.network import Network, Outputs
+from trainer.nets.resnet import Split
 from trainer.rng import MemberStreams
 from trainer.stages.learner import Learner
 from trainer.stages.optim import OptimConfig, learning_rate
@@ -44,6 +45,8 @@ class TaskContext:
     """data type of features, logits and buffers"""
     method_state: Mapping[str, Tensor] = field(default_factory=dict)
     """what the method has kept from earlier tasks, each ``[M, ...]``"""
+    split: Split = field(default_factory=lambda: Split((), ()))
+    """the modules of the backbone before its last stage, and in it"""
 
     @property
     def seen(self) -> int:
@@ -194,7 +197,7 @@ class Stage:
     trains: tuple[str, ...] = ("",)
     """parameters that learn, by prefixes of their names, such as ``head.``; the rest is frozen"""
     evaluates: tuple[str, ...] = ()
-    """parts of the network that stay in evaluation mode"""
+    """parts of the network, and modules in them by dotted names, that stay in evaluation mode"""
     frozen_rows: int = 0
     """first rows of the head that do not learn"""
     lr_factor: Mapping[str, float] = field(default_factory=dict)

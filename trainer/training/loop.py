@@ -143,7 +143,7 @@ class EpochLoop:
         for network in (state.learner.network, self.learner.network):
             network.train()
             for part in self.stage.evaluates:
-                getattr(network, part).eval()
+                network.get_submodule(part).eval()
         streams = MemberStreams(state.learner.seeds, (self.task.index, self.stage.name, epoch))
         epoch_images = self._draw(self.stage.sampler(self.labels_MN, streams), streams, "augment")
         mix = self.stage.mix if self.stage.mix and self.stage.mix.active(epoch) else None

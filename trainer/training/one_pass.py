@@ -133,6 +133,7 @@ class Pass:
             optim=config.optim,
             dtype=state.learner.dtype,
             method_state=state.learner.method_state,
+            split=state.learner.network.net.split(),
         )
 
     def _after_step(self) -> None:
