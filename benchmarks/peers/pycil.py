@@ -30,6 +30,7 @@ class PyCil(Peer):
     systems: ClassVar[Mapping[str, str]] = {"finetune": "replay", "icarl": "icarl", "wa": "wa"}
     fixed: ClassVar[Mapping[str, object]] = {
         "net.shortcut": "pad",
+        "net.init": "fan_out_wide_head",
         "data.augment": "random_crop",
         "data.flip": True,
         "optim.momentum": 0.9,

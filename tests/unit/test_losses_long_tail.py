@@ -53,10 +53,12 @@ def gradient(loss_M: Tensor, leaf: Tensor) -> Tensor:
     return found
 
 
-def ib(z: Tensor, h: Tensor, *, detach: bool, gamma: float = 0.0, weights: Tensor = WEIGHTS) -> Tensor:
+def ib(
+    z: Tensor, h: Tensor, *, detach: bool, gamma: float = 0.0, weights: Tensor = WEIGHTS, weighted_p: bool = False
+) -> Tensor:
     ones_M = torch.ones(len(z), dtype=z.dtype)
     settings = {"strength_M": 1000 * ones_M, "epsilon_M": 1e-3 * ones_M, "gamma_M": gamma * ones_M}
-    return influence_balanced(z, LABELS, h, weights.to(z.dtype), detach=detach, **settings)
+    return influence_balanced(z, LABELS, h, weights.to(z.dtype), detach=detach, weighted_p=weighted_p, **settings)
 
 
 POSITIVE, NEGATIVE = gates(draw(M, K, seed=3).abs(), float64(12, 5), float64(0.8, 1), float64(4, 2))
@@ -77,6 +79,7 @@ LOSSES: dict[str, Callable[[Tensor], Tensor]] = {
     "influence balanced": lambda z: ib(z, H.to(z), detach=False),
     "influence balanced, detached": lambda z: ib(z, H.to(z), detach=True),
     "influence balanced, focal": lambda z: ib(z, H.to(z), detach=False, gamma=1.0),
+    "influence balanced, focal by the weighted p": lambda z: ib(z, H.to(z), detach=False, gamma=1.0, weighted_p=True),
     "influence balanced, no features": lambda z: ib(z, torch.zeros(M, B, D).to(z), detach=False),
     "eql v2": lambda z: eql_v2(z, LABELS, POSITIVE.to(z), NEGATIVE.to(z)),
     "mixed": lambda z: mixed_cross_entropy(z, LABELS, WEIGHTS.to(z), PARTNERS, SHARE.to(z)),
@@ -127,7 +130,8 @@ def literal(name: str, m: int) -> float:  # noqa: PLR0911  (one a loss)
         h = H[m].abs().sum(1).tolist()
         onehot = np.eye(K)[y]
         g = [np.abs(np.exp(logs[b]) - onehot[b]).sum() * h[b] for b in range(B)]
-        focals = [(1 - math.exp(-ce[b])) if "focal" in name else 1 for b in range(B)]
+        powers = [w[y[b]] if "weighted" in name else 1 for b in range(B)]
+        focals = [(1 - math.exp(-ce[b]) ** powers[b]) if "focal" in name else 1 for b in range(B)]
         return sum(w[y[b]] * 1000 / (g[b] + 1e-3) * focals[b] * ce[b] for b in range(B)) / B
     if name == "eql v2":
         total = 0.0

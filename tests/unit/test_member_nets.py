@@ -93,9 +93,9 @@ def test_weights_have_kaimings_spread(init: Init) -> None:
         assert abs(float(conv.weight.detach().std()) / spread - 1) < 4 / (2 * conv.weight.numel()) ** 0.5
 
 
-def grown(head: Head, *seeds: int) -> Tensor:
-    """The rows of eight classes by fan-in, after three other classes."""
-    head.init = "fan_in"
+def grown(head: Head, *seeds: int, init: Init = "fan_in") -> Tensor:
+    """The rows of eight classes, by fan-in if not said otherwise, after three other classes."""
+    head.init = init
     for task, classes in enumerate((3, 8)):
         head.grow(classes, seeds, task)
     return head.weight_MKD.detach()[:, 3:]
@@ -109,6 +109,15 @@ def test_rows_by_fan_in() -> None:
     assert float(grown(LinearHead(2, 512, deviation=0.01), 4, 7).std()) == pytest.approx(0.01, rel=0.03)
     proxies = grown(CosineHead(2, 512, proxies=3), 4, 7).unflatten(2, (3, 512))
     torch.testing.assert_close(proxies.norm(dim=3), torch.ones(2, 8, 3))
+
+
+def test_rows_of_a_wide_head() -> None:
+    """Kaiming uniform for a linear layer: rows of the default times sqrt(3), and no biases."""
+    head = LinearHead(2, 512)
+    rows = grown(head, 4, 7, init="fan_out_wide_head")
+    torch.testing.assert_close(rows, 3**0.5 * grown(LinearHead(2, 512), 4, 7, init="fan_out"))
+    assert 0.99 < float(rows.abs().max()) / (3 / 512) ** 0.5 <= 1
+    assert not head.bias_MK.detach().any()
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -1,6 +1,7 @@
 """SS-IL, FOSTER and MAF-DRC: their losses in loops, and which networks their stages move and which they leave."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from trainer.losses.class_weights import effective_number_weights
 from trainer.losses.cross_entropy import cross_entropy
 from trainer.losses.separated import separated_cross_entropy
 from trainer.methods.foster import Foster
-from trainer.methods.maf_drc import MafDrc, branch_cross_entropy
+from trainer.methods.maf_drc import MafDrc, branch_cross_entropy, decayed
 from trainer.nets import resnet
 from trainer.nets.heads import LinearHead
 from trainer.nets.network import Network, Outputs
@@ -220,7 +221,7 @@ def test_the_old_network_stands_still_through_a_task() -> None:
         assert not torch.equal(boosted["net.stem.weight"], before["frozen/teacher/net.stem.weight"])
 
 
-@pytest.mark.parametrize(("init", "variance"), [("fan_out", 1 / 3), ("fan_in", 2)])
+@pytest.mark.parametrize(("init", "variance"), [("fan_out", 1 / 3), ("fan_in", 2), ("fan_out_wide_head", 1)])
 def test_the_boosted_networks_rows_start_as_the_run_file_says(init: str, variance: float) -> None:
     learner = taught("foster", net={"init": init})
     boost, _ = Foster().plan(context({"beta_boost": [0.9] * M, "beta_compress": [0.9] * M}))
@@ -306,6 +307,25 @@ def test_the_fusion_starts_from_the_model_that_was_asked_for(start: Any, source:
     head_MKD = learner.network.classifier.weight_MKD
     assert head_MKD.shape[1] == K
     torch.testing.assert_close(head_MKD[:, :OLD], learner.frozen[source].classifier.weight_MKD[:, :OLD], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("images", "left"), [(590, 0.81), (4719, 0.21)])
+def test_weight_decay_leaves_of_the_old_branch_what_it_leaves_in_the_released_code(images: int, left: float) -> None:
+    """Of the first tasks of CIFAR100-LT LFS10 and LFH."""
+    assert decayed(OptimConfig(), math.ceil(images / 128)) == pytest.approx(left, abs=0.005)
+
+
+def test_the_first_teacher_may_have_a_decayed_old_branch() -> None:
+    learner = taught("maf_drc")
+    task = replace(context({"tau": [1.0, 1.0]}), index=1)
+    _, fuse = MafDrc(first_teacher="decayed").plan(task)
+    before_MD = learner.frozen["teacher"].get_parameter("branch_old.weight").clone()
+    assert fuse.prepare is not None
+    fuse.prepare(learner, NO_IMAGES)
+    steps = math.ceil(float(task.counts_K[:OLD].sum()) / task.optim.batch_size)
+    after_MD = learner.frozen["teacher"].get_parameter("branch_old.weight")
+    torch.testing.assert_close(after_MD, before_MD * decayed(task.optim, steps))
+    assert not torch.equal(after_MD, before_MD)
 
 
 def test_adaptation_sees_new_images_alone_and_fusion_a_prior_from_true_counts() -> None:

@@ -30,7 +30,7 @@ from trainer.training.session import train
 COLOURS = ((220, 30, 30), (30, 200, 30), (40, 60, 220), (220, 210, 40), (20, 20, 20), (230, 230, 230))
 CHANCE_PCT = 100 * (1 / 3 + 1 / 6) / 2
 SECOND = {"epochs": 2, "lr": 0.02, "scale_lr_factor": 0.1, "images_per_visit": 4}
-RANDOM_CROP = {"data": {"augment": "random_crop"}, "net": {"shortcut": "pad"}}
+RANDOM_CROP = {"data": {"augment": "random_crop"}, "net": {"shortcut": "pad", "init": "fan_out_wide_head"}}
 SYSTEMS: list[tuple[type[Peer], dict[str, Any], dict[str, Any]]] = [
     (ReleasedCode, {"name": "gradient_reweighting"}, {}),
     (LongTailedCil, {"name": "lucir"}, {}),
@@ -230,7 +230,12 @@ def test_a_method_that_it_does_not_train(
             "data.imbalance: Long-Tailed CIL leaves out LUCIR's first stage in task 0, which has .* images of 3 classes"
             "; allowed: more than 10 images a class in every task",
         ),
-        (PyCil, {"name": "wa"}, {}, "net.shortcut: PyCIL has no 'conv'; allowed: 'pad'"),
+        (
+            PyCil,
+            {"name": "wa"},
+            {"net": {"init": "fan_out_wide_head"}},
+            "net.shortcut: PyCIL has no 'conv'; allowed: 'pad'",
+        ),
         (
             PyCil,
             {"name": "wa"},

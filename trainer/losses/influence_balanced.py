@@ -22,13 +22,17 @@ def influence_balanced(
     epsilon_M: Tensor,
     gamma_M: Tensor,
     detach: bool,
+    weighted_p: bool = False,
 ) -> Tensor:
     """``(1/B) sum_b w_y strength / (influence_b + epsilon) (1 - p_b)**gamma (-log p_b)``, per member ``[M]``.
 
-    ``detach``: no gradient flows through the influence. Needs float32: the factor reaches strength / epsilon.
+    ``detach``: no gradient flows through the influence. ``weighted_p``: p of the focal factor is ``p_b**w_y``. Needs
+    float32: the factor reaches strength / epsilon.
     """
     ce_MB = image_cross_entropy(logits_MBK, labels_MB)
     factor_MB = strength_M[:, None] / (influence(ce_MB, features_MBD) + epsilon_M[:, None])
     if detach:
         factor_MB = factor_MB.detach()
-    return (weights_MK.gather(1, labels_MB) * factor_MB * focal_factor(ce_MB, gamma_M) * ce_MB).mean(1)
+    weight_MB = weights_MK.gather(1, labels_MB)
+    focal_MB = focal_factor(weight_MB * ce_MB if weighted_p else ce_MB, gamma_M)
+    return (weight_MB * factor_MB * focal_MB * ce_MB).mean(1)

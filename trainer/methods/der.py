@@ -33,8 +33,8 @@ class Der(ChoosesLoss):
     paper = "Yan et al., DER: Dynamically Expandable Representation for Class Incremental Learning, CVPR 2021"
     grows = True
     differences = (
-        "PyCIL's heads start with Kaiming-uniform rows and zero biases; here rows are smaller by a factor of "
-        "sqrt(3), and biases are drawn too.",
+        "PyCIL's heads start with Kaiming-uniform rows and zero biases (`net.init: fan_out_wide_head`); here rows are "
+        "smaller by a factor of sqrt(3), and biases are drawn too.",
         "The authors' code starts the whole classifier anew in every task, which has no biases, and trains it again "
         "afterwards (`finish`); here, as in PyCIL, old rows stay as they are on old features.",
         "The authors' code starts both classifiers anew after a warm-up of 10 epochs; here they learn throughout.",

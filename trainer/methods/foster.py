@@ -36,8 +36,8 @@ class Foster(Method):
     differences = (
         "PyCIL's first task and its boosting follow half a cosine; here they follow `optim` (`optim.schedule: "
         "cosine`).",
-        "PyCIL's heads start with Kaiming-uniform rows and zero biases; here rows are smaller by a factor of "
-        "sqrt(3), and biases are drawn too.",
+        "PyCIL's heads start with Kaiming-uniform rows and zero biases (`net.init: fan_out_wide_head`); here rows are "
+        "smaller by a factor of sqrt(3), and biases are drawn too.",
         "PyCIL counts 500 images of every new class of CIFAR-100 in the class weights; here they are counted.",
     )
 

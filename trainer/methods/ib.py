@@ -19,7 +19,7 @@ class InfluenceBalanced(Method):
     paper = "Park et al., Influence-Balanced Loss for Imbalanced Visual Classification, ICCV 2021"
     differences = (
         "With class weights, the released code takes the focal factor's p from the weighted loss, which makes it p "
-        "to the power of the weight; here p is the label's probability.",
+        "to the power of the weight (`focal_p`); here p is the label's probability, as in the focal loss's paper.",
     )
 
     ib_start: int | None = hyperparameter(None, ge=0)
@@ -35,6 +35,8 @@ class InfluenceBalanced(Method):
     cb_beta: float = effective_number_beta(0.9999)
     gamma: float = hyperparameter(0.0, per_member=True, ge=0, le=10)
     """focal factor in addition to the influence (IB + Focal: 1)"""
+    focal_p: Literal["label", "weighted"] = hyperparameter("label")
+    """the p of the focal factor: the label's probability, or that to the power of the class weight (released code)"""
     detach_weight: bool = hyperparameter(False)
     """keep the gradient out of the influence; the released code does not, which makes features grow"""
 
@@ -62,5 +64,6 @@ class InfluenceBalanced(Method):
                 epsilon_M=hyperparameters["ib_epsilon"],
                 gamma_M=hyperparameters["gamma"],
                 detach=self.detach_weight,
+                weighted_p=self.focal_p == "weighted",
             )
         }

@@ -27,8 +27,8 @@ class Icarl(Method):
         "Long-Tailed CIL's code divides the learning rate after 5 epochs without a better validation loss, and ends "
         "the task once it is below 1e-4 (`plateau`); here it follows `optim`, as in all other methods, and all epochs "
         "are trained.",
-        "PyCIL's heads start with Kaiming-uniform rows and zero biases; here rows are smaller by a factor of sqrt(3), "
-        "and biases are drawn too.",
+        "PyCIL's heads start with Kaiming-uniform rows and zero biases (`net.init: fan_out_wide_head`); here rows are "
+        "smaller by a factor of sqrt(3), and biases are drawn too.",
         "PyCIL's code distils a softmax at temperature 2; here, as in Long-Tailed CIL's code, sigmoids are distilled.",
     )
 

@@ -5,6 +5,7 @@ sum of what the shared classifier makes of either. When a task begins, the old b
 released code does what its paper does not ask for, or has two forms, a switch chooses.
 """
 
+import math
 from functools import partial
 from typing import Literal
 
@@ -18,7 +19,7 @@ from trainer.methods.base import Method, distillation_temperature, hyperparamete
 from trainer.nets.member import MemberBatchNorm2d, member_pool
 from trainer.nets.network import Network, Outputs
 from trainer.stages.learner import TEACHER, Learner
-from trainer.stages.optim import rescheduled
+from trainer.stages.optim import OptimConfig, learning_rate, rescheduled
 from trainer.stages.stage import Stage, Step, TaskContext, TaskImages, Terms, new_only
 
 ADAPTED = "adapted"
@@ -34,7 +35,8 @@ class MafDrc(Method):
     needs_teacher = True
     differences = (
         "In the released code weight decay shrinks the old branch's factors during the first task, to 0.81 on "
-        "CIFAR100-LT LFS10 and 0.21 on LFH, and so they enter the first teacher; here they are still 1.",
+        "CIFAR100-LT LFS10 and 0.21 on LFH, and so they enter the first teacher (`first_teacher: decayed`); here they "
+        "are still 1.",
     )
 
     alpha: float = hyperparameter(0.2, per_member=True, first_task=1, ge=0, le=1)
@@ -52,9 +54,10 @@ class MafDrc(Method):
     """epochs of the fusion, as a part of those of a task (130 of 160)"""
     start: Literal["adapted", "old"] = hyperparameter("adapted", first_task=1)
     """whose backbone and classifier the fusion starts from (CIFAR, ImageNet)"""
-    first_teacher: Literal["sum", "new"] = hyperparameter("sum", first_task=1)
-    """what the model of the first task teaches: both branches, though the old one never learnt, or the new one alone,
-    by which it classifies"""
+    first_teacher: Literal["sum", "decayed", "new"] = hyperparameter("sum", first_task=1)
+    """what the model of the first task teaches: both branches, though the old one never learnt; the same with the
+    factors of the old one as weight decay would have left them (released code); or the new one alone, by which it
+    classifies"""
     maps: float = hyperparameter(0.0, first_task=1, ge=0, le=100)
     """weight of the distance to the old model's pooled maps, times sqrt(classes / new classes); the code has 5 where
     half of the classes come first"""
@@ -128,11 +131,26 @@ class MafDrc(Method):
         out = self.outputs(learner.network, images)
         return out._replace(teacher=old, extra={**out.extra, ADAPTED: adapted.logits_MBK})
 
+    @torch.no_grad()
     def _start_fusion(self, task: TaskContext, learner: Learner, images: TaskImages) -> None:
         learner.frozen[ADAPTED] = learner.network.frozen()
+        if task.index == 1 and self.first_teacher == "decayed":
+            steps = math.ceil(int(task.counts_K[: task.old].sum()) / task.optim.batch_size)
+            learner.frozen[TEACHER].get_parameter("branch_old.weight").mul_(decayed(task.optim, steps))
         if self.start == "old":
             learner.network.take(learner.frozen[TEACHER], "net", "head")
             learner.network.classifier.grow(task.new, learner.seeds, task.index)
+
+
+def decayed(optim: OptimConfig, steps: int) -> float:
+    """What weight decay leaves of a weight of 1 without a gradient, after epochs of so many steps."""
+    weight, momentum = 1.0, 0.0
+    for epoch in range(optim.epochs):
+        lr = learning_rate(optim, epoch)
+        for _ in range(steps):
+            momentum = optim.momentum * momentum + optim.weight_decay * weight
+            weight -= lr * momentum
+    return weight
 
 
 def branch_cross_entropy(old_MBK: Tensor, new_MBK: Tensor, labels_MB: Tensor, old: int) -> Tensor:

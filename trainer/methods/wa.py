@@ -12,8 +12,8 @@ from trainer.stages.stage import Stage, TaskContext, TaskImages
 class Wa(SharesWithDistillation):
     paper = "Zhao et al., Maintaining Discrimination and Fairness in Class Incremental Learning, CVPR 2020"
     differences = (
-        "PyCIL's heads start with Kaiming-uniform rows and zero biases; here rows are smaller by a factor of "
-        "sqrt(3), and biases are drawn too.",
+        "PyCIL's heads start with Kaiming-uniform rows and zero biases (`net.init: fan_out_wide_head`); here rows are "
+        "smaller by a factor of sqrt(3), and biases are drawn too.",
     )
 
     clip_weights: bool = hyperparameter(False)

@@ -22,5 +22,6 @@ class NetConfig(Section):
         "fan_out",
         description="initial weights: Kaiming normal convolutions by fan-out and heads uniform in ±1/sqrt(features), "
         "or, as in codes for long-tailed recognition, Kaiming normal convolutions and linear heads by fan-in, and rows "
-        "of norm 1 in cosine heads",
+        "of norm 1 in cosine heads; or, as in PyCIL, convolutions by fan-out, and linear heads uniform in "
+        "±sqrt(3/features) without biases",
     )

@@ -53,7 +53,8 @@ def rare_bias(classes: int) -> float:
 class LinearHead(Head):
     """Linear with bias. New rows, and biases unless ``bias_init`` gives them, are uniform in +-1/sqrt(D).
 
-    With ``init`` fan_in, rows are Kaiming normal, unless they have a deviation of their own.
+    Unless they have a deviation of their own, rows are Kaiming normal with ``init`` fan_in, and with fan_out_wide_head
+    uniform in +-sqrt(3/D), with biases of 0.
     """
 
     def __init__(
@@ -84,6 +85,8 @@ class LinearHead(Head):
         if self.init == "fan_in" and self._deviation is None:
             normal = [torch.randn(classes, features, generator=self._stream(seed, task, "rows")) for seed in seeds]
             rows = math.sqrt(2 / features) * torch.stack(normal).to(rows)
+        if self.init == "fan_out_wide_head" and self._deviation is None:
+            rows, bias = math.sqrt(3) * rows, torch.zeros_like(bias)
         if self._bias_init is not None:
             bias = torch.full_like(bias, self._bias_init(self.classes + classes))
         self.weight_MKD = nn.Parameter(torch.cat([self.weight_MKD.data, rows], dim=1))

@@ -18,7 +18,7 @@ from torch.func import functional_call
 
 from trainer.rng import stream
 
-Init = Literal["fan_out", "fan_in"]
+Init = Literal["fan_out", "fan_in", "fan_out_wide_head"]
 """what the spread of initial weights is taken from"""
 BATCH_NORM_EPS = 1e-5
 _ALONE_FROM_PIXELS = 1 << 14
@@ -150,7 +150,7 @@ def initialise(net: nn.Module, seeds: Sequence[int], init: Init = "fan_out") -> 
     for path, module in net.named_modules():
         if isinstance(module, MemberConv2d):
             _, c_out, k, _, c_in = module.weight.shape
-            deviation = math.sqrt(2.0 / ((c_out if init == "fan_out" else c_in) * k * k))
+            deviation = math.sqrt(2.0 / ((c_in if init == "fan_in" else c_out) * k * k))
             for member, seed in enumerate(seeds):
                 drawn = torch.empty(c_out, c_in, k, k)
                 drawn.normal_(0.0, deviation, generator=stream(seed, "init", path))
