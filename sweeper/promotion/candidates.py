@@ -170,7 +170,7 @@ def evaluate_candidates(
 
     many = format_count(len(candidates) * len(again_on.runs), "run")
     say(f"retraining the top {len(candidates)} of {searched} {_on(again_on)} ({many}, validation)")
-    validated = train({c.label: space.configs(c.params, again_on.runs) for c in candidates}, searched_on)
+    validated = train({c.label: space.configs(c.params, again_on.runs, whole=True) for c in candidates}, searched_on)
     again = {label: _values(results, metric) for label, results in validated.items()}
     leader = leader_of(candidates, again, maximize=space.maximize)
 

@@ -32,7 +32,7 @@ class Target:
         if on is None:
             return cls(BASE, space.base_on_test(), space, None)
         base = load_run(on, ["data.evaluation.split=test"]).config
-        ours = space.config({}, "test")
+        ours = space.base_on_test()
         for field, own, theirs in (
             ("protocol.kind", ours.protocol.kind, base.protocol.kind),
             ("data.imbalance.order", ours.data.imbalance.order, base.data.imbalance.order),
@@ -48,7 +48,7 @@ class Target:
 
     def config(self, params: Params) -> RunConfig:
         """The configuration of the search with these parameters, here: its method whole, and what else was searched."""
-        own = self.space.config(params, "test")
+        own = self.space.config(params, "test", whole=True)
         if self.file is None:
             return own
         content = self.base.as_dict() | {"method": own.as_dict()["method"]}

@@ -27,7 +27,7 @@ def top(results: Tables, objective: Objective) -> tuple[list[str], list[list[str
     )
     rows = [(row, json.loads(row["params_json"])) for row in found.rows()]
     names = sorted(dict.fromkeys(name for _, params in rows for name in params), key=lambda name: name != METHOD)
-    headers = ["trial", *short_names(names).values(), f"{metric} (validation)", "n", "device s"]
+    headers = ["trial", *short_names(names).values(), f"{metric} ({objective.measured_on})", "n", "device s"]
     cells = [
         [
             str(row["trial"]),

@@ -18,6 +18,7 @@ from trainer.data.world import World
 from trainer.limits import Precision
 from trainer.methods.base import METHODS, Method
 from trainer.section import Section
+from trainer.words import format_count
 
 Params = dict[str, Any]
 """values of the dimensions that are active, by dotted field name"""
@@ -35,7 +36,18 @@ class Objective(Section):
         ge=1,
         description=Evaluation.model_fields["per_class"].description,
     )
+    tasks: int | None = Field(
+        None,
+        ge=1,
+        description="tasks that a search trains and scores, the first ones; absent: all. A promotion judges all tasks",
+    )
     direction: Literal["maximize", "minimize"] = "maximize"
+
+    @property
+    def measured_on(self) -> str:
+        """The split and, where they are not all, the tasks."""
+        first = "" if self.tasks is None else f", first {format_count(self.tasks, 'task')}"
+        return f"{self.split.partition('_')[0]}{first}"
 
 
 class Resources(Section):
@@ -135,30 +147,37 @@ class Space:
         params: Mapping[str, Any],
         repetitions: Iterable[Repetition] | None = None,
         split: str | None = None,
+        *,
+        whole: bool = False,
     ) -> list[RunConfig]:
         """The base with these parameters, one configuration for each of the repetitions (default: the search's).
 
         A method that is not the base's has its own defaults. ``split``: images that it is measured on (default: the
-        search's). Raises ConfigError.
+        search's). ``whole``: with all tasks, if the search trains fewer. Raises ConfigError.
         """
         content = self.base.as_dict()
         split = split or self.spec.objective.split
         content["data"]["evaluation"]["split"] = split
         if split == self.spec.objective.split:
             content["data"]["evaluation"]["per_class"] = self.spec.objective.per_class
+        if self.spec.objective.tasks is not None and not whole:
+            content["protocol"]["stop_after"] = self.spec.objective.tasks
         override(content, params.items())
         config = parse_run({**content, "seed": 0}, file=self.file)
         wanted = self.spec.repeated.runs if repetitions is None else repetitions
         return [config.repetition(*one) for one in wanted]
 
-    def config(self, params: Mapping[str, Any], split: str | None = None) -> RunConfig:
+    def config(self, params: Mapping[str, Any], split: str | None = None, *, whole: bool = False) -> RunConfig:
         """The same, once: with the class order and tail of the base, and the seed 0."""
-        (config,) = self.configs(params, [Repetition(0)], split)
+        (config,) = self.configs(params, [Repetition(0)], split, whole=whole)
         return config
 
     def base_on_test(self, *, worlds: bool = False) -> RunConfig:
-        """The base itself, evaluated on the test split; with ``worlds``, in one of them, which share its config id."""
-        config = self.config({}, "test")
+        """The base itself with all tasks, evaluated on the test split.
+
+        With ``worlds``, in one of them, which share its config id.
+        """
+        config = self.config({}, "test", whole=True)
         return config.repetition(0, World.drawn(0)) if worlds else config
 
     def methods(self, dimension: str | None = None) -> tuple[str, ...]:
@@ -212,6 +231,8 @@ class Space:
         """All that decides the trials and their results: a sweep is resumed only if this is unchanged."""
         free = {"base", "set", "trials", "concurrency", "resources", "budget", "retries", "results", "name", "notify"}
         spec = self.spec.model_dump(mode="json", exclude=free | {"fail_fast", "seeds", "repetitions"})
+        if self.spec.objective.tasks is None:
+            del spec["objective"]["tasks"]
         repeated = self.spec.repeated
         if repeated.worlds:
             spec["repetitions"] = repeated.model_dump(mode="json")

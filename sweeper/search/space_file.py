@@ -21,6 +21,7 @@ from trainer.config.yaml_file import shipped, space_content
 from trainer.errors import ConfigError, Mistakes, nearest, shown
 from trainer.methods.base import METHODS
 from trainer.results.columns import metrics
+from trainer.words import format_count
 
 
 def load_space(path: str | Path, sets: tuple[str, ...] = ()) -> Space:
@@ -64,6 +65,8 @@ def _checked(spec: SearchSpace, file: str, *, whole: bool = True) -> Space:
         base = _base(spec, file)
     if base is None:  # all below needs it
         raise wrong.together()
+    with wrong.noted():
+        _check_tasks(spec, base, file)
     space, dimensions = Space(file, spec, base), Mistakes()
     with dimensions.noted():
         _check_dimensions(space)
@@ -123,6 +126,14 @@ def _check_metric(metric: str, file: str) -> None:
         raise ConfigError.unknown(problem, metric, metrics(), file=file, field="objective.metric")
 
 
+def _check_tasks(spec: SearchSpace, base: RunConfig, file: str) -> None:
+    tasks, protocol = spec.objective.tasks, base.protocol
+    every = protocol.tasks + (protocol.kind == "lfh")
+    if tasks is not None and tasks > every and "protocol.tasks" not in spec.vary:
+        problem = f"the base has only {format_count(every, 'task')}"
+        raise ConfigError(problem, file=file, field="objective.tasks", allowed=f"1 to {every}")
+
+
 def _override(content: dict[str, Any], dotted: str, value: Any) -> None:
     """Set a field of a search-space file: one of a dimension, whose name has dots, or of the run file, by ``set``."""
     section, _, field = dotted.partition(".")
@@ -180,6 +191,8 @@ def _check_field(space: Space, name: str, field: str) -> None:
     instead = {"seed": "use `seeds`"}.get(name)
     if name.startswith("data.evaluation"):
         instead = "use `objective`"
+    if name == "protocol.stop_after":
+        instead = "use `objective.tasks`"
     if name.partition(".")[0] == "world":
         instead = "use `repetitions`"
     if space.spec.repeated.worlds and (name == "data.imbalance.seed" or name.startswith("protocol.class_order")):

@@ -280,6 +280,13 @@ def test_fields_change_nothing_before_the_task_they_act_from(name: str) -> None:
 
 
 @every_method
+def test_the_first_tasks_alone_are_those_of_the_whole_run(name: str) -> None:
+    (part,) = train([config(name, protocol={"stop_after": 2})], CPU)
+    assert accuracies([part])[0] == accuracies([alone(name)])[0][:2]
+    assert part.status == "finished"
+
+
+@every_method
 def test_a_shared_first_task_equals_an_unshared_one(name: str) -> None:
     slots: dict[str, Kept] = {}
 

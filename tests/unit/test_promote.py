@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from support.kills import dies_at
+from support.sweeps import space_file
 from sweeper import open_sweep
 from sweeper.promote import main
 from sweeper.promotion.candidates import (
@@ -547,3 +548,45 @@ def test_a_run_file_of_another_scenario_is_refused(
     with pytest.raises(ConfigError) as caught:
         Target.of(bench.space, str(other_images(tmp_path, **changes)))
     assert says in str(caught.value)
+
+
+# -- a search on the first tasks -------------------------------------------------------------------------------
+
+
+def test_a_search_on_the_first_tasks_is_judged_on_all(tmp_path: Path) -> None:
+    content = {
+        "base": str(ROOT / "runs" / "digits_lfs5.yaml"),
+        "vary": {LAMBDA: {"type": "float", "low": 0.05, "high": 5.0, "log": True}},
+        "objective": {"tasks": 2},
+        "trials": 1,
+    }
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(content))
+    space = load_space(tmp_path / "s.yaml")
+    (searched,) = space.configs({LAMBDA: STEADY})
+    assert (searched.protocol.tasks, searched.protocol.stop_after) == (5, 2)
+    stream = build(searched.data, searched.protocol)
+    assert (len(stream.tasks), len(stream.class_ids_C)) == (2, 4)
+    bench, store = Bench(tmp_path / "other"), Store(tmp_path / "results", "s")
+    check_unchanged(space, store.folder, None, stream.fingerprint)
+    bench.put(store, 0, {searched: 90.0}, params={LAMBDA: STEADY})
+    incumbent = Incumbent.of(tmp_path / "promoted.yaml", Target.of(space))
+    ours, base = incumbent.target.config({LAMBDA: STEADY}), space.base_on_test()
+    retrained = Store(tmp_path / "results", "s-promotion")
+    for number, configs in enumerate(
+        [
+            space.configs({LAMBDA: STEADY}, of_seeds(VALIDATION), whole=True),
+            [ours.repetition(seed) for seed in TEST],
+            [base.repetition(seed) for seed in TEST],
+        ]
+    ):
+        assert {config.protocol.stop_after for config in configs} == {None}
+        bench.put(retrained, number, {config: 10.0 * number + config.seed for config in configs})
+    comparison = evaluate_candidates(space, incumbent, retrained, top=1, n=3, say=bench.said.append)
+    assert comparison.leader_pct == [2010.0, 2011.0, 2012.0], "of whole runs: no others are stored"
+
+
+def test_more_tasks_than_there_are_cannot_be_scored(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"objective\.tasks: the base has only 5 tasks; allowed: 1 to 5"):
+        load_space(space_file(tmp_path, objective={"tasks": 6}))
+    with pytest.raises(ConfigError, match=r"vary\.protocol\.stop_after: cannot be searched; use `objective\.tasks`"):
+        load_space(space_file(tmp_path, vary={"protocol.stop_after": [1, 2]}))

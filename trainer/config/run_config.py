@@ -76,11 +76,14 @@ class RunConfig(Section):
     def as_dict(self) -> dict[str, Any]:
         """Every field written out, defaults too, under the names that files use, as YAML can hold it.
 
-        But for ``world`` where there is none: it is the mark of a repetition.
+        But for ``world`` and ``protocol.stop_after`` where they are null: they mark one repetition among others, and a
+        part of a run.
         """
         dumped = self.model_dump(mode="json", by_alias=True)
         if self.world is None:
             del dumped["world"]
+        if self.protocol.stop_after is None:
+            del dumped["protocol"]["stop_after"]
         return {**dumped, "method": {"name": self.method.name, **dumped["method"]}}
 
     @property

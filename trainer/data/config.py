@@ -163,4 +163,5 @@ class Protocol(Section):
     )
     tasks: int = Field(10, ge=1, le=1000, description="lfs: number of tasks; lfh: number of tasks after the first half")
     first_task_classes: int | None = Field(None, ge=1, description="classes of the first task; null: by kind")
+    stop_after: int | None = Field(None, ge=1, description="tasks that are trained, the first ones; null: all")
     class_order: ClassOrder = ClassOrder()

@@ -117,11 +117,13 @@ def cut(source: Source, data: DataConfig, protocol: Protocol) -> TaskStream:
     """The tasks of images that are loaded. Raises as ``build`` does."""
     classes = len(source.class_names)
     order_C = class_order(classes, protocol.class_order)
-    sizes = task_sizes(classes, protocol)
+    sizes = _trained_sizes(task_sizes(classes, protocol), protocol)
     check_crop(source, data)
     apart = splits.split(source, data.evaluation)
     available = sum(map(len, apart.train_C))
     train_C = trained(apart.train_C, order_C, data)
+    kept = sum(map(len, train_C))
+    order_C = order_C[: sum(sizes)]
     counts_C, eval_counts_C = (
         [len(indices_C[label]) for label in order_C] for indices_C in (train_C, apart.measured_C)
     )
@@ -144,8 +146,17 @@ def cut(source: Source, data: DataConfig, protocol: Protocol) -> TaskStream:
         class_ids_C=order_C,
         class_names_C=tuple(source.class_names[label] for label in order_C),
         fingerprint=source.fingerprint,
-        said=(*apart.said, *_left_out(available, sum(counts_C))),
+        said=(*apart.said, *_left_out(available, kept)),
     )
+
+
+def _trained_sizes(sizes: tuple[int, ...], protocol: Protocol) -> tuple[int, ...]:
+    """The sizes of the tasks that are trained. Raises ConfigError where there are fewer than it is to stop after."""
+    if protocol.stop_after is not None and protocol.stop_after > len(sizes):
+        raise ConfigError(
+            f"there are only {len(sizes)} tasks", field="protocol.stop_after", allowed=f"1 to {len(sizes)}, or null"
+        )
+    return sizes[: protocol.stop_after]
 
 
 def check_crop(source: Source, data: DataConfig) -> None:
