@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import torch
 
 from benchmarks.gpu import images
-from benchmarks.gpu.correctness import correctness
+from benchmarks.gpu.correctness import correctness, methods
 from benchmarks.gpu.findings import Findings, described
 from benchmarks.gpu.graphs import graphs
 from benchmarks.gpu.kit import Kit
@@ -49,7 +49,7 @@ class Part(NamedTuple):
 
 
 PARTS = {
-    "correctness": Part("Members equal single runs, and no step waits for the device", 14, correctness),
+    "correctness": Part("Members equal single runs, and no step waits for the device", 8, correctness),
     "precisions": Part("Losses by precision", 4, precisions),
     "step": Part("A step of one run", 12, step_time),
     "members": Part("Steps of several members", 24, members),
@@ -57,6 +57,7 @@ PARTS = {
     "run": Part("A run of the protocol", 10, run),
     "pack": Part("A pack of such runs", 10, pack),
     "pack_float32": Part("The pack in float32", 10, pack_in_float32),
+    "methods": Part("Members equal single runs with all other methods", 16, methods),
 }
 """by the name of the file, the most valuable first"""
 

@@ -31,26 +31,40 @@ _STEPS = 200
 """that a comparison takes, about, in steps of one run"""
 
 
+_HEADERS = ("method", "precision", "members equal single runs", "largest difference", "waits in steps")
+
+
 def correctness(kit: Kit, found: Findings) -> None:
-    """The run's method in every precision, then the other methods in float64, while there is time."""
-    found.headers = ("method", "precision", "members equal single runs", "largest difference", "waits in steps")
-    few = few_images(kit.task_stream, kit.config.optim.batch_size)
-    own = kit.config.method.name
+    """The run's method in every precision."""
+    name = kit.config.method.name
     if not kit.on_gpu:
         found.notes.append("On a CPU there is nothing that the host could wait for.")
-    asked = [(own, precision) for precision in ("float64", "bfloat16", "float32")]
-    asked += [(name, "float64") for name in kit.methods if name != own]
+    _compared([(name, precision) for precision in ("float64", "bfloat16", "float32")], kit, found)
+    if found.fits("bit-equal repeats", kit.expected_s(_STEPS)):
+        with found.guarded("bit-equal repeats"):
+            _repeat(pair(kit.config, name), kit, _few(kit), found)
+
+
+def methods(kit: Kit, found: Findings) -> None:
+    """All other methods in float64, as far as the time goes."""
+    own = kit.config.method.name
+    _compared([(name, "float64") for name in kit.methods if name != own], kit, found)
+
+
+def _compared(asked: Sequence[tuple[str, str]], kit: Kit, found: Findings) -> None:
+    found.headers = _HEADERS
     expected_s = kit.expected_s(_STEPS)
     for name, precision in asked:
         if not found.fits(f"{name} in {precision} and all after it", expected_s):
             return
         began = time.monotonic()
         with found.guarded(f"{name} in {precision}"):
-            _compare(pair(kit.config, name), precision, kit, few, found)
+            _compare(pair(kit.config, name), precision, kit, _few(kit), found)
         expected_s = time.monotonic() - began
-        if (name, precision) == asked[0] and found.fits("bit-equal repeats", expected_s):
-            with found.guarded("bit-equal repeats"):
-                _repeat(pair(kit.config, name), kit, few, found)
+
+
+def _few(kit: Kit) -> TaskStream:
+    return few_images(kit.task_stream, kit.config.optim.batch_size)
 
 
 def _repeat(configs: Sequence[RunConfig], kit: Kit, few: TaskStream, found: Findings) -> None:

@@ -1,6 +1,7 @@
 """Steps as CUDA graphs and compiled by torch.compile: measured, not used; each may fail without harm to the others."""
 
 import contextlib
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -35,7 +36,7 @@ def graphs(kit: Kit, found: Findings) -> None:
         seen: dict[str, float] = {}
         for way, compiled, graph in _variants(count, kit.on_gpu):
             name = ", ".join([way, *["compiled"] * compiled, *["as a graph"] * graph])
-            expected_s = compiling_s if compiled else count * kit.expected_s(_STEPS)
+            expected_s = compiling_s if compiled else kit.expected_s(_STEPS * math.sqrt(count))
             if not found.fits(f"{format_count(count, 'member')}, {name}", expected_s):
                 continue
             began = time.monotonic()

@@ -44,7 +44,7 @@ def test_every_part_runs_with_few_packages(tmp_path: Path) -> None:
     code = f"import sys, runpy\nfor name in {ABSENT}: sys.modules[name] = None\n"
     code += "runpy.run_module('benchmarks.gpu', run_name='__main__', alter_sys=True)"
     arguments = ["--device", "cpu", "--minutes", "60", "--out", str(tmp_path), "--members", "1,2", "--rounds", "1"]
-    arguments += ["--methods", "bic,finetune"]
+    arguments += ["--methods", "bic"]
     command = [sys.executable, "-c", code, *arguments, *SETS]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
@@ -121,6 +121,7 @@ def test_a_part_that_there_is_not(capsys: pytest.CaptureFixture[str], tmp_path: 
 
 def test_the_operations_of_a_step_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
     fields = ["optim.epochs=1", "optim.milestones=[]", "protocol.tasks=2", "data.imbalance.ratio=2"]
+    fields += ["data.imbalance.max_per_class=10", "data.evaluation.split=validation", "data.evaluation.per_class=2"]
     sets = [word for field in fields for word in ("--set", field)]
     assert step_main(["--run", "runs/digits_lfs5.yaml", "--device", "cpu", "--rounds", "1", *sets]) == 0
     rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if "cross-entropy |" in line]

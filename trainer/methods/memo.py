@@ -27,8 +27,8 @@ class Memo(ChoosesLoss):
     )
     grows = True
     differences = (
-        "PyCIL's heads start with Kaiming-uniform rows and zero biases; here rows are smaller by a factor of "
-        "sqrt(3), and biases are drawn too.",
+        "PyCIL's heads start with Kaiming-uniform rows and zero biases (`net.init: fan_out_wide_head`); here rows are "
+        "smaller by a factor of sqrt(3), and biases are drawn too.",
     )
 
     aux: float = hyperparameter(1.0, per_member=True, first_task=1, ge=0, le=100)
