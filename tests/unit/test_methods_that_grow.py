@@ -1,39 +1,47 @@
 """DER, MEMO and TagFex: what stands still, what becomes wider, and what they are in the first task."""
 
 import itertools
+import math
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from support.runs import FEW_IMAGES, accuracies, losses, tiny_run
 from support.states import checkpoints, trained
+from trainer.losses.contrastive import view_contrast
+from trainer.methods.tagfex import TagFex, transferred
 from trainer.nets import resnet
 from trainer.nets.correction import align_new_rows
 from trainer.nets.heads import LinearHead
+from trainer.nets.projection import MapAttention
 from trainer.stages.expansion import aux_labels
 from trainer.stages.learner import under
+from trainer.stages.stage import Step, Terms
 from trainer.training.options import DeviceOptions
 from trainer.training.session import train
 from trainer.training.state import new_learner
 
-F64 = torch.float64
+F64, EXACT = torch.float64, DeviceOptions(device="cpu", precision="float64")
 HEAD, AUX, FEATURES = "network/head.weight_MKD", "network/aux.weight_MKD", 64
 growing = pytest.mark.parametrize("name", ["der", "memo"])
+growing_all = pytest.mark.parametrize("name", ["der", "memo", "tagfex"])
+
+
+def draw(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, dtype=F64, generator=torch.Generator().manual_seed(seed))
 
 
 @growing
 def test_the_first_task_is_finetuning(name: str) -> None:
-    found, plain = (
-        train([tiny_run(n, data=FEW_IMAGES, protocol={"tasks": 1})], DeviceOptions(device="cpu", precision="float64"))
-        for n in (name, "finetune")
-    )
+    found, plain = (train([tiny_run(n, data=FEW_IMAGES, protocol={"tasks": 1})], EXACT) for n in (name, "finetune"))
     assert accuracies(found) == accuracies(plain)
     assert losses(found) == losses(plain)
 
 
-@growing
+@growing_all
 def test_every_task_widens_the_classifier_and_begins_another_auxiliary_one(name: str) -> None:
     tasks = trained(name)
     for task, (before, tensors) in enumerate(itertools.pairwise(tasks), 1):
@@ -46,7 +54,7 @@ def test_an_auxiliary_class_for_all_old_ones() -> None:
     assert aux_labels(torch.arange(4)[None], 2).tolist() == [[0, 0, 1, 2]]
 
 
-@growing
+@growing_all
 def test_networks_of_earlier_tasks_stand_still(name: str) -> None:
     """Parameters, and the statistics of batch norm, which training mode would move."""
     contents = [content["tensors"] for content in checkpoints(name, every=1)]
@@ -58,14 +66,14 @@ def test_networks_of_earlier_tasks_stand_still(name: str) -> None:
     assert compared > 100
 
 
-@growing
+@growing_all
 def test_what_is_frozen_is_the_network_that_learnt_the_task(name: str) -> None:
     first, second, third = trained(name)
     for task, tensors in enumerate((first, second)):
         frozen, learnt = under(third, f"frozen/task{task}/net."), under(tensors, "network/net.")
         assert frozen.keys() == learnt.keys()
         kept = {k: v for k, v in frozen.items() if v.numel()}
-        assert all(k in kept for k in learnt if name == "der" or k.startswith("blocks.2."))
+        assert all(k in kept for k in learnt if name != "memo" or k.startswith("blocks.2."))
         assert all(torch.equal(v, learnt[k]) for k, v in kept.items())
 
 
@@ -78,7 +86,7 @@ def test_new_rows_are_scaled_whole() -> None:
     assert torch.equal(head.weight_MKD[:, 2], rows[:, 2] / 2)
 
 
-@growing
+@growing_all
 def test_a_task_ends_with_rows_of_one_mean_norm(name: str) -> None:
     first, second, _ = trained(name)
     norm_K = second[HEAD][0].norm(dim=1)
@@ -146,3 +154,123 @@ def test_a_network_is_its_two_halves() -> None:
     assert [torch.equal(a, b) for a, b in zip(halves.stage_outputs, whole.stage_outputs, strict=True)] == [True] * 3
     split = net.split()
     assert set(split.trunk) | set(split.last_stage) == {"stem", "bn", "blocks.0", "blocks.1", "blocks.2"}
+
+
+# -- TagFex ------------------------------------------------------------------------------------------------
+
+
+def test_two_orthogonal_images_in_equal_views() -> None:
+    views_MBD = torch.eye(2, dtype=F64).repeat(2, 1)[None]
+    found_M = view_contrast(views_MBD, 3 * views_MBD, torch.tensor([0.2], dtype=F64))
+    assert found_M.tolist() == pytest.approx([math.log(1 + 2 * math.exp(-5))])
+    alone_MBD = torch.rand(1, 2, 5, dtype=F64)
+    assert view_contrast(alone_MBD, alone_MBD, torch.tensor([0.2], dtype=F64)).tolist() == [0]
+
+
+def test_the_contrast_of_views_word_for_word() -> None:
+    own_MBD, keys_MBD, tau = draw(2, 6, 4), draw(2, 6, 4, seed=1), [0.2, 0.7]
+    found_M = view_contrast(own_MBD, keys_MBD, torch.tensor(tau, dtype=F64))
+    for m in range(2):
+        total = 0.0
+        for i in range(6):
+            cosine = [float(F.cosine_similarity(own_MBD[m, i], keys_MBD[m, j], dim=0)) / tau[m] for j in range(6)]
+            rivals = sum(math.exp(cosine[j]) for j in range(6) if j != i)
+            total -= cosine[(i + 3) % 6] - math.log(rivals)
+        assert float(found_M[m]) == pytest.approx(total / 6)
+
+
+def test_what_is_borrowed_is_learnt_and_handed_over_on_new_classes_alone() -> None:
+    logits_MBK, borrowed_MBc = draw(2, 4, 5), draw(2, 4, 2, seed=1).requires_grad_()
+    labels_MB = torch.tensor([[0, 3, 4, 2], [1, 0, 2, 1]])  # the second member's batch has no new class
+    found, handed = transferred(logits_MBK, borrowed_MBc, labels_MB, 3)
+    ce, kl = [], []
+    for b in (1, 2):
+        q, p = (borrowed_MBc[0, b] / 2).softmax(0), (logits_MBK[0, b, 3:] / 2).softmax(0)
+        ce.append(-borrowed_MBc[0, b].log_softmax(0)[labels_MB[0, b] - 3])
+        kl.append((q * (q / p).log()).sum())
+    torch.testing.assert_close(found, torch.stack([torch.stack(ce).mean(), torch.zeros((), dtype=F64)]))
+    torch.testing.assert_close(handed, torch.stack([torch.stack(kl).mean(), torch.zeros((), dtype=F64)]))
+    assert not handed.requires_grad
+
+
+def test_the_attention_word_for_word() -> None:
+    members, features, heads = 2, 8, 4
+    attention = MapAttention(members, features, heads).double()
+    attention.draw([0, 1], "attention")
+    with torch.no_grad():
+        attention.get_parameter("own_offset_MD").copy_(draw(members, features))
+    own, other = draw(3, members * features, 2, 2), draw(3, members * features, 2, 2, seed=1)
+    found_MBD = attention(own, other)
+    for m in range(members):
+        for b in range(3):
+            ts, ta = (x[b, m * features : (m + 1) * features].flatten(1).T for x in (own, other))
+            ts, ta = (
+                F.layer_norm(ts, (features,)) + attention.get_parameter("own_offset_MD")[m],
+                F.layer_norm(ta, (features,)),
+            )
+            both = torch.cat([ta, ts])
+            q, k, v = (x @ attention.get_parameter(n)[m].T for n, x in (("query", ts), ("key", both), ("value", both)))
+            pieces = [
+                (q[:, h : h + 2] @ k[:, h : h + 2].T / math.sqrt(2)).softmax(1) @ v[:, h : h + 2] for h in (0, 2, 4, 6)
+            ]
+            torch.testing.assert_close(found_MBD[m, b], torch.cat(pieces, 1).mean(0))
+
+
+@pytest.mark.parametrize("weights", [{"contrast": 0.0, "contrast_kd": 0.0}, {}])
+def test_the_network_without_labels_learns_from_contrast_alone(weights: dict[str, float]) -> None:
+    """Nothing of what is borrowed from it reaches it: without weight decay it stays as it was."""
+    first, second, _ = trained("tagfex", weights, optim={"weight_decay": 0.0})
+    parameters = [k for k in first if k.startswith("network/ta.") and k.endswith("weight")]
+    moved = any(not torch.equal(first[k], second[k]) for k in parameters)
+    assert moved == (not weights)
+
+
+def test_the_terms_weigh_by_the_part_of_new_classes() -> None:
+    """Halves of the classes are old: contrasts weigh 1/2 and 2 * 1/2."""
+    plain, doubled = (
+        train([tiny_run("tagfex", f, data=FEW_IMAGES, protocol={"tasks": 2}, optim={"lr": 1e-12, "epochs": 1})], EXACT)[
+            0
+        ]
+        for f in ({}, {"contrast": 2.0, "contrast_kd": 1.0})
+    )
+    first, second = plain.epochs
+    assert first.terms.keys() == {"ce", "contrast"}
+    assert second.terms.keys() == {"ce", "contrast", "contrast_kd", "aux", "transfer"}
+    assert doubled.epochs[1].terms["contrast"] == pytest.approx(2 * second.terms["contrast"], rel=1e-6)
+    assert doubled.epochs[1].terms["contrast_kd"] == pytest.approx(second.terms["contrast_kd"] / 2, rel=1e-6)
+    assert second.terms["contrast"] == pytest.approx(first.terms["contrast"] / 2, rel=0.2)
+
+
+def test_a_grown_network_gives_old_classes_their_old_scores() -> None:
+    fields, images = {"scale_rows": False}, torch.rand(4, 1, 8, 8, dtype=F64)
+    first, second = trained("tagfex", fields, protocol={"tasks": 2}, optim={"lr": 1e-12, "epochs": 1})
+    expected_MBK = scores(first, "tagfex", images, fields)
+    old = expected_MBK.shape[2]
+    torch.testing.assert_close(scores(second, "tagfex", images, fields)[..., :old], expected_MBK, rtol=0, atol=1e-6)
+
+
+def test_a_new_backbone_starts_between_the_last_one_and_the_one_without_labels() -> None:
+    first, second = trained("tagfex", {"blend": 0.25}, protocol={"tasks": 2}, optim={"lr": 1e-12, "epochs": 1})
+    name = "net.blocks.1.conv1.weight"
+    expected = 0.75 * first[f"network/{name}"] + 0.25 * first["network/ta." + name.removeprefix("net.")]
+    torch.testing.assert_close(second[f"network/{name}"], expected, rtol=0, atol=1e-9)
+    assert not torch.equal(first["network/net.stem.weight"], first["network/ta.stem.weight"])
+
+
+@pytest.mark.parametrize("augment", ["random_crop", "none"])
+def test_both_views_are_of_the_same_images_by_other_draws(augment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[tuple[Tensor, Tensor]] = []
+    inner = TagFex.terms
+
+    def terms(self: TagFex, step: Step, classification: Any) -> Terms:
+        given.append((step.labels_MB, step.features_MBD.detach()))
+        return inner(self, step, classification)
+
+    monkeypatch.setattr(TagFex, "terms", terms)
+    data = {**FEW_IMAGES, "augment": augment}
+    train([tiny_run("tagfex", data=data, protocol={"tasks": 1}, optim={"epochs": 1, "batch_size": 8})], EXACT)
+    for labels_MB, features_MBD in given:
+        (own_MB, others_MB), (own_MBD, others_MBD) = labels_MB.chunk(2, 1), features_MBD.chunk(2, 1)
+        assert torch.equal(own_MB, others_MB)
+        assert torch.allclose(own_MBD, others_MBD) == (augment == "none")
+    assert max(labels_MB.shape[1] for labels_MB, _ in given) == 16

@@ -15,7 +15,7 @@ def supervised_contrast(features_MBD: Tensor, labels_MB: Tensor, tau_M: Tensor) 
     return -((own_MBB * similarity_MBB.log_softmax(2)).sum(2) / own_MBB.sum(2)).mean(1)
 
 
-def view_contrast(own_MBD: Tensor, keys_MBD: Tensor, tau: float) -> Tensor:
+def view_contrast(own_MBD: Tensor, keys_MBD: Tensor, tau_M: Tensor) -> Tensor:
     """``-log softmax`` at the other view of an image, over all images but the own row: mean over the batch, ``[M]``.
 
     By cosines over tau. The batch is two views of B/2 images, one behind the other; of two batches, the one that is
@@ -24,6 +24,6 @@ def view_contrast(own_MBD: Tensor, keys_MBD: Tensor, tau: float) -> Tensor:
     images = own_MBD.shape[1]
     cosine_MBB = F.normalize(own_MBD, dim=2) @ F.normalize(keys_MBD, dim=2).transpose(1, 2)
     itself_BB = torch.eye(images, dtype=torch.bool, device=own_MBD.device)
-    log_p_MBB = (cosine_MBB / tau).masked_fill(itself_BB, -torch.inf).log_softmax(2)
+    log_p_MBB = (cosine_MBB / tau_M[:, None, None]).masked_fill(itself_BB, -torch.inf).log_softmax(2)
     other_B = torch.arange(images, device=own_MBD.device).roll(images // 2)
     return -log_p_MBB.gather(2, other_B.expand(len(own_MBD), -1).unsqueeze(2)).mean((1, 2))

@@ -72,6 +72,8 @@ class Method(BaseModel):
     """whether the network as it stood after the last task is kept and asked in every step"""
     last_relu: ClassVar[bool] = True
     """whether features are what is left after the network's last ReLU"""
+    backbones: ClassVar[tuple[str, ...]] = ()
+    """names of parts that are further networks such as ``net``, drawn apart from it"""
     grows: ClassVar[bool] = False
     """whether a step takes more time and memory in later tasks"""
     differences: ClassVar[tuple[str, ...]] = ()

@@ -145,13 +145,14 @@ def assign(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
 
 @torch.no_grad()
-def initialise(net: nn.Module, seeds: Sequence[int], init: Init = "fan_out") -> None:
+def initialise(net: nn.Module, seeds: Sequence[int], init: Init = "fan_out", drawn_as: str = "") -> None:
     """Draw the weights of member m from ``seeds[m]``, whatever the other members are: Kaiming normal, ReLU."""
+    where = ("init", drawn_as) if drawn_as else ("init",)
     for path, module in net.named_modules():
         if isinstance(module, MemberConv2d):
             _, c_out, k, _, c_in = module.weight.shape
             deviation = math.sqrt(2.0 / ((c_in if init == "fan_in" else c_out) * k * k))
             for member, seed in enumerate(seeds):
                 drawn = torch.empty(c_out, c_in, k, k)
-                drawn.normal_(0.0, deviation, generator=stream(seed, "init", path))
+                drawn.normal_(0.0, deviation, generator=stream(seed, *where, path))
                 module.weight[member] = drawn.permute(0, 2, 3, 1)

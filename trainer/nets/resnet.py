@@ -166,14 +166,16 @@ def build(
     shortcut: Literal["conv", "pad"] = "conv",
     init: Init = "fan_out",
     last_relu: bool = True,
+    drawn_as: str = "",
 ) -> ResNet:
     """A network of ``len(seeds)`` members for images of ``channels`` channels; member m is drawn from ``seeds[m]``.
 
     ``shortcut``: 1x1 convolution with batch norm where the shape changes, or padding. ``init``: of the
-    convolutions. ``last_relu``: whether features are what is left after the last ReLU.
+    convolutions. ``last_relu``: whether features are what is left after the last ReLU. ``drawn_as``: networks of
+    different names have different weights.
     """
     shapes = {"resnet32": ((16, 32, 64), 5), "resnet18": ((64, 128, 256, 512), 2), "small": ((16, 32, 64), 1)}
     widths, blocks = shapes[name]
     net = ResNet(len(seeds), channels, widths, blocks, shortcut, last_relu)
-    initialise(net, seeds, init)
+    initialise(net, seeds, init, drawn_as)
     return net

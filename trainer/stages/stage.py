@@ -192,6 +192,8 @@ class Stage:
     """the images that are trained on, ``[M, N]``"""
     sampler: Sampler = shuffled
     mix: BoxMix | None = None
+    two_views: bool = False
+    """each batch is followed by itself as it is augmented by other draws: 2B images, with their labels"""
     mixup: bool = False
     """each batch is followed by itself blended with a permutation of it: 2B images in one pass"""
     trains: tuple[str, ...] = ("",)

@@ -110,6 +110,10 @@ class _Batch(NamedTuple):
     labels_MB: Tensor
     crops_MB5: Tensor
 
+    def behind(self, other: "_Batch") -> "_Batch":
+        """The images of another, then these."""
+        return _Batch(*(torch.cat(both, 1) for both in zip(other, self, strict=True)))
+
     def cut(self, span: slice) -> "_Batch":
         """Some of the images."""
         return _Batch(self.index_MB[:, span], self.labels_MB[:, span], self.crops_MB5[:, span])
@@ -145,7 +149,9 @@ class EpochLoop:
             for part in self.stage.evaluates:
                 network.get_submodule(part).eval()
         streams = MemberStreams(state.learner.seeds, (self.task.index, self.stage.name, epoch))
-        epoch_images = self._draw(self.stage.sampler(self.labels_MN, streams), streams, "augment")
+        order_MN = self.stage.sampler(self.labels_MN, streams)
+        epoch_images = self._draw(order_MN, streams, "augment")
+        views = self._draw(order_MN, streams, "augment-view") if self.stage.two_views else None
         mix = self.stage.mix if self.stage.mix and self.stage.mix.active(epoch) else None
         if mix is not None:
             partners = self._draw(mix.partners(self.labels_MN, streams), streams, "augment-partner")
@@ -158,9 +164,11 @@ class EpochLoop:
         for number in range(state.cursor.step, steps):
             span = slice(number * optim.batch_size, (number + 1) * optim.batch_size)
             batch = epoch_images.cut(span)
+            share = batch.labels_MB.shape[1] / images
+            if views is not None:
+                batch = views.cut(span).behind(batch)
             box = (partners.cut(span), boxes_MS4[:, number]) if mix else None
             terms, hits_now_M = self.step(batch, epoch, box, mixup.batch(number, span) if mixup else None)
-            share = batch.labels_MB.shape[1] / images
             for name, value_M in terms.items():
                 sums[name] = sums.get(name, 0) + value_M.detach() * share
             sums[_HITS] = sums.get(_HITS, 0) + hits_now_M
@@ -177,7 +185,7 @@ class EpochLoop:
             steps=steps,
             lr=lr,
             terms={name: total_M.tolist() for name, total_M in sums.items()},
-            train_acc_pct=(hits_M * (100 / images)).tolist(),
+            train_acc_pct=(hits_M * (100 / images / (1 + self.stage.two_views))).tolist(),
             wall_s=time.perf_counter() - started,
             rates=rates,
             last=last,

@@ -33,15 +33,19 @@ def new_learner(configs: Sequence[RunConfig], channels: int, device: torch.devic
     ``channels``: of the images; ``precision``: bfloat16, float32 or float64.
     """
     config, seeds = configs[0], [config.seed for config in configs]
-    net = resnet.build(
-        config.net.name,
-        channels,
-        seeds,
-        shortcut=config.net.shortcut,
-        init=config.net.init,
-        last_relu=config.method.last_relu,
+    net, *others = (
+        resnet.build(
+            config.net.name,
+            channels,
+            seeds,
+            shortcut=config.net.shortcut,
+            init=config.net.init,
+            last_relu=config.method.last_relu,
+            drawn_as=name,
+        )
+        for name in ("", *config.method.backbones)
     )
-    parts = config.method.parts(len(seeds), net.features)
+    parts = {**config.method.parts(len(seeds), net.features), **dict(zip(config.method.backbones, others, strict=True))}
     for part in parts.values():
         if isinstance(part, Head):
             part.init = config.net.init
