@@ -14,6 +14,7 @@ from benchmarks.gpu.__main__ import PARTS, main
 from benchmarks.gpu.findings import Findings
 from benchmarks.gpu.steps import real_step, together
 from benchmarks.step import main as step_main
+from support.fake_gpu import FakeGpu
 from support.runs import tiny_run
 from trainer.data.tasks import build
 from trainer.errors import exit_code
@@ -126,3 +127,22 @@ def test_the_operations_of_a_step_are_counted(capsys: pytest.CaptureFixture[str]
     assert step_main(["--run", "runs/digits_lfs5.yaml", "--device", "cpu", "--rounds", "1", *sets]) == 0
     rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if "cross-entropy |" in line]
     assert int(rows[0][3]) > 100
+
+
+@pytest.mark.slow
+def test_what_is_measured_on_a_gpu_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On tensors that say ``cuda``: waits are counted, float32 is compared with bfloat16, memory is read."""
+    for name, value in {"synchronize": None, "set_sync_debug_mode": None, "max_memory_allocated": 1 << 20}.items():
+        monkeypatch.setattr(torch.cuda, name, lambda *_, value=value: value)
+    fields = ["protocol.tasks=2", "optim.epochs=1", "optim.milestones=[]", "data.imbalance.ratio=2"]
+    fields += ["data.imbalance.max_per_class=10", "optim.batch_size=16"]
+    sets = [word for field in fields for word in ("--set", field)]
+    arguments = ["--device", "cuda", "--minutes", "60", "--out", str(tmp_path), "--run", "runs/digits_lfs5.yaml"]
+    with FakeGpu():
+        parts = "correctness,run,pack,pack_float32"
+        assert main([*arguments, "--parts", parts, "--members", "2", "--rounds", "1", *sets]) == 0
+    found = written(tmp_path)
+    assert {row["precision"] for part in ("run", "pack") for row in found[part]["rows"]} == {"bfloat16"}
+    assert [row["precision"] for row in found["pack_float32"]["rows"]] == ["float32"]
+    assert "paired by seed" in found["pack_float32"]["notes"][0]
+    assert [row["waits"] for row in found["correctness"]["rows"]] == [{}, {}, {}]
