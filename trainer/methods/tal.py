@@ -1,7 +1,8 @@
 """Temporal-adjusted loss (TAL): classes that were not shown for long are pushed down less, and old ones are distilled.
 
 The loss stands in for cross-entropy in the method that its paper calls iCaRL: a softmax with distillation, and the
-nearest mean of exemplars as classifier. Scores go on from task to task. Any method with a field `loss` takes it too.
+nearest mean of exemplars as classifier. Scores go on from task to task. Its other released host is `der` with `loss:
+tal`, `aux: 0` and `finish: none`; any method with a field `loss` takes it.
 
 The published runs have balanced data, 100 epochs a task and a batch of 128. With long tails scores settle near K times
 the class frequencies, so that the loss also weighs frequent against rare classes. All scores start at 0, and hardly any
