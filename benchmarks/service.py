@@ -20,6 +20,7 @@ from sweeper.execution.cluster import connected, fits
 from sweeper.execution.job import Job, pack_of_trial
 from sweeper.execution.messages import EndedTrial, TrialsEnded
 from sweeper.execution.packing import Packing
+from sweeper.execution.places import Places
 from sweeper.execution.progress import Progress
 from sweeper.execution.sweep import Sweep
 from sweeper.execution.tune import run_trials
@@ -79,7 +80,7 @@ def sweep_s(space: Space, folder: str) -> tuple[float, float]:
     job = Job(f"{folder}/{space.name}", space.spec.resources, "acc_task_mean_pct")
     run_trials(
         Sweep(Study(space), job, store, progress, packing=Packing(1)),
-        concurrency=fits(space.spec.resources),
+        places=Places(space.spec.resources, own_cluster=True),
         check_stop=lambda: None,
         own_cluster=True,
         worker=train_nothing,

@@ -181,20 +181,20 @@ def _check_reachable(address: str) -> None:
 def fits(resources: Resources) -> int:
     """The number of trials that the cluster can hold at a time, all of its resources counted; 0 if none."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    shares = ([has.get(name, 0.0) / need for name, need in _needs(resources).items()] for has in nodes)
+    shares = ([has.get(name, 0.0) / need for name, need in needs(resources).items()] for has in nodes)
     return sum(math.floor(min(share) + 1e-9) for share in shares)
 
 
 def must_wait(resources: Resources) -> str | None:
     """The reason why another trial would have to wait; None if it could start now."""
     free = ray.available_resources()
-    room = all(free.get(name, 0.0) >= need for name, need in _needs(resources).items())
+    room = all(free.get(name, 0.0) >= need for name, need in needs(resources).items())
     return None if room and fits(resources) else why_waiting(resources)
 
 
 def why_waiting(resources: Resources) -> str:
     """The reason why no trial can start now."""
-    needed = ", ".join(f"{need:g} {name}" for name, need in _needs(resources).items())
+    needed = ", ".join(f"{need:g} {name}" for name, need in needs(resources).items())
     if not fits(resources):
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         each = "; ".join(sorted({f"{has.get('CPU', 0):g} CPU, {has.get('GPU', 0):g} GPU" for has in nodes}))
@@ -203,6 +203,6 @@ def why_waiting(resources: Resources) -> str:
     return f"a trial needs {needed}; the cluster has {free.get('CPU', 0):g} CPU, {free.get('GPU', 0):g} GPU free"
 
 
-def _needs(resources: Resources) -> dict[str, float]:
+def needs(resources: Resources) -> dict[str, float]:
     """What a trial takes of its node, by Ray's names."""
     return {"CPU": resources.cpu} | ({"GPU": resources.gpu} if resources.gpu else {})

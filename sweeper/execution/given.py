@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from sweeper.execution.cluster import fits
 from sweeper.execution.job import Job
 from sweeper.execution.packing import Packing
+from sweeper.execution.places import Places
 from sweeper.execution.progress import Progress
 from sweeper.execution.sweep import Sweep
 from sweeper.execution.tune import run_trials
@@ -51,7 +51,7 @@ def train_given(
     if missing:
         run_trials(
             Sweep(given, job, store, progress, packing=Packing.stated(resources)),
-            concurrency=max(1, fits(resources)),
+            places=Places(resources, own_cluster=own_cluster),
             check_stop=check_stop,
             own_cluster=own_cluster,
         )

@@ -5,10 +5,11 @@ from functools import partial
 
 import ray
 
-from sweeper.execution.cluster import ClusterError, fits, must_wait, why_waiting
+from sweeper.execution.cluster import ClusterError, must_wait, why_waiting
 from sweeper.execution.job import Job, SetUp
 from sweeper.execution.notifier import Event, ignore
 from sweeper.execution.packing import Packing, largest, noted
+from sweeper.execution.places import Places
 from sweeper.execution.plan import other_rounding
 from sweeper.execution.progress import Progress
 from sweeper.execution.pruning import start_decisions
@@ -70,14 +71,14 @@ class Launch:
         the set-up cannot be done, and what ``check_stop`` raises.
         """
         spec = self.space.spec
-        resources, room = spec.resources, fits(spec.resources)
-        if room == 0 and own_cluster:
+        resources = spec.resources
+        places = Places(resources, spec.concurrency, own_cluster=own_cluster)
+        if places.room == 0 and own_cluster:
             raise ClusterError(f"{why_waiting(resources)}; this command started its own cluster, on this machine")
-        concurrency = spec.concurrency or max(1, room)
         self.progress.say(
             f"sweep {self.space.name}: {format_count(self.study.trials, 'configuration')} x "
             f"{spec.repeated}, "
-            f"{self.progress.status.done} stored already, {concurrency} at a time; results in {self.store.folder}"
+            f"{self.progress.status.done} stored already, {places.now} at a time; results in {self.store.folder}"
         )
         for note in other_rounding(self.space, self.store):
             self.progress.say(note)
@@ -100,7 +101,7 @@ class Launch:
             self.store,
             self.progress,
             packing=known or Packing.stated(resources),
-            set_up=self._set_up(job, None if known else largest(self.space, concurrency)),
+            set_up=self._set_up(job, None if known else largest(self.space, places.now)),
             budget=spec.budget,
             retries=spec.retries,
             fail_fast=spec.fail_fast,
@@ -115,7 +116,7 @@ class Launch:
 
         self.progress.wait(None if own_cluster else must_wait(resources))  # nothing else occupies one of its own
         with self.steering.watched():
-            run_trials(sweep, concurrency=concurrency, check_stop=check, own_cluster=own_cluster)
+            run_trials(sweep, places=places, check_stop=check, own_cluster=own_cluster)
 
     def _set_up(self, job: Job, most: int | None) -> SetUp | None:
         """The set-up that is missing, if any; ``most``: configurations of the largest pack to measure, or None."""

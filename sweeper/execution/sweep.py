@@ -145,6 +145,21 @@ class Sweep:
         self._write()
         return pack_as_trial({number: suggestion.configs for number, suggestion in pack.whole.items()})
 
+    @property
+    def training(self) -> int:
+        """Ray trials that have been handed out and have not ended."""
+        return len(self._packs) + bool(self._setting_up)
+
+    @property
+    def wanted(self) -> int:
+        """Ray trials that could run now if there were room, those in training included."""
+        if self._set_up is not None:  # until it has ended the size of packs is not known
+            return 1
+        if self.refusal is not None or self._spent() or self._paused():
+            return self.training
+        to_come = math.ceil((len(self._waiting) + self._source.left) / self._packing.pack)
+        return self.training + len(self._returned) + to_come
+
     def _new_pack(self) -> _Pack | None:
         """Of suggestions that wait, and of new ones up to the size of a pack, those that fit the first of them."""
         pack: dict[int, Suggestion] = {}

@@ -21,9 +21,10 @@ from sweeper.execution.cluster import why_waiting
 from sweeper.execution.job import RESULT, Job
 from sweeper.execution.messages import from_json
 from sweeper.execution.notice import Notice
+from sweeper.execution.places import Places
 from sweeper.execution.scratch import scratch_folder
 from sweeper.execution.signals import Stopped
-from sweeper.execution.sweep import Cause, Sweep
+from sweeper.execution.sweep import WAIT, Cause, Sweep
 from sweeper.execution.worker import CrashError, run_trial
 from trainer.errors import StoreError, UserError
 
@@ -33,21 +34,25 @@ _LOOK_EVERY_S = 10
 def run_trials(
     sweep: Sweep,
     *,
-    concurrency: int,
+    places: Places,
     check_stop: Callable[[], None],
     own_cluster: bool = False,
     worker: Callable[..., None] = run_trial,
 ) -> None:
     """Run trials until the sweep has no more; begins its progress, and ends it where the sweep is stopped or fails.
 
-    ``check_stop`` is called all the time, and what it raises ends the sweep; ``own_cluster``: no other process uses the
-    cluster. ``worker(config, job=...)`` does what the sweep hands out. Raises the sweep's refusal.
+    Trials run in ``places``, as many as there are at each time. ``check_stop`` is called all the time, and what it
+    raises ends the sweep; ``own_cluster``: no other process uses the cluster. ``worker(config, job=...)`` does what the
+    sweep hands out. Raises the sweep's refusal.
     """
 
     def check() -> None:
         check_stop()
         if sweep.refusal is not None:
             raise Stopped
+        changed = places.follow(lambda: sweep.wanted)
+        if changed is not None:
+            sweep.progress.say(changed)
 
     # Ray Tune would hand the driver's credentials to each trial in its runtime environment, which Ray logs.
     class_cache.ENV_VARS_TO_PROPAGATE.difference_update(
@@ -62,9 +67,8 @@ def run_trials(
             tuner: Any = tune.Tuner(
                 _trainable(worker, sweep.job),
                 tune_config=tune.TuneConfig(
-                    search_alg=_SweepSearcher(sweep, check),
+                    search_alg=_SweepSearcher(sweep, places, check),
                     num_samples=-1,
-                    max_concurrent_trials=concurrency,
                     reuse_actors=True,
                     trial_dirname_creator=lambda trial: str(trial.trial_id),
                 ),
@@ -89,6 +93,9 @@ def run_trials(
         _end(sweep, error.__context__)
     except (UserError, OSError) as error:
         _end(sweep, error)
+    finally:
+        with contextlib.suppress(Exception):  # a cluster that is lost keeps nothing
+            places.withdraw()
     if sweep.refusal is not None:
         _end(sweep, sweep.refusal)
 
@@ -116,12 +123,14 @@ def _end(sweep: Sweep, error: Exception) -> NoReturn:
 class _SweepSearcher(Searcher):
     """A sweep as Ray Tune sees it."""
 
-    def __init__(self, sweep: Sweep, check: Callable[[], None]) -> None:
+    def __init__(self, sweep: Sweep, places: Places, check: Callable[[], None]) -> None:
         super().__init__(metric=RESULT, mode="max")
-        self._sweep, self._check = sweep, check
+        self._sweep, self._places, self._check = sweep, places, check
 
     def suggest(self, trial_id: str) -> Any:
         self._check()  # as long as no trial runs, Ray Tune does nothing but ask for one
+        if self._sweep.training >= self._places.now:
+            return WAIT
         found = self._sweep.next_trial(trial_id)
         return Searcher.FINISHED if found is False else found
 

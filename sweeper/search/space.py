@@ -98,7 +98,9 @@ class SearchSpace(Section):
     search: SamplerConfig = SamplerConfig()
     pruning: PrunerConfig | None = Field(None, description="absent: every configuration is trained to its end")
     trials: int = Field(ge=1, le=LARGEST, description="total number of configurations, finished ones included")
-    concurrency: int | None = Field(None, ge=1, description="Ray trials at a time; absent: what fits")
+    concurrency: int | None = Field(
+        None, ge=1, description="most Ray trials at a time; absent: what fits, also as a cluster grows"
+    )
     resources: Resources = Resources()
     budget: Budget = Budget()
     retries: int = Field(2, ge=0, description="how often a trial that raises an error is retried from its checkpoint")

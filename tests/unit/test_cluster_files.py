@@ -106,7 +106,13 @@ VOLUME = record(
     emptyDir=record("", medium={"const": "Memory"}, sizeLimit=TEXT),
 )
 TOLERATION = record("key operator effect", key=TEXT, operator={"const": "Exists"}, effect={"const": "NoSchedule"})
-POD = record("containers", containers=several(CONTAINER), volumes=several(VOLUME), tolerations=several(TOLERATION))
+POD = record(
+    "restartPolicy containers",
+    restartPolicy={"const": "Never"},  # which the second version of the autoscaler needs
+    containers=several(CONTAINER),
+    volumes=several(VOLUME),
+    tolerations=several(TOLERATION),
+)
 TEMPLATE = record("metadata spec", metadata=record("labels", labels=TEXTS), spec=POD)
 HEAD = record("rayStartParams template", rayStartParams=TEXTS, template=TEMPLATE)
 WORKERS = record(
@@ -119,9 +125,11 @@ WORKERS = record(
     template=TEMPLATE,
 )
 CLUSTER_SPEC = record(
-    "rayVersion authOptions headGroupSpec workerGroupSpecs",
+    "rayVersion authOptions enableInTreeAutoscaling autoscalerOptions headGroupSpec workerGroupSpecs",
     rayVersion=TEXT,
     authOptions=record("mode secretName", mode={"enum": ["disabled", "token"]}, secretName=TEXT),
+    enableInTreeAutoscaling={"const": True},
+    autoscalerOptions=record("version idleTimeoutSeconds", version={"enum": ["v1", "v2"]}, idleTimeoutSeconds=COUNT),
     headGroupSpec=HEAD,
     workerGroupSpecs=several(WORKERS),
 )
@@ -165,7 +173,8 @@ def test_kuberay_knows_every_field(name: str) -> None:
     [
         ("groupName: gpu", "groupname: gpu"),
         ("image: ", "imagee: "),
-        ("replicas: 2", "replicas: two"),
+        ("maxReplicas: 4", "maxReplicas: four"),
+        ("version: v2", "version: 2"),
         ("mode: token", "mode: tokens"),
     ],
 )
