@@ -49,7 +49,7 @@ class Launch:
         metric = space.spec.objective.metric
         self.study, self.steering = Study(space), Steering(space, store, resume_with)
         self.study.trials = self.steering.state.trials
-        stored = stored_trials(store, metric, first_task=int(self._reuses_first_tasks))
+        stored = stored_trials(store, space.goals, first_task=int(self._reuses_first_tasks))
         total = max(self.study.trials, len(stored))  # fewer than are stored may be asked for
         self.progress = Progress(store.folder, total, len(task_stream.tasks), metric, say, notify)
         for trial in stored.values():
@@ -101,6 +101,7 @@ class Launch:
             self.store,
             self.progress,
             packing=known or Packing.stated(resources),
+            goals=self.space.goals,
             set_up=self._set_up(job, None if known else largest(self.space, places.now)),
             budget=spec.budget,
             retries=spec.retries,

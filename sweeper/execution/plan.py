@@ -19,6 +19,7 @@ from trainer.config.run_config import RunConfig
 from trainer.data.sources import load
 from trainer.data.tasks import TaskStream, build, cut
 from trainer.errors import ConfigError, DataError
+from trainer.results.columns import metrics
 from trainer.results.history import measured_metrics
 from trainer.survey.text import tail_line
 from trainer.training.options import DeviceOptions
@@ -37,6 +38,9 @@ def load_benchmark(space: Space) -> TaskStream:
     source = load(base.data)
     task_stream = cut(source, base.data, base.protocol)
     check_objective(metric, task_stream, space.file)
+    for place, constraint in enumerate(space.spec.constraints):
+        if constraint.metric in metrics():
+            check_objective(constraint.metric, task_stream, space.file, f"constraints.{place}.metric")
     for config in other_worlds:
         try:
             check_objective(metric, cut(source, config.data, config.protocol))
@@ -53,13 +57,15 @@ def load_benchmark(space: Space) -> TaskStream:
     return task_stream
 
 
-def check_objective(metric: str, task_stream: TaskStream, file: str | None = None) -> None:
+def check_objective(
+    metric: str, task_stream: TaskStream, file: str | None = None, field: str = "objective.metric"
+) -> None:
     """Raises ConfigError for a metric that runs on these images do not have."""
     known = measured_metrics(task_stream)
     if metric not in known:
         images, tasks = task_stream.counts_C, format_count(len(task_stream.tasks), "task")
         problem = f"{metric} does not exist for {tasks} and classes of {images.min()} to {images.max()} training images"
-        raise ConfigError(problem, file=file, field="objective.metric", allowed=", ".join(known))
+        raise ConfigError(problem, file=file, field=field, allowed=", ".join(known))
 
 
 class Configuration(BaseModel):

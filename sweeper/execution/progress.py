@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
 from sweeper.execution.notifier import Event, ignore
+from sweeper.search.outcome import Outcome
 from sweeper.search.space import Params
-from sweeper.search.study import Outcome, Suggestion
+from sweeper.search.study import Suggestion
 from sweeper.search.words import format_params
 from sweeper.store.folder import Folder
 from sweeper.store.status_file import Best, Running, Status, format_duration
@@ -64,6 +65,8 @@ class Progress:
         self.note_best(best)
         if outcome.value is not None:
             came_to = mean_std_over_seeds([getattr(result, self._metric) for result in outcome.results])
+            if outcome.violated:
+                came_to += f" (violates {', '.join(outcome.violated)})"
         elif outcome.status in ("failed", "diverged"):
             came_to = f"{outcome.status} ({next((r.error for r in outcome.results if r.error), 'no reason given')})"
         else:

@@ -3,30 +3,32 @@
 import json
 from typing import Any
 
+from sweeper.search.outcome import Goals
 from sweeper.search.simulation import CompletedTrial
 from sweeper.search.space import Space
-from sweeper.search.study import Outcome, StoredTrial, objective_by_task
+from sweeper.search.study import StoredTrial, objective_by_task
 from sweeper.store.results import open_results
 from sweeper.store.store import Store
 from trainer.errors import StoreError
 
 
-def stored_trials(store: Store, metric: str, first_task: int = 0) -> dict[int, StoredTrial]:
-    """The trials that are stored, by number, with the mean of ``metric`` over their runs after each task.
+def stored_trials(store: Store, goals: Goals, first_task: int = 0) -> dict[int, StoredTrial]:
+    """The trials that are stored, by number, each with the mean of the objective over their runs after each task.
 
     ``first_task``: the first one after which a study is told the metric: 1 if all trials share task 0.
     """
+    metric = goals.metric
     values: dict[tuple[int, str], list[float | None]] = {}
     for row in store.read(["trial", "run_id", "task", metric], detail="tasks").sort_by("task").to_pylist():
         values.setdefault((row["trial"], row["run_id"]), []).append(row[metric])
     runs: dict[int, list[dict[str, Any]]] = {}
-    columns = ("trial", "run_id", "params_json", "status", "device_s", "saved_s")
-    for row in store.read([*columns, metric]).to_pylist():
+    columns = ("trial", "run_id", "params_json", "device_s", "saved_s")
+    for row in store.read(list(dict.fromkeys([*columns, *goals.columns]))).to_pylist():
         runs.setdefault(row["trial"], []).append(row)
     return {
         number: StoredTrial(
             json.loads(own[0]["params_json"] or "{}"),
-            Outcome.over([(run["status"], run[metric]) for run in own]),
+            goals.outcome(own),
             objective_by_task([(run["status"], values.get((number, run["run_id"]), [])) for run in own], first_task),
             own,
         )

@@ -17,8 +17,9 @@ from sweeper.execution.job import Job, SetUp, pack_as_trial
 from sweeper.execution.packing import Packing, note
 from sweeper.execution.progress import Progress
 from sweeper.search.given import GivenConfigurations
+from sweeper.search.outcome import Goals
 from sweeper.search.space import Budget
-from sweeper.search.study import Outcome, Study, Suggestion, objective_by_task
+from sweeper.search.study import Study, Suggestion, objective_by_task
 from sweeper.store.store import Store
 from trainer.config.files import dump_run
 from trainer.errors import UserError
@@ -85,6 +86,7 @@ class Sweep:
         progress: Progress,
         *,
         packing: Packing,
+        goals: Goals | None = None,
         set_up: SetUp | None = None,
         budget: Budget | None = None,
         retries: int = 2,
@@ -94,15 +96,16 @@ class Sweep:
         paused: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``set_up``: what is missing before the first pack; ``retries`` after exceptions in a pack; ``fail_fast``:
-        configurations that fail for the same reason, with none that does not, which end the sweep; ``publish`` tells
-        the workers of a pack which trials are pruned after a task; ``paused``: whether nothing is to be handed out for
-        the time being; ``clock`` gives seconds.
+        """``goals`` of the search (default: the job's metric); ``set_up``: what is missing before the first pack;
+        ``retries`` after exceptions in a pack; ``fail_fast``: configurations that fail for the same reason, with none
+        that does not, which end the sweep; ``publish`` tells the workers of a pack which trials are pruned after a
+        task; ``paused``: whether nothing is to be handed out for the time being; ``clock`` gives seconds.
         """
         self.job, self.store, self.progress = job, store, progress
         self.refusal: UserError | None = None
         """the reason why the sweep cannot go on; then nothing more is handed out"""
         self._source, self._packing, self._budget = source, packing, budget or Budget()
+        self._goals = goals or Goals(job.metric)
         self._lookup, self._publish, self._paused = lookup, publish, paused
         self._retries, self._fail_fast, self._clock = retries, fail_fast, clock
         self._set_up, self._setting_up, self._set_up_tries = set_up, "", _Pack.of()
@@ -349,7 +352,7 @@ class Sweep:
 
     def _finish(self, suggestion: Suggestion, attempt: str, pack: str | None, results: Sequence[RunResult]) -> None:
         """Store, then tell, then say."""
-        outcome = Outcome.over([(result.status, getattr(result, self.job.metric)) for result in results], results)
+        outcome = self._goals.outcome_of(results)
         gain = self._packing.gain
         self.store.finish_trial(
             suggestion.number,
@@ -357,6 +360,7 @@ class Sweep:
             attempt=attempt,
             pack=pack,
             objective=outcome.value,
+            violations=outcome.violations,
             params=suggestion.params,
             packing_saved_s=[None if gain is None else (r.device_s or 0.0) * (gain - 1) for r in results],
         )

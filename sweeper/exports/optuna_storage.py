@@ -13,6 +13,7 @@ def write(source: Source, place: str) -> str:
             status=trial.status,
             value=trial.value,
             steps=trial.objective_by_task,
+            violations=trial.violations,
             attributes={**trial.attributes, **trial.metrics},
             started_at=trial.started_at,
             finished_at=trial.finished_at,

@@ -23,6 +23,8 @@ class Trial:
     """finished, pruned, diverged or failed"""
     value: float | None
     """the objective; None unless all seeds finished"""
+    violations: Mapping[str, float]
+    """how far it is past the bound of each constraint, by its name"""
     objective_by_task: Mapping[int, float]
     metrics: Mapping[str, float]
     """every accuracy that a run has, mean over seeds"""
@@ -36,7 +38,7 @@ class Trial:
 
 def ended_trials(results: str, space: Space) -> list[Trial]:
     """All trials of a stored sweep that have ended, in the order of their numbers."""
-    stored = stored_trials(Store(results, space.name), space.spec.objective.metric)
+    stored = stored_trials(Store(results, space.name), space.goals)
     with open_results(results, space.name).snapshot() as now:
         means = ", ".join(f"avg({name}) FILTER (WHERE isfinite({name})) AS {name}" for name in accuracies())
         runs = now.sql(
@@ -85,6 +87,7 @@ def _trial(row: Mapping[str, Any], stored: Any, steps: Mapping[str, Mapping[int,
         params=stored.params,
         status=stored.outcome.status,
         value=stored.outcome.value,
+        violations=stored.outcome.violations,
         objective_by_task=stored.steps,
         metrics={name: row[name] for name in accuracies() if row[name] is not None},
         metrics_by_task=steps,

@@ -210,7 +210,7 @@ def _candidates(space: Space, results: Folder, top: int) -> tuple[str, list[Cand
     metric, order = space.spec.objective.metric, "DESC" if space.maximize else "ASC"
     query = (
         f"SELECT trial, params_json, {metric} AS value FROM seeds WHERE sweep = $sweep AND "
-        f"status = 'finished' AND {metric} IS NOT NULL "
+        f"status = 'finished' AND feasible AND {metric} IS NOT NULL "
         "QUALIFY row_number() OVER (PARTITION BY config_id ORDER BY trial) = 1 "
         f"ORDER BY value {order}, trial LIMIT {top}"
     )
@@ -218,7 +218,7 @@ def _candidates(space: Space, results: Folder, top: int) -> tuple[str, list[Cand
     rows = stored.sql(query, sweep=space.name).rows()
     candidates = [Candidate(r["trial"], json.loads(r["params_json"]), r["value"]) for r in rows]
     if not candidates:
-        raise StoreError(f"{results}/{space.name}: nothing to promote: no configuration has finished")
+        raise StoreError(f"{results}/{space.name}: nothing to promote: no configuration {space.goals.reached}")
     (counted,) = stored.sql("SELECT count(*) AS n FROM seeds").rows()
     return query, candidates, counted["n"]
 

@@ -58,12 +58,12 @@ class Tried:
 
 @dataclass(frozen=True)
 class Ended:
-    """A configuration that did not run to its end."""
+    """A configuration that did not run to its end, or does not meet the constraints."""
 
     trial: int
     params: Mapping[str, Any]
     how: str
-    """pruned, diverged or failed"""
+    """pruned, diverged, failed or infeasible"""
 
 
 @dataclass(frozen=True)
@@ -170,11 +170,11 @@ def _tried(space: Space, results: Tables) -> list[Tried]:
     metric = space.spec.objective.metric
     rows = results.sql(
         f"SELECT trial, params_json, method_name, {metric} AS value, {std_name(metric)} AS std FROM seeds "
-        f"WHERE sweep = $sweep AND status = 'finished' AND {metric} IS NOT NULL ORDER BY trial",
+        f"WHERE sweep = $sweep AND status = 'finished' AND feasible AND {metric} IS NOT NULL ORDER BY trial",
         sweep=space.name,
     ).rows()
     if not rows:
-        raise StoreError(f"{space.file}: nothing to draw: no configuration has finished")
+        raise StoreError(f"{space.file}: nothing to draw: no configuration {space.goals.reached}")
     return [
         Tried(r["trial"], json.loads(r["params_json"]), r["value"], r["std"] or 0.0, r["method_name"]) for r in rows
     ]
@@ -182,7 +182,8 @@ def _tried(space: Space, results: Tables) -> list[Tried]:
 
 def _ended(space: Space, results: Tables) -> list[Ended]:
     rows = results.sql(
-        "SELECT trial, params_json, status FROM seeds WHERE sweep = $sweep AND status <> 'finished' ORDER BY trial",
+        "SELECT trial, params_json, if(feasible, status, 'infeasible') AS status FROM seeds "
+        "WHERE sweep = $sweep AND (status <> 'finished' OR NOT feasible) ORDER BY trial",
         sweep=space.name,
     ).rows()
     return [Ended(r["trial"], json.loads(r["params_json"] or "{}"), r["status"]) for r in rows]

@@ -23,7 +23,7 @@ def top(results: Tables, objective: Objective) -> tuple[list[str], list[list[str
     order = "DESC" if objective.direction == "maximize" else "ASC"
     found = results.sql(
         f"SELECT trial, params_json, {metric} AS mean, {std_name(metric)} AS std, n, device_s FROM seeds "
-        f"WHERE status = 'finished' ORDER BY {metric} {order} LIMIT {TOP}"
+        f"WHERE status = 'finished' AND feasible ORDER BY {metric} {order} LIMIT {TOP}"
     )
     rows = [(row, json.loads(row["params_json"])) for row in found.rows()]
     names = sorted(dict.fromkeys(name for _, params in rows for name in params), key=lambda name: name != METHOD)

@@ -24,8 +24,8 @@ def print_methods(results: Tables, sweep: str) -> None:
     order = f"mean {'ASC' if direction == 'minimize' else 'DESC'} NULLS LAST, trial"
     rows = results.sql(
         f"SELECT method_name, trial, params_json, n, {std_name(metric)} AS std, "
-        f"if(status = 'finished', {metric}, NULL) AS mean, count(*) OVER (PARTITION BY method_name) AS tried "
-        f"FROM seeds WHERE sweep = $sweep "
+        f"if(status = 'finished' AND feasible, {metric}, NULL) AS mean, "
+        f"count(*) OVER (PARTITION BY method_name) AS tried FROM seeds WHERE sweep = $sweep "
         f"QUALIFY row_number() OVER (PARTITION BY method_name ORDER BY {order}) = 1 ORDER BY {order}",
         sweep=sweep,
     ).rows()

@@ -15,7 +15,7 @@ from sweeper.search.importance import importances
 from sweeper.search.space import Space
 from sweeper.search.words import short_names
 from sweeper.store.results import Tables, last_promotion
-from sweeper.store.schema import phase_name
+from sweeper.store.schema import feasible_sql, phase_name
 from sweeper.store.status_file import Status
 from sweeper.store.sweeps import promotion_of
 
@@ -84,7 +84,8 @@ def _configurations(space: Space, results: Tables) -> list[dict[str, Any]]:
     rows = results.sql(
         f"SELECT trial, any_value(params_json) AS params, avg({metric}) AS value, count(*) AS n, "
         f"stddev_samp({metric}) FILTER (WHERE isfinite({metric})) AS std, avg(forgetting_pct) AS forgetting, "
-        "coalesce(min(status) FILTER (WHERE status <> 'finished'), 'finished') AS status, "
+        "coalesce(min(status) FILTER (WHERE status <> 'finished'), "
+        f"if({feasible_sql('any_value(violations)')}, 'finished', 'infeasible')) AS status, "
         f"{groups}, sum(device_s) AS device_s, max(finished_at) AS ended "
         "FROM runs WHERE sweep = $sweep AND trial IS NOT NULL GROUP BY trial ORDER BY trial",
         sweep=space.name,

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from sweeper.search.study import Outcome, Suggestion
+from sweeper.search.outcome import Outcome
+from sweeper.search.study import Suggestion
 from trainer.config.run_config import RunConfig
 
 

@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from sweeper.search.constraints import Constraint
 from sweeper.search.dimensions import CategoricalDimension, DimensionOrChoices, Value, as_tuple
+from sweeper.search.outcome import Goals
 from sweeper.search.repetitions import Repetition, Repetitions, check_seeds
 from sweeper.search.samplers import PrunerConfig, SamplerConfig
 from sweeper.search.values import LARGEST, needed
@@ -95,6 +97,9 @@ class SearchSpace(Section):
     )
     repetitions: Repetitions | None = Field(None, description="the runs of every configuration; absent: `seeds`")
     objective: Objective = Objective()
+    constraints: Annotated[tuple[Constraint, ...], as_tuple] = Field(
+        (), description="bounds that the best configuration must meet"
+    )
     search: SamplerConfig = SamplerConfig()
     pruning: PrunerConfig | None = Field(None, description="absent: every configuration is trained to its end")
     trials: int = Field(ge=1, le=LARGEST, description="total number of configurations, finished ones included")
@@ -143,6 +148,11 @@ class Space:
     def maximize(self) -> bool:
         """Whether more of the objective is better."""
         return self.spec.objective.direction == "maximize"
+
+    @property
+    def goals(self) -> Goals:
+        """What the search wants of a configuration."""
+        return Goals(self.spec.objective.metric, self.spec.constraints)
 
     def configs(
         self,
@@ -240,6 +250,8 @@ class Space:
             spec["repetitions"] = repeated.model_dump(mode="json")
         else:
             spec["seeds"] = list(repeated.seeds)
+        if not self.spec.constraints:
+            del spec["constraints"]
         return {**spec, "base": self.base.identity()}
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import yaml
 from pydantic import ValidationError
 
@@ -13,6 +14,7 @@ from sweeper.search import samplers
 from sweeper.search.space import SearchSpace, Space, flat
 from sweeper.search.values import check_conditions, check_grid, check_points, check_steps
 from sweeper.search.words import METHOD
+from sweeper.store import schema
 from sweeper.store.names import check_name
 from trainer.config.explain import explain
 from trainer.config.files import images_beside, load_run, parse_sets, set_field
@@ -21,6 +23,7 @@ from trainer.config.yaml_file import shipped, space_content
 from trainer.errors import ConfigError, Mistakes, nearest, shown
 from trainer.methods.base import METHODS
 from trainer.results.columns import metrics
+from trainer.results.rows import RunResult
 from trainer.words import format_count
 
 
@@ -57,6 +60,9 @@ def _checked(spec: SearchSpace, file: str, *, whole: bool = True) -> Space:
         check_name(Path(file).stem if spec.name is None else spec.name, file)
     with wrong.noted():
         _check_metric(spec.objective.metric, file)
+    for place, constraint in enumerate(spec.constraints):
+        with wrong.noted():
+            _check_column(constraint.metric, file, f"constraints.{place}.metric")
     with wrong.noted():
         if spec.pruning is not None:
             samplers.check_pruning(spec.pruning, file)
@@ -132,6 +138,14 @@ def _check_tasks(spec: SearchSpace, base: RunConfig, file: str) -> None:
     if tasks is not None and tasks > every and "protocol.tasks" not in spec.vary:
         problem = f"the base has only {format_count(every, 'task')}"
         raise ConfigError(problem, file=file, field="objective.tasks", allowed=f"1 to {every}")
+
+
+def _check_column(name: str, file: str, field: str) -> None:
+    """It holds a number of each run."""
+    numbers = [column.name for column in schema.file_columns() if column.type in (pa.int64(), pa.float64())]
+    measured = [column for column in numbers if column in RunResult.model_fields and column != "seed"]
+    if name not in numbers or name in ("seed", *schema.StoredColumns.model_fields):
+        raise ConfigError.unknown(f"no column of runs with numbers is {name!r}", name, measured, file=file, field=field)
 
 
 def _override(content: dict[str, Any], dotted: str, value: Any) -> None:

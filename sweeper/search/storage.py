@@ -30,6 +30,8 @@ class FinishedTrial:
     value: float | None
     steps: Mapping[int, float]
     """the objective after each task, from task 0"""
+    violations: Mapping[str, float]
+    """how far it is past the bound of each constraint, by its name"""
     attributes: Mapping[str, Any]
     """plain values; ``trial`` is its number in the sweep"""
     started_at: datetime | None
@@ -75,6 +77,7 @@ def _frozen(space: Space, trial: FinishedTrial) -> FrozenTrial:
         params=dict(trial.params),
         distributions={name: vary[name].distribution() for name in trial.params},
         user_attrs=dict(trial.attributes),
+        constraints=dict(trial.violations) if state == TrialState.COMPLETE else None,
         intermediate_values={task + 1: value for task, value in trial.steps.items()},
     )
     now = datetime.now(UTC)

@@ -10,9 +10,9 @@ import optuna
 from optuna.trial import Trial, TrialState
 
 from sweeper.search import samplers
+from sweeper.search.outcome import Outcome
 from sweeper.search.space import Params, Space
 from trainer.config.run_config import RunConfig
-from trainer.results.rows import RunResult
 
 
 @dataclass(frozen=True)
@@ -25,25 +25,6 @@ class Suggestion:
     """one a seed"""
     label: str = ""
     """name of a given configuration"""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The outcome of a configuration over its seeds."""
-
-    status: str
-    """the worst of its runs: failed, diverged, pruned or finished"""
-    value: float | None
-    """the objective's metric, mean over seeds; None unless all finished"""
-    results: Sequence[RunResult] = ()
-
-    @classmethod
-    def over(cls, runs: Sequence[tuple[str, float | None]], results: Sequence[RunResult] = ()) -> "Outcome":
-        """The outcome of runs given as status and metric."""
-        states = {status for status, _ in runs}
-        status = next((s for s in ("failed", "diverged", "pruned") if s in states), "finished")
-        values = [value for _, value in runs if value is not None and math.isfinite(value)]
-        return cls(status, fmean(values) if len(values) == len(runs) and status == "finished" else None, results)
 
 
 @dataclass(frozen=True)
@@ -172,14 +153,21 @@ class Study:
         trial = self._live.pop(number)
         self._study.sampler = samplers.for_telling(self.space.spec.search, number)
         if outcome.value is not None:
+            for name, past in outcome.violations.items():
+                trial.set_constraint(name, past)
             self._study.tell(trial, outcome.value)
+            if outcome.violated:
+                return
             if self._best is None or self._order(number, outcome.value) < self._order(self._best[0], self._best[2]):
                 self._best = number, dict(trial.params), outcome.value
         else:
             self._study.tell(trial, state=TrialState.PRUNED if outcome.status == "pruned" else TrialState.FAIL)
 
     def best(self) -> tuple[int, Params, float] | None:
-        """Number, parameters and objective of the best finished configuration; of equal ones, the first."""
+        """Number, parameters and objective of the best finished configuration that meets the constraints.
+
+        Of equal ones, the first.
+        """
         return self._best
 
     def _order(self, number: int, value: float) -> tuple[float, int]:

@@ -259,6 +259,7 @@ def _best_sql(objectives: list[schema.SweepRow]) -> str:
             avg(value) AS mean, stddev_samp(value) AS std, count(*) AS n, any_value(params_json) AS params_json
         FROM scored GROUP BY sweep, trial, config_id
         HAVING bool_and(status = 'finished' AND value IS NOT NULL AND isfinite(value))
+            AND {schema.feasible_sql("any_value(violations)")}
         QUALIFY row_number() OVER (
             PARTITION BY sweep ORDER BY CASE any_value(direction) WHEN 'minimize' THEN mean ELSE -mean END, trial
         ) = 1

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+import pyarrow as pa
 from pydantic import Field
 
 from trainer.results.columns import DETAILS, IDS, Column, accuracies, columns_of, run_columns
@@ -17,7 +18,8 @@ ABOUT: dict[str, str] = {
     "promotions": "One row per decision about a run file.",
     "steering": "One row per request of `sweeper.steer`.",
     "seeds": "One row per configuration, over its seeds.",
-    "best": "One row per sweep: the best configuration by its objective, among those whose seeds all finished.",
+    "best": "One row per sweep: the best configuration by its objective, among those whose seeds all finished and that "
+    "meet the constraints.",
     "ledger": "One row per sweep: its cost and its savings, in device seconds.",
     "sweeps": "One row per sweep: its objective.",
 }
@@ -32,6 +34,11 @@ class StoredColumns(Row):
     attempt: str | None = Field(None, description="start of the trial that wrote the row; from-store if none was made")
     pack: str | None = Field(None, description="the Ray trial whose configurations were trained together")
     objective: float | None = Field(None, description="mean over seeds of the objective's metric; null if none")
+    violations: dict[str, float] | None = Field(
+        None,
+        description="mean over seeds past the bound of each constraint, by its name, such as `device_s <= 20`; 0 or "
+        "less: it is met; null without constraints and unless all seeds finished",
+    )
     params_json: str | None = Field(None, description="the values that the search varied, by field, as JSON")
     packing_saved_s: float | None = Field(
         None,
@@ -99,7 +106,7 @@ class SweepRow(Row):
 
 
 class BestRow(Row):
-    """The best configuration of a sweep by its objective, of those whose seeds all finished."""
+    """The best configuration of a sweep by its objective, of those whose seeds all finished, within the constraints."""
 
     sweep: str = Field(description="name of the sweep")
     trial: int = Field(description="number of the configuration in the sweep, which is Optuna's")
@@ -158,7 +165,7 @@ def seeds(configuration: Configuration = None) -> dict[Column, str]:
     known = configuration_columns() if configuration is None else configuration
     of_run = {column.name: column for column in file_columns(known)}
     keys = {of_run[name]: name for name in ("sweep", "trial", "attempt", "config_id")}
-    shared = {of_run[name]: f"any_value({name})" for name in ("objective", "params_json")}
+    shared = {of_run[name]: f"any_value({name})" for name in ("objective", "violations", "params_json")}
     own = {
         of_run["packing_saved_s"]: "sum(packing_saved_s)",
         Column("n", of_run["seed"].type, "number of runs: seeds, in each of the worlds"): "count(*)",
@@ -169,6 +176,8 @@ def seeds(configuration: Configuration = None) -> dict[Column, str]:
             "coalesce(min(status) FILTER (WHERE status <> 'finished'), 'finished')"
         ),
     }
+    meets = Column("feasible", pa.bool_(), "whether it violates no constraint, as far as it was measured")
+    own[meets] = feasible_sql("any_value(violations)")
     for name in accuracies():
         # A diverged run may hold a number that is none, which DuckDB's deviation refuses.
         finite = f"({name}) FILTER (WHERE isfinite({name}))"
@@ -178,6 +187,11 @@ def seeds(configuration: Configuration = None) -> dict[Column, str]:
     sums = {of_run[name]._replace(doc="sum over the seeds"): f"sum({name})" for name in ("device_s", "saved_s")}
     values = {column: f'any_value("{column.name}")' for column in known}
     return keys | shared | own | sums | values
+
+
+def feasible_sql(violations: str) -> str:
+    """Whether no constraint is violated, in SQL."""
+    return f"coalesce(list_max(map_values({violations})) <= 0, true)"
 
 
 def phase_name(metric: str) -> str:

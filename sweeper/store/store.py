@@ -66,6 +66,7 @@ class Store:
         attempt: str,
         pack: str | None = None,
         objective: float | None = None,
+        violations: Mapping[str, float] | None = None,
         params: Mapping[str, Any] | None = None,
         packing_saved_s: Sequence[float | None] | None = None,
     ) -> None:
@@ -77,6 +78,7 @@ class Store:
         if trial in self.trials():
             raise StoreError(f"{self.folder}: trial {trial} is stored already, and results are never overwritten")
         same = {"sweep": self._born_as(), "trial": trial, "attempt": attempt, "pack": pack, "objective": objective}
+        same["violations"] = dict(violations) if violations else None
         same["params_json"] = None if params is None else json.dumps(dict(params), sort_keys=True)
         table = to_arrow(results, schema.file_columns(), same)
         if packing_saved_s is not None:

@@ -86,6 +86,7 @@ def driver(
         store,
         progress,
         packing=packing,
+        goals=space.goals,
         set_up=SetUp(space.configs({}), 4, 2) if set_up else None,
         retries=retries,
         fail_fast=fail_fast,

@@ -7,10 +7,11 @@ import pytest
 import yaml
 
 from sweeper.execution.packing import largest
+from sweeper.search.outcome import Outcome
 from sweeper.search.rehearsal import rehearse
 from sweeper.search.space import Space
 from sweeper.search.space_file import load_space
-from sweeper.search.study import Outcome, StoredTrial, Study
+from sweeper.search.study import StoredTrial, Study
 from sweeper.search.words import format_params
 from sweeper.store.folder import Folder
 from sweeper.store.sweep_file import check_unchanged, read_space

@@ -18,8 +18,9 @@ from support.sweeps import space_file
 from sweeper import launch
 from sweeper.execution.notifier import Notifier, sender
 from sweeper.execution.progress import Progress
+from sweeper.search.outcome import Outcome
 from sweeper.search.space_file import load_space
-from sweeper.search.study import Outcome, Suggestion
+from sweeper.search.study import Suggestion
 from sweeper.store.folder import Folder
 from trainer.errors import ConfigError, exit_code
 

@@ -7,10 +7,11 @@ import pytest
 
 from support.sweeps import space_file
 from sweeper.replay import main
+from sweeper.search.outcome import Outcome
 from sweeper.search.samplers import PrunerConfig
 from sweeper.search.simulation import CompletedTrial, simulate_pruner
 from sweeper.search.space_file import load_space
-from sweeper.search.study import Outcome, Study
+from sweeper.search.study import Study
 from trainer.errors import exit_code
 
 THRESHOLD = PrunerConfig(pruner="ThresholdPruner", options={"lower": 50.0})

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 import yaml
 
+from sweeper.search.outcome import Outcome
 from sweeper.search.space import Params, Space
 from sweeper.search.space_file import load_space
-from sweeper.search.study import Outcome, StoredTrial, Study, Suggestion
+from sweeper.search.study import StoredTrial, Study, Suggestion
 
 FAILS = 3
 ROOT = Path(__file__).parent.parent.parent
