@@ -14,6 +14,7 @@ from sweeper.execution.packing import Packing
 from sweeper.execution.restore import stored_trials
 from sweeper.execution.sweep import WAIT
 from sweeper.execution.trial import train_pack
+from sweeper.search.outcome import Goals
 from sweeper.search.space import Resources
 from trainer.config.run_config import RunConfig
 from trainer.results.rows import RunResult
@@ -91,7 +92,7 @@ def test_a_restored_study_is_told_what_the_first_one_was(tmp_path: Path, status:
     ended = (EndedTrial(number=0, results=results(values_ST, status)),)
     own.sweep.receive("a", TrialsEnded(pack="key", attempt="a", ended=ended, training=False))
     live = own.study.steps.get(0, {})
-    assert stored_trials(own.store, METRIC, first_task=int(shares))[0].steps == live
+    assert stored_trials(own.store, Goals(METRIC), first_task=int(shares))[0].steps == live
 
 
 def test_an_answer_from_the_store_is_told_task_by_task_too(tmp_path: Path) -> None:
@@ -99,7 +100,7 @@ def test_an_answer_from_the_store_is_told_task_by_task_too(tmp_path: Path) -> No
     own = driver(tmp_path, packing=Packing(1), lookup=lambda run_ids: list(results(values_ST, "finished")))
     assert own.sweep.next_trial("a") is False  # every configuration is answered
     assert own.study.steps[0] == {0: 90.5, 1: 81.0, 2: 71.5}
-    assert stored_trials(own.store, METRIC)[0].steps == own.study.steps[0]
+    assert stored_trials(own.store, Goals(METRIC))[0].steps == own.study.steps[0]
 
 
 def test_a_task_that_is_reported_again_is_decided_as_before(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from sweeper.execution.restore import stored_trials
 from sweeper.promotion.candidates import Incumbent, evaluate_candidates
 from sweeper.promotion.target import Target
 from sweeper.reporting.ledger import Ledger
+from sweeper.search.outcome import Goals
 from sweeper.search.space_file import load_space
 from sweeper.search.study import Study
 from sweeper.store import schema
@@ -244,7 +245,7 @@ def test_lost_suggestions_cost_no_finished_trial(tmp_path: Path, content: bytes 
     assert store.suggested() == {}
     assert len(named) == (content is not None)
     again = Study(space)
-    again.restore(stored_trials(store, "acc_task_mean_pct"), store.suggested())
+    again.restore(stored_trials(store, Goals("acc_task_mean_pct")), store.suggested())
     numbers = []
     while (suggestion := again.ask()) is not None:
         numbers.append(suggestion.number)

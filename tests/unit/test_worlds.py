@@ -14,6 +14,7 @@ from sweeper.execution.job import Job
 from sweeper.execution.messages import Message, TaskDone, TrialsEnded
 from sweeper.execution.restore import stored_trials
 from sweeper.execution.trial import train_pack
+from sweeper.search.outcome import Goals
 from sweeper.search.repetitions import Repetitions
 from sweeper.search.space import Resources
 from sweeper.search.space_file import load_space
@@ -271,7 +272,7 @@ def test_a_trial_tells_the_mean_over_its_worlds_and_is_stored_as_one(tmp_path: P
 
     store = Store(tmp_path, "s")
     store.finish_trial(4, ended.results, attempt="a", params={})
-    assert stored_trials(store, METRIC)[4].steps == told, "a restored study is told the same"
+    assert stored_trials(store, Goals(METRIC))[4].steps == told, "a restored study is told the same"
     (row,) = open_results(tmp_path).sql("SELECT n, worlds, acc_task_mean_pct AS mean FROM seeds").rows()
     assert (row["n"], row["worlds"]) == (4, 2)
     assert row["mean"] == pytest.approx(told[2])
