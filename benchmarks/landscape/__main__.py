@@ -67,8 +67,8 @@ def _compare(grid: Grid, file: Path, replays: int, name: str | None) -> int:
     about = (
         f"{replays} replayed searches on each of {systems}. Regret: points of ACC on test images that the incumbent,"
         " the configuration with the best ACC on validation images so far, lacks to the best point of the grid, both "
-        "means over all repetitions; a search is told a single repetition. Mean over systems and searches with its 95 % "
-        f"interval, once the cost of {', '.join(map(str, COSTS))} whole trainings was spent. "
+        "means over all repetitions; a search is told a single repetition. Mean over systems and searches with its 95 "
+        f"% interval, once the cost of {', '.join(map(str, COSTS))} whole trainings was spent. "
         f"Repeat: python -m benchmarks.landscape {grid.name} --replays {replays}."
     )
     headers = ("sampler", "pruner", *(f"after {cost}" for cost in COSTS))
