@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from support.runs import tiny_run
+from support.runs import FEW_IMAGES, tiny_run
 from support.states import trained
 from trainer.methods.bic import Bic
 from trainer.methods.il2m import Il2m
@@ -137,6 +137,18 @@ def test_without_exemplars_or_with_scores_as_they_were_nothing_is_rectified() ->
     for learner in (without, unchanged):
         found_MBK = Il2m().classify(outputs(tests_MBK), learner.method_state)
         torch.testing.assert_close(found_MBK.argmax(2), tests_MBK.argmax(2))
+
+
+def test_statistics_of_augmented_images_differ_where_training_augments_and_nothing_else_does() -> None:
+    def states(statistics: str, augment: str) -> dict[str, Tensor]:
+        return trained("il2m", {"statistics": statistics}, data={**FEW_IMAGES, "augment": augment, "flip": True})[-1]
+
+    for augment, same in (("none", True), ("random_crop", False)):
+        plain, augmented = (states(statistics, augment) for statistics in ("plain", "augmented"))
+        assert plain.keys() == augmented.keys()
+        for name, tensor in plain.items():
+            of_statistics = any(word in name for word in ("learnt_score", "learnt_confidence", "factor"))
+            assert torch.allclose(tensor, augmented[name], rtol=1e-12) == (same or not of_statistics), name
 
 
 # -- BiC ---------------------------------------------------------------------------------------------------

@@ -22,17 +22,20 @@ _TINY = 1e-6
 class Il2m(ChoosesLoss):
     paper = "Belouadah & Popescu, IL2M: Class Incremental Learning With Dual Memory, ICCV 2019"
     differences = (
-        "FACIL's code takes mean scores and confidences from augmented training images; here they are taken from "
-        "the same images without augmentation.",
+        "FACIL's code takes mean scores and confidences from augmented training images (`statistics`); here they are "
+        "taken from the same images without augmentation, which are what is classified later.",
     )
 
     scores: Literal["logits", "softmax"] = hyperparameter("logits")
     """what is rectified: logits, as FACIL's code does, whose means may have either sign, or probabilities"""
 
+    statistics: Literal["plain", "augmented"] = hyperparameter("plain")
+    """the images that mean scores and confidences are taken from: as they are classified, or as they are trained on"""
+
     def after_stage(self, stage: Stage, learner: Learner, images: TaskImages) -> None:
         """Keep what new classes score now, and find what the scores of old ones are to be multiplied by."""
         kept, old = learner.method_state, images.old
-        new_MNK = self._scores(images.embed(images.new_N).logits_MNK)
+        new_MNK = self._scores(self._logits(images, images.new_N, "il2m-new"))
         classes = new_MNK.shape[2]
         learnt_MK = _own_means(new_MNK, images.labels_A[images.new_N].expand(learner.members, -1), classes)
         confidence_M1 = new_MNK.amax(2).mean(1, keepdim=True)
@@ -42,7 +45,7 @@ class Il2m(ChoosesLoss):
             learnt_MK[:, :old] = kept["learnt_score_MK"][:, :old]
             confidence_MK[:, :old] = kept["learnt_confidence_MK"][:, :old]
         if old and images.exemplars_ME.shape[1]:
-            scores_MEK = self._scores(images.embed(images.exemplars_ME).logits_MNK)
+            scores_MEK = self._scores(self._logits(images, images.exemplars_ME, "il2m-old"))
             now_MK = _own_means(scores_MEK, images.labels_A[images.exemplars_ME], classes)
             factor_MK[:, :old] = (_ratio(learnt_MK, now_MK) * _ratio(confidence_M1, confidence_MK))[:, :old]
         kept["learnt_score_MK"], kept["learnt_confidence_MK"], kept["factor_MK"] = learnt_MK, confidence_MK, factor_MK
@@ -61,6 +64,12 @@ class Il2m(ChoosesLoss):
 
     def auxiliary_scores(self, out: Outputs, method_state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {"argmax": out.logits_MBK}
+
+    def _logits(self, images: TaskImages, index: Tensor, use: str) -> Tensor:
+        if self.statistics == "plain":
+            return images.embed(index).logits_MNK
+        assert images.embed_augmented is not None
+        return images.embed_augmented(index, use).logits_MNK
 
     def _scores(self, logits_MNK: Tensor) -> Tensor:
         return logits_MNK if self.scores == "logits" else logits_MNK.softmax(2)

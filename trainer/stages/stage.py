@@ -94,6 +94,8 @@ class TaskImages:
     """random streams of this task"""
     embed: Callable[[Tensor], Embedding]
     """what the network, as it is, makes of images ``[N]``, or each member's own ``[M, N]``; evaluation transforms"""
+    embed_augmented: Callable[[Tensor, str], Embedding] | None = None
+    """the same with training transforms, drawn for a use that the text names; a training always has it"""
 
 
 def new_only(images: TaskImages) -> Tensor:

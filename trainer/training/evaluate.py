@@ -8,12 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainer.data.augment import centre
+from trainer.data.augment import augment, centre, crops, uniforms_per_image
 from trainer.data.host_pixels import Pixels
 from trainer.data.tasks import TaskStream
 from trainer.nets.member import repeat_images
 from trainer.nets.network import Outputs
 from trainer.results.metrics import BINS, TOP, calibration_error
+from trainer.rng import MemberStreams
 from trainer.stages import second_stage as stage2
 from trainer.stages.stage import Embedding
 from trainer.training.state import State
@@ -24,15 +25,23 @@ CPU: the activations of more do not stay in its caches, which halves the speed""
 
 
 @torch.no_grad()
-def forward(state: State, pixels_NCHW: Pixels, index: Tensor) -> Iterator[tuple[slice, Outputs]]:
-    """What every member makes of the same images ``[N]``, or each of its own ``[M, N]``, a batch at a time."""
+def forward(
+    state: State, pixels_NCHW: Pixels, index: Tensor, crops_MN5: Tensor | None = None
+) -> Iterator[tuple[slice, Outputs]]:
+    """What every member makes of the same images ``[N]``, or each of its own ``[M, N]``, a batch at a time.
+
+    ``crops_MN5``: what is cut from each member's own, as in training; None: evaluation transforms.
+    """
     state.learner.network.eval()
     learner = state.folded(network=True)
     method = state.configs[0].method
     size = max(32, _ON_GPU // state.members) if learner.device.type == "cuda" else _ON_CPU
     for start in range(0, index.shape[-1], size):
         part = slice(start, start + size)
-        images = centre(pixels_NCHW, index[..., part], state.configs[0].data, learner.dtype)
+        if crops_MN5 is None:
+            images = centre(pixels_NCHW, index[..., part], state.configs[0].data, learner.dtype)
+        else:
+            images = augment(pixels_NCHW, index[:, part], crops_MN5[:, part], state.configs[0].data, learner.dtype)
         if index.dim() == 1:
             images = repeat_images(images, state.members)
         with state.autocast():
@@ -42,7 +51,19 @@ def forward(state: State, pixels_NCHW: Pixels, index: Tensor) -> Iterator[tuple[
 
 def embed(state: State, pixels_NCHW: Pixels, index: Tensor) -> Embedding:
     """Features and logits of all of the images together, with evaluation transforms."""
-    parts = [out for _, out in forward(state, pixels_NCHW, index)]
+    return _joined(forward(state, pixels_NCHW, index))
+
+
+def embed_augmented(state: State, pixels_NCHW: Pixels, index: Tensor, streams: MemberStreams, use: str) -> Embedding:
+    """The same with training transforms, drawn from ``streams`` for ``use``."""
+    data, index_MN = state.configs[0].data, index.expand(state.members, -1)
+    uniforms_MNU = streams.uniform(use, index_MN.shape[1], uniforms_per_image(data)).to(state.learner.device)
+    height, width = pixels_NCHW.shape[2:]
+    return _joined(forward(state, pixels_NCHW, index_MN, crops(uniforms_MNU, height, width, data)))
+
+
+def _joined(batches: Iterator[tuple[slice, Outputs]]) -> Embedding:
+    parts = [out for _, out in batches]
     return Embedding(torch.cat([out.features_MBD for out in parts], 1), torch.cat([out.logits_MBK for out in parts], 1))
 
 

@@ -18,7 +18,7 @@ from trainer.stages.exemplars import Candidates, herding, random, reduce
 from trainer.stages.stage import TaskContext, TaskImages
 from trainer.training import checkpoint as ckpt
 from trainer.training import plateau
-from trainer.training.evaluate import embed, measure
+from trainer.training.evaluate import embed, embed_augmented, measure
 from trainer.training.loop import HEAD_GRAD, EpochReport, train_stage
 from trainer.training.observer import MemberReport, Observer
 from trainer.training.options import DeviceOptions
@@ -101,14 +101,18 @@ class Pass:
 
     def _images(self, task: Task) -> TaskImages:
         state, task_stream = self.state, self.task_stream
+        streams = MemberStreams(state.learner.seeds, (task.index,))
         return TaskImages(
             new_N=task.train_N,
             exemplars_ME=state.learner.exemplars_ME,
             labels_A=task_stream.train_labels_N,
             old=task.first,
             per_class=state.configs[0].memory.quota(task.first or task.classes),
-            streams=MemberStreams(state.learner.seeds, (task.index,)),
+            streams=streams,
             embed=lambda index: embed(state, task_stream.train_pixels_NCHW, index),
+            embed_augmented=lambda index, use: embed_augmented(
+                state, task_stream.train_pixels_NCHW, index, streams, use
+            ),
         )
 
     def _context(self, task: Task) -> TaskContext:
