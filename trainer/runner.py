@@ -17,6 +17,7 @@ from rich.table import Column, Table
 from trainer.command import words
 from trainer.config.files import RunFile, dump_run, load_run
 from trainer.config.run_config import RunConfig
+from trainer.data.decode import cores
 from trainer.data.tasks import build
 from trainer.data.world import World
 from trainer.errors import CheckpointError, ConfigError, UserError, os_reason
@@ -55,6 +56,11 @@ def run(arguments: argparse.Namespace) -> int:
     worlds = len({str(config.world) for config in configs})
     threads = arguments.threads or _recorded_threads(file)
     if threads is not None:
+        if threads > cores():
+            each = format_count(cores(), "core")
+            print(
+                f"{WARNING}{threads} threads on {each}: they wait for each other, and training takes longer", flush=True
+            )
         torch.set_num_threads(threads)
     slot = _prepare(Path(arguments.out), configs, arguments.resume) if arguments.out else None
     if arguments.resume and slot is None:

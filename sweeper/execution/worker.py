@@ -56,6 +56,8 @@ def run_trial(config: Mapping[str, Any], job: Job) -> None:
                 "Ray has given this trial a GPU, and PyTorch sees none: "
                 "its build is for CPUs only, or the node was started with --num-gpus and has none"
             )
+        if 0 < job.resources.gpu < 1:  # what is too large splits its own pack, and takes no other trial's memory
+            torch.cuda.set_per_process_memory_fraction(job.resources.gpu)
         set_up = SetUp.of_trial(config)
         if set_up is None:
             with notice.heeded():

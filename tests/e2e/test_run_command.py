@@ -16,6 +16,7 @@ from PIL import Image
 from support.commands import ROOT, finish, start
 from support.runs import FEW_IMAGES, tiny_run, without_times
 from trainer.config.files import dump_run, load_run
+from trainer.data.decode import cores
 from trainer.errors import exit_code
 from trainer.run import main
 from trainer.training.checkpoint import FileSlot
@@ -146,6 +147,15 @@ def test_a_file_promoted_on_a_cpu_is_run_in_its_precision(tmp_path: Path, capsys
     assert re.search(r"^computed on +cpu, bfloat16, ", capsys.readouterr().out, re.MULTILINE)
     main([str(file), "--device", "cpu", "--verify", "--precision", "float32"])
     assert "warning: recorded in bfloat16, measured in float32" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("threads")
+def test_more_threads_than_cores_are_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    many = str(cores() + 1)
+    assert main([str(recording(tmp_path)), "--threads", many]) == 0
+    assert f"warning: {many} threads on " in capsys.readouterr().out
+    assert main([str(recording(tmp_path)), "--threads", "1"]) == 0
+    assert "warning" not in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("threads")
