@@ -114,7 +114,11 @@ def promote(folder: Folder, choices: Choices, *, as_json: bool = False) -> int:
         return stopped.exit_code
     if as_json:
         print(found.model_dump_json(indent=1), flush=True)
-    elif found.decision == "promoted":
+        return 0 if found.decision == "promoted" else 1
+    if found.test_looks is not None:
+        looks = format_count(found.test_looks, "look")
+        _say(f"test images of this data set: {looks} in {folder.parent}, this one included")
+    if found.decision == "promoted":
         _say(f"{'forced' if found.forced else 'promoted'}: {found.file}: {found.reason}")
         _say(f"next: {next_command('trainer.run', found.file, '--verify')}")
     else:

@@ -15,7 +15,7 @@ from sweeper.promotion.target import BASE
 from sweeper.search.repetitions import Repetition, Repetitions
 from sweeper.search.space import Space
 from sweeper.store.folder import Folder
-from sweeper.store.results import open_results
+from sweeper.store.results import Tables, open_results
 from sweeper.store.schema import PromotionRow
 from sweeper.store.store import Store
 from trainer.config.files import dump_run
@@ -35,6 +35,7 @@ def decide_and_record(space: Space, comparison: Comparison, file: Path, store: S
     config = comparison.incumbent.target.config(comparison.leader.params).repetition(first.seed)
     config_id = config.repetition(*first).config_id
     provenance = _provenance(comparison, space)
+    provenance["test_looks"] = _looks(config_id, provenance, open_results(store.folder.parent))
     decision = _decision(config_id, provenance, space)
     provenance["forced"] = not decision.promoted
     written = decision.promoted or force
@@ -153,6 +154,17 @@ def _provenance(comparison: Comparison, space: Space) -> dict[str, Any]:
         "query": comparison.query,
         "promoted_at": datetime.now(UTC).isoformat(),
     }
+
+
+def _looks(config_id: str, provenance: Mapping[str, Any], results: Tables) -> int:
+    """How often the test images of a data set have been looked at in a results folder, this time included.
+
+    Another decision about the same configuration on the same seeds and worlds shows nothing new.
+    """
+    query = "SELECT config_id, seeds, worlds FROM promotions WHERE data_fingerprint = $images AND split = $split"
+    rows = results.sql(query, images=provenance["data_fingerprint"], split=provenance["split"]).rows()
+    looks = [*rows, {"config_id": config_id, "seeds": provenance["seeds"], "worlds": provenance.get("worlds")}]
+    return len({(look["config_id"], tuple(look["seeds"]), tuple(look["worlds"] or ())) for look in looks})
 
 
 def _by_run(repeated: Repetitions, by_run: Sequence[tuple[Repetition, float]]) -> dict[str, Any]:

@@ -65,6 +65,11 @@ class PromotionRow(Row):
     worlds: list[str] | None = Field(
         None, description="fresh worlds, in each of which it was trained with these seeds; null: on the seeds alone"
     )
+    test_looks: int | None = Field(
+        None,
+        description="looks at the test images of this data set in the results folder by then, this one included: "
+        "configurations of any sweep, each on its seeds and worlds",
+    )
     n: int = Field(description="number of those seeds; of the worlds, if there are any")
     mean_pct: float = Field(description="mean of the metric over the seeds and worlds")
     std_pct: float | None = Field(description="standard deviation over the seeds, or over worlds; null with one")

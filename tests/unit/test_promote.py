@@ -37,6 +37,7 @@ from sweeper.store.folder import Folder
 from sweeper.store.lease import FILE as LEASE
 from sweeper.store.lease import Lease
 from sweeper.store.results import last_promotion, open_results
+from sweeper.store.schema import PromotionRow
 from sweeper.store.status_file import Status
 from sweeper.store.store import Store
 from sweeper.store.sweep_file import check_unchanged, read_space
@@ -210,6 +211,23 @@ def test_a_promoted_file_can_be_moved_with_its_images(measured: Bench, monkeypat
     assert measured.decide(measured.compare()).promoted
     assert yaml.safe_load(measured.file.read_text())["data"]["path"] == "../photos"
     assert load_run(measured.file).config.data.path == str(images)
+
+
+def test_looks_at_the_test_images_are_counted(measured: Bench) -> None:
+    """Of all sweeps on these images; another decision on what was seen already is no look."""
+    for _ in range(2):
+        measured.decide(measured.compare())
+    assert [row["test_looks"] for row in measured.promotions()] == [1, 1]
+    other = Store(measured.results, "t")
+    check_unchanged(measured.space, other.folder, None, "")
+    for number, fingerprint in enumerate((measured.fingerprint, "other images")):
+        row = PromotionRow(**measured.promotions()[0])
+        other.promote(row.model_copy(update={"config_id": f"other {number}", "data_fingerprint": fingerprint}))
+    measured.decide(measured.compare())
+    assert measured.promotions()[-1]["test_looks"] == 2
+    provenance = load_run(measured.file).provenance
+    assert provenance is not None
+    assert provenance["test_looks"] == 1, "when it was written"
 
 
 def test_without_evidence_nothing_is_written(bench: Bench) -> None:
