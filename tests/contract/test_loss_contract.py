@@ -107,7 +107,8 @@ def test_some_methods_take_a_loss() -> None:
 @pytest.mark.parametrize("method", TAKERS)
 @every_loss
 def test_members_of_a_method_with_it_equal_runs_alone(method: str, name: str) -> None:
-    configs = [tiny_run(method, {"loss": name}, seed=s, data=FEW_IMAGES, optim={"epochs": 1}) for s in (0, 1)]
+    short = {"data": FEW_IMAGES, "protocol": {"tasks": 2}, "optim": {"epochs": 1}}
+    configs = [tiny_run(method, {"loss": name}, seed=s, **short) for s in (0, 1)]
     alone = [train([config], EXACT)[0] for config in configs]
     together = train(configs, EXACT)
     assert [result.status for result in together] == ["finished"] * 2

@@ -8,8 +8,9 @@ validation images.
 No code was released and the equations come from a detailed summary, not from the paper's own text. What it leaves
 open is a switch here, and its default a choice of this project: the logits that the running mean is of (`prior_of`),
 whether it starts anew in every task (`prior_start`), the counts that it starts from (`prior_counts`), whether blended
-images enter it (`prior_blended`), and the images of the mean at inference (`posthoc_on`). The published number of
-epochs is not known.
+images enter it (`prior_blended`), and the images of the mean at inference (`posthoc_on`). How the published mixup
+enters the loss is not known either: here as in `gvalign`, beside the loss of the images themselves; nor is the number
+of epochs.
 """
 
 from collections.abc import Mapping
