@@ -36,9 +36,8 @@ class LongTailedCil(FacilPeer):
         if isinstance(method, Eeil):
             self.check_fields({"method.balanced_new": "random", "method.skip_last_task": True})
         if config.stage2:
-            # Its logit factors learn at the full rate in the first epoch, at gamma times it from the second on.
-            factor = 1.0 if config.stage2.epochs == 1 else config.optim.gamma
-            stage = {"lr": config.optim.lr, "scale_lr_factor": factor, "images_per_visit": 4}
+            stage: dict[str, object] = {"lr": config.optim.lr, "scale_lr_factor": config.optim.gamma}
+            stage |= {"full_rate_epochs": 1, "images_per_visit": 4}
             stage |= {"epochs": 1} if isinstance(method, Eeil) else {}
             self.check_fields({f"stage2.{name}": value for name, value in stage.items()})
         for task in self.task_stream.tasks:

@@ -29,7 +29,7 @@ from trainer.training.session import train
 
 COLOURS = ((220, 30, 30), (30, 200, 30), (40, 60, 220), (220, 210, 40), (20, 20, 20), (230, 230, 230))
 CHANCE_PCT = 100 * (1 / 3 + 1 / 6) / 2
-SECOND = {"epochs": 2, "lr": 0.02, "scale_lr_factor": 0.1, "images_per_visit": 4}
+SECOND = {"epochs": 2, "lr": 0.02, "scale_lr_factor": 0.1, "full_rate_epochs": 1, "images_per_visit": 4}
 RANDOM_CROP = {"data": {"augment": "random_crop"}, "net": {"shortcut": "pad", "init": "fan_out_wide_head"}}
 SYSTEMS: list[tuple[type[Peer], dict[str, Any], dict[str, Any]]] = [
     (ReleasedCode, {"name": "gradient_reweighting"}, {}),
@@ -39,7 +39,7 @@ SYSTEMS: list[tuple[type[Peer], dict[str, Any], dict[str, Any]]] = [
     (
         LongTailedCil,
         {"name": "eeil", "balanced_new": "random", "skip_last_task": True},
-        {"stage2": {**SECOND, "epochs": 1, "scale_lr_factor": 1.0}},
+        {"stage2": {**SECOND, "epochs": 1}},
     ),
     (PyCil, {"name": "finetune"}, RANDOM_CROP),
     (PyCil, {"name": "icarl"}, RANDOM_CROP),
@@ -220,8 +220,8 @@ def test_a_method_that_it_does_not_train(
         (
             LongTailedCil,
             {"name": "lucir"},
-            {"stage2": {**SECOND, "epochs": 1}},
-            "stage2.scale_lr_factor: Long-Tailed CIL has no 0.1; allowed: 1.0",
+            {"stage2": {**SECOND, "full_rate_epochs": 0}},
+            "stage2.full_rate_epochs: Long-Tailed CIL has no 0; allowed: 1",
         ),
         (
             LongTailedCil,

@@ -22,6 +22,7 @@ from trainer.training.loop import EpochReport
 from trainer.training.observer import Observer
 from trainer.training.options import DeviceOptions
 from trainer.training.session import train
+from trainer.training.sgd import Sgd
 from trainer.training.state import State, new_learner, sgd
 
 EXACT = DeviceOptions(device="cpu", precision="float64")
@@ -187,6 +188,25 @@ def test_the_factors_learn_at_a_tenth_of_the_heads_rate_and_the_backbone_not_at_
         assert len(head) == 1
         assert stretch.rates[FACTORS.removeprefix("network/")] == pytest.approx(head.pop() / 10)
         assert all(key.startswith(("head.", stage2.PART)) for key in stretch.rates)
+
+
+def test_the_factors_may_learn_at_the_whole_rate_at_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in its authors' code in the first epoch."""
+    rates: list[tuple[float, ...]] = []
+    inner = Sgd.step
+
+    def watched(self: Sgd) -> None:
+        rates.append(tuple(group["lr"] for group in self.param_groups))
+        inner(self)
+
+    monkeypatch.setattr(Sgd, "step", watched)
+    second = {"epochs": 3, "lr": 0.1, "scale_lr_factor": 0.1, "full_rate_epochs": 1}
+    train([config("finetune", protocol={"tasks": 1}, stage2=second)], EXACT)
+    first, *later = sorted({pair for pair in rates if len(pair) == 2}, reverse=True)
+    assert first == pytest.approx((0.1, 0.1))
+    assert len(later) == 2
+    for head, factors in later:
+        assert factors == pytest.approx(head / 10)
 
 
 @pytest.mark.parametrize("name", [*REHEARSAL, "distillation"])

@@ -26,13 +26,17 @@ class SecondStage(Section):
 
     differences: ClassVar[tuple[str, ...]] = (
         "In Long-Tailed CIL's code the logit factors learn at the full rate in the first epoch and at a tenth of it "
-        "afterwards; here at `scale_lr_factor` times it throughout.",
-        "Long-Tailed CIL's EEIL has a second stage of one epoch; that is `epochs: 1` with `scale_lr_factor: 1.0`.",
+        "afterwards (`full_rate_epochs: 1`); here at `scale_lr_factor` times it throughout, as that code's schedule "
+        "has it, which it only asks after the first epoch.",
+        "Long-Tailed CIL's EEIL has a second stage of one epoch; that is `epochs: 1` with `full_rate_epochs: 1`.",
     )
 
     epochs: int = Field(30, ge=0, le=10_000, description="epochs of the second stage of each task; 0: none")
     lr: float = Field(0.1, gt=0, le=100, description="learning rate of the new rows of the head, falling as a cosine")
     scale_lr_factor: float = Field(0.1, gt=0, le=10, description="factor of that learning rate for the logit factors")
+    full_rate_epochs: int = Field(
+        0, ge=0, le=10_000, description="epochs at first in which the logit factors learn at the whole learning rate"
+    )
     images_per_visit: int = Field(4, ge=1, description="images of a class that the class-aware sampler takes in a row")
 
 
@@ -52,6 +56,7 @@ def stage(config: SecondStage, task: TaskContext, evaluate: Forward, parts: Iter
         evaluates=("net", *(part for part in parts if part != "head")),
         frozen_rows=task.old,
         lr_factor={f"{PART}.": config.scale_lr_factor},
+        lr_factor_from=config.full_rate_epochs,
     )
 
 

@@ -206,6 +206,8 @@ class Stage:
     """first rows of the head that do not learn"""
     lr_factor: Mapping[str, float] = field(default_factory=dict)
     """factors of the learning rate, by prefixes of parameter names"""
+    lr_factor_from: int = 0
+    """the 0-based epoch from which these hold; before it the rate is one for all"""
     drops: Mapping[int, float] = field(default_factory=dict)
     """further factors of the learning rate, by the 0-based epoch from which they hold"""
     plateau: Plateau | None = None

@@ -143,7 +143,7 @@ class EpochLoop:
         lr = self.stage.learning_rate(epoch)
         assert state.optimiser is not None
         for group in state.optimiser.param_groups:
-            group["lr"] = lr * group["lr_factor"]
+            group["lr"] = lr * (group["lr_factor"] if epoch >= self.stage.lr_factor_from else 1)
         for network in (state.learner.network, self.learner.network):
             network.train()
             for part in self.stage.evaluates:
