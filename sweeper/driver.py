@@ -12,6 +12,7 @@ from sweeper.execution.notifier import Notifier, ignore, sender
 from sweeper.execution.signals import Stopped, StopSignal
 from sweeper.execution.sweep import BrokenSweepError
 from sweeper.reporting.arguments import next_command
+from sweeper.reporting.front import print_front
 from sweeper.reporting.leaderboard import print_top
 from sweeper.reporting.ledger import Ledger
 from sweeper.reporting.methods import print_methods
@@ -89,6 +90,7 @@ def _conclude(launch: Launch) -> int:
         _say(f"budget exhausted ({budget}); raise it and run the same command to continue")
     results = open_results(store.folder.parent, store.sweep)
     print_top(results, space.spec.objective)
+    print_front(results, store.sweep)
     print_methods(results, store.sweep)
     _say(
         f"{status.done} of {format_count(status.total, 'configuration')}: {status.pruned} pruned, "
@@ -97,6 +99,7 @@ def _conclude(launch: Launch) -> int:
     if status.failed:
         _say("once the cause is fixed, --retry-failed trains the failed ones again")
     root = store.folder.parent
-    _say(f"next: {next_command('sweeper.query', 'SELECT * FROM best', results=root)}")
+    view = "best" if launch.study.front is None else "front"
+    _say(f"next: {next_command('sweeper.query', f'SELECT * FROM {view}', results=root)}")
     _say(f"      {next_command('sweeper.promote', store.sweep, results=root)}")
     return 1 if status.done and status.failed == status.done else 0

@@ -40,6 +40,7 @@ def _summary(name: str, folder: Folder) -> list[str]:
 def _details(name: str, folder: Folder) -> None:
     """Print one sweep in detail."""
     with without_pandas():
+        from sweeper.reporting.front import print_front  # noqa: PLC0415
         from sweeper.reporting.ledger import Ledger  # noqa: PLC0415  (SQL is slow to import, and the list needs none)
         from sweeper.reporting.methods import print_methods  # noqa: PLC0415
         from sweeper.reporting.steering import print_steering  # noqa: PLC0415
@@ -50,6 +51,7 @@ def _details(name: str, folder: Folder) -> None:
         _print_state(name, folder, str(ledger))
         print_steering(results, name)
         print_methods(results, name)
+        print_front(results, name)
 
 
 def _print_state(name: str, folder: Folder, ledger: str) -> None:
@@ -74,6 +76,10 @@ def _print_state(name: str, folder: Folder, ledger: str) -> None:
         tables.print_line(
             f"best: {status.best.value:.6g}, trial {status.best.trial}, {format_params(status.best.params)}"
         )
+    if status.front:
+        worst = ", ".join(f"{metric} {value:.6g}" for metric, value in zip(status.metrics, status.worst, strict=True))
+        count = format_count(len(status.front), "configuration")
+        tables.print_line(f"front: {count}; hypervolume {status.hypervolume:.6g}, measured from {worst}")
     if state == "running":
         tables.print_line(f"time left: {format_duration(status.eta_s) or 'not known yet'}")
         if status.waiting:

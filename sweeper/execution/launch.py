@@ -55,7 +55,7 @@ class Launch:
         for trial in stored.values():
             self.progress.count(trial.outcome, trial.runs)
         self.study.restore(stored, store.suggested(), self.steering.state.added)
-        self.progress.note_best(self.study.best())
+        self.progress.note_best(self.study.best(), self.study.front)
         self.progress.status.paused = self.steering.state.paused
         self.steering.take(self.study, self.progress)
 

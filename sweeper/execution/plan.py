@@ -38,9 +38,11 @@ def load_benchmark(space: Space) -> TaskStream:
     source = load(base.data)
     task_stream = cut(source, base.data, base.protocol)
     check_objective(metric, task_stream, space.file)
-    for place, constraint in enumerate(space.spec.constraints):
-        if constraint.metric in metrics():
-            check_objective(constraint.metric, task_stream, space.file, f"constraints.{place}.metric")
+    further = [(f"constraints.{place}.metric", one.metric) for place, one in enumerate(space.spec.constraints)]
+    further += [(f"objectives.{place}.metric", one.metric) for place, one in enumerate(space.spec.objectives)][1:]
+    for field, column in further:
+        if column in metrics():
+            check_objective(column, task_stream, space.file, field)
     for config in other_worlds:
         try:
             check_objective(metric, cut(source, config.data, config.protocol))

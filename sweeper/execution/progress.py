@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
 from sweeper.execution.notifier import Event, ignore
+from sweeper.search.front import Front
 from sweeper.search.outcome import Outcome
 from sweeper.search.space import Params
 from sweeper.search.study import Suggestion
 from sweeper.search.words import format_params
 from sweeper.store.folder import Folder
-from sweeper.store.status_file import Best, Running, Status, format_duration
+from sweeper.store.status_file import Best, OnFront, Running, Status, format_duration
 from trainer.results.spread import mean_std_over_seeds
 
 
@@ -53,18 +54,32 @@ class Progress:
             now.device_s += run["device_s"] or 0.0
             now.saved_s += run["saved_s"] or 0.0
 
-    def note_best(self, best: tuple[int, Params, float] | None) -> None:
-        """Note number, parameters and objective of the best configuration so far; None: there is none."""
+    def note_best(self, best: tuple[int, Params, float] | None, front: Front | None = None) -> None:
+        """Note number, parameters and objective of the best configuration so far; None: there is none.
+
+        ``front`` of several objectives.
+        """
+        if front is not None:
+            self.status.metrics = [objective.metric for objective in front.objectives]
+            self.status.front = [OnFront(one.trial, list(one.values), one.params) for one in front.points]
+            self.status.hypervolume, self.status.worst = front.hypervolume, front.worst
         if best is not None:
             self.status.best = Best(best[0], best[2], best[1])
 
-    def ended(self, suggestion: Suggestion, outcome: Outcome, best: tuple[int, Params, float] | None) -> None:
+    def ended(
+        self,
+        suggestion: Suggestion,
+        outcome: Outcome,
+        best: tuple[int, Params, float] | None,
+        front: Front | None = None,
+    ) -> None:
         """Count a configuration that has ended and print its outcome."""
         self.count(outcome, [{"device_s": r.device_s, "saved_s": r.saved_s} for r in outcome.results])
         before = self.status.best
-        self.note_best(best)
+        self.note_best(best, front)
         if outcome.value is not None:
             came_to = mean_std_over_seeds([getattr(result, self._metric) for result in outcome.results])
+            came_to += "".join(f", {metric} {value:.2f}" for metric, value in outcome.others.items())
             if outcome.violated:
                 came_to += f" (violates {', '.join(outcome.violated)})"
         elif outcome.status in ("failed", "diverged"):
@@ -74,6 +89,7 @@ class Progress:
         left = self._eta_s()
         eta = f", {format_duration(left)} left" if left and self.status.done < self.status.total else ""
         now = f"   best {best[2]:.2f} (trial {best[0]})" if best else ""
+        now += f", front of {len(front.points)}" if front is not None and front.points else ""
         what = suggestion.label or f"trial {suggestion.number}: {format_params(suggestion.params)}"
         self.say(f"[{self.status.done}/{self.status.total}] {what}: {came_to}{now}{eta}")
         self._tell("failed" if outcome.status in ("failed", "diverged") else "finished", suggestion, outcome, came_to)

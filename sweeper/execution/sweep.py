@@ -367,7 +367,7 @@ class Sweep:
         self._open.pop(suggestion.number, None)
         self._decided.pop(suggestion.number, None)
         self._source.tell(suggestion.number, outcome)
-        self.progress.ended(suggestion, outcome, self._source.best())
+        self.progress.ended(suggestion, outcome, self._source.best(), self._source.front)
 
     def _write(self) -> None:
         self.progress.write(

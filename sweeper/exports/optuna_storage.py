@@ -11,7 +11,7 @@ def write(source: Source, place: str) -> str:
         FinishedTrial(
             params=trial.params,
             status=trial.status,
-            value=trial.value,
+            values=None if trial.value is None else [trial.value, *trial.others],
             steps=trial.objective_by_task,
             violations=trial.violations,
             attributes={**trial.attributes, **trial.metrics},

@@ -23,6 +23,8 @@ class Trial:
     """finished, pruned, diverged or failed"""
     value: float | None
     """the objective; None unless all seeds finished"""
+    others: Sequence[float]
+    """further objectives; empty without a value"""
     violations: Mapping[str, float]
     """how far it is past the bound of each constraint, by its name"""
     objective_by_task: Mapping[int, float]
@@ -87,6 +89,7 @@ def _trial(row: Mapping[str, Any], stored: Any, steps: Mapping[str, Mapping[int,
         params=stored.params,
         status=stored.outcome.status,
         value=stored.outcome.value,
+        others=list(stored.outcome.others.values()),
         violations=stored.outcome.violations,
         objective_by_task=stored.steps,
         metrics={name: row[name] for name in accuracies() if row[name] is not None},

@@ -40,6 +40,12 @@ class BestTrial(_Trial):
     value: float = Field(description="its objective, mean over seeds")
 
 
+class FrontTrial(_Trial):
+    """A configuration of the Pareto front so far."""
+
+    values: dict[str, float] = Field(description="its objectives by metric, mean over seeds")
+
+
 class SweepStatus(BaseModel):
     """How a sweep stands, as its driver last said. What is null is not known, or is not there."""
 
@@ -55,6 +61,9 @@ class SweepStatus(BaseModel):
     diverged: int | None = Field(description="diverged configurations among those that have ended")
     running: list[RunningTrial]
     best: BestTrial | None
+    front: list[FrontTrial] = Field(description="what no other configuration beats in all of several objectives")
+    hypervolume: float | None = Field(description="what the front dominates, from `worst`; null with one objective")
+    worst: dict[str, float] = Field(description="the worst value of each of several objectives so far, by metric")
     waiting: str | None = Field(description="why configurations wait, in words")
     paused: str | None = Field(description="who paused the sweep, and when, in words")
     device_s: float | None = Field(description="device seconds spent")
@@ -79,8 +88,8 @@ def _told(status: Status | None, *, running: bool) -> dict[str, Any]:
         null = {
             name: None for name, field in SweepStatus.model_fields.items() if name not in ("sweep", "state", "driver")
         }
-        return null | {"running": []}
-    same = ("done", "total", "failed", "pruned", "diverged", "waiting", "paused", "device_s", "saved_s")
+        return null | {"running": [], "front": [], "worst": {}}
+    same = ("done", "total", "failed", "pruned", "diverged", "waiting", "paused", "device_s", "saved_s", "hypervolume")
     best = status.best
     return {name: getattr(status, name) for name in same} | {
         "running": [
@@ -88,6 +97,11 @@ def _told(status: Status | None, *, running: bool) -> dict[str, Any]:
             for r in (status.running if running else ())
         ],
         "best": None if best is None else BestTrial(trial=best.trial, params=best.params, value=best.value),
+        "front": [
+            FrontTrial(trial=one.trial, params=one.params, values=dict(zip(status.metrics, one.values, strict=True)))
+            for one in status.front
+        ],
+        "worst": dict(zip(status.metrics, status.worst, strict=bool(status.worst))),
         "left_s": _finite(status.eta_s) if running else None,
         "changed_at": _time(status.updated_at),
     }

@@ -34,5 +34,8 @@ class GivenConfigurations:
         """Note that a configuration has ended."""
         self.outcomes[self._labels[number]] = outcome
 
+    front = None
+    """they are not searched"""
+
     def best(self) -> None:
         """Nothing: they are not searched."""

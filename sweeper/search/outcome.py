@@ -1,4 +1,4 @@
-"""What a configuration comes to over its runs: its objective, and whether it meets the constraints."""
+"""What a configuration comes to over its runs: its objectives, and whether it meets the constraints."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -18,6 +18,8 @@ class Outcome:
     value: float | None
     """the objective's metric, mean over seeds; None unless all finished"""
     results: Sequence[RunResult] = ()
+    others: Mapping[str, float] = field(default_factory=dict)
+    """the same of further objectives, by metric; empty without a value"""
     violations: Mapping[str, float] = field(default_factory=dict)
     """how far it is past the bound of each constraint, by its name; empty unless all finished"""
 
@@ -32,13 +34,15 @@ class Goals:
     """What a search wants of a configuration."""
 
     metric: str
-    """column of the objective"""
+    """column of the objective, of several the first"""
     constraints: Sequence[Constraint] = ()
+    others: Sequence[str] = ()
+    """columns of further objectives"""
 
     @property
     def columns(self) -> list[str]:
         """The columns of runs that an outcome is made from."""
-        wanted = ["status", self.metric, *(one.metric for one in self.constraints)]
+        wanted = ["status", self.metric, *self.others, *(one.metric for one in self.constraints)]
         return list(dict.fromkeys([*wanted, "saved_s"] if COST in wanted else wanted))
 
     @property
@@ -52,15 +56,16 @@ class Goals:
         return "has finished and meets the constraints" if self.constraints else "has finished"
 
     def outcome(self, runs: Sequence[Mapping[str, Any]], results: Sequence[RunResult] = ()) -> Outcome:
-        """The outcome of runs, given by ``columns``. One without a constrained value has no value either."""
+        """The outcome of runs, given by ``columns``. One that lacks a value has none at all."""
         states = {run["status"] for run in runs}
         status = next((s for s in ("failed", "diverged", "pruned") if s in states), "finished")
         if status != "finished":
             return Outcome(status, None, results)
         value = mean_over(runs, self.metric)
+        others = {metric: mean_over(runs, metric) for metric in self.others}
         past = {name: far for one in self.constraints for name, far in one.violations(runs).items()}
-        whole = all(map(math.isfinite, (value, *past.values())))
-        return Outcome(status, value if whole else None, results, past)
+        whole = all(map(math.isfinite, (value, *others.values(), *past.values())))
+        return Outcome(status, value, results, others, past) if whole else Outcome(status, None, results, {}, past)
 
     def outcome_of(self, results: Sequence[RunResult]) -> Outcome:
         """The same of the results themselves."""

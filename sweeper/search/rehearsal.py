@@ -56,7 +56,8 @@ def _rehearse_trial(study: Study, space: Space) -> bool:
             study.tell(number, Outcome("pruned", None))
         else:
             violations = dict.fromkeys(space.goals.bounds, number % 3 - 1.0)
-            study.tell(number, Outcome("finished", value_T[-1], violations=violations))
+            others = {metric: float(number**2 % 7) for metric in space.goals.others}
+            study.tell(number, Outcome("finished", value_T[-1], others=others, violations=violations))
     return True
 
 

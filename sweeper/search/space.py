@@ -97,6 +97,11 @@ class SearchSpace(Section):
     )
     repetitions: Repetitions | None = Field(None, description="the runs of every configuration; absent: `seeds`")
     objective: Objective = Objective()
+    objectives: Annotated[tuple[Objective, ...], as_tuple] = Field(
+        (),
+        description="several objectives, instead of `objective`; the first states the images and tasks, and decides "
+        "where one has to",
+    )
     constraints: Annotated[tuple[Constraint, ...], as_tuple] = Field(
         (), description="bounds that the best configuration must meet"
     )
@@ -127,6 +132,26 @@ class SearchSpace(Section):
             raise ValueError("seeds and repetitions are both given: repetitions takes seeds as well")
         return self
 
+    @model_validator(mode="after")
+    def _objectives_once(self) -> Self:
+        if not self.objectives:
+            return self
+        if "objective" in self.model_fields_set:
+            raise ValueError("objective and objectives are both given: objectives takes one as well")
+        if len({one.metric for one in self.objectives}) < len(self.objectives):
+            raise ValueError("objectives: metrics must be different")
+        for one in self.objectives[1:]:
+            further = sorted(one.model_fields_set - {"metric", "direction"})
+            if further:
+                raise ValueError(f"objectives: {further[0]} is that of the first objective; the others state none")
+        object.__setattr__(self, "objective", self.objectives[0])
+        return self
+
+    @property
+    def wanted(self) -> tuple[Objective, ...]:
+        """All objectives; the first is ``objective``."""
+        return self.objectives or (self.objective,)
+
     @property
     def repeated(self) -> Repetitions:
         """The runs of every configuration."""
@@ -152,7 +177,8 @@ class Space:
     @property
     def goals(self) -> Goals:
         """What the search wants of a configuration."""
-        return Goals(self.spec.objective.metric, self.spec.constraints)
+        first, *others = (one.metric for one in self.spec.wanted)
+        return Goals(first, self.spec.constraints, others)
 
     def configs(
         self,
@@ -250,6 +276,11 @@ class Space:
             spec["repetitions"] = repeated.model_dump(mode="json")
         else:
             spec["seeds"] = list(repeated.seeds)
+        if len(self.spec.wanted) > 1:
+            stated = [{"metric": one.metric, "direction": one.direction} for one in self.spec.wanted[1:]]
+            spec["objectives"] = [spec.pop("objective"), *stated]
+        else:
+            del spec["objectives"]
         if not self.spec.constraints:
             del spec["constraints"]
         return {**spec, "base": self.base.identity()}

@@ -11,6 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from sweeper.search import samplers
+from sweeper.search.constraints import COST
 from sweeper.search.space import SearchSpace, Space, flat
 from sweeper.search.values import check_conditions, check_grid, check_points, check_steps
 from sweeper.search.words import METHOD
@@ -58,14 +59,19 @@ def _checked(spec: SearchSpace, file: str, *, whole: bool = True) -> Space:
     wrong = Mistakes()
     with wrong.noted():
         check_name(Path(file).stem if spec.name is None else spec.name, file)
-    with wrong.noted():
-        _check_metric(spec.objective.metric, file)
+    for place, objective in enumerate(spec.wanted):
+        with wrong.noted():
+            field = f"objectives.{place}.metric" if spec.objectives else "objective.metric"
+            _check_metric(objective.metric, file, field, [*metrics(), *([COST] if place else [])])
     for place, constraint in enumerate(spec.constraints):
         with wrong.noted():
             _check_column(constraint.metric, file, f"constraints.{place}.metric")
     with wrong.noted():
         if spec.pruning is not None:
             samplers.check_pruning(spec.pruning, file)
+            if len(spec.wanted) > 1:
+                problem = f"pruners take one objective, and there are {len(spec.wanted)}; leave it out"
+                raise ConfigError(problem, file=file, field="pruning")
     base = None
     with wrong.noted():
         base = _base(spec, file)
@@ -126,10 +132,9 @@ def _check_the_rest(content: dict[str, Any], error: ValidationError, file: str) 
         _checked(spec if vary else spec.model_copy(update={"vary": {}}), file, whole=False)
 
 
-def _check_metric(metric: str, file: str) -> None:
-    if metric not in metrics():
-        problem = f"unknown metric {metric!r}"
-        raise ConfigError.unknown(problem, metric, metrics(), file=file, field="objective.metric")
+def _check_metric(metric: str, file: str, field: str, known: Sequence[str]) -> None:
+    if metric not in known:
+        raise ConfigError.unknown(f"unknown metric {metric!r}", metric, known, file=file, field=field)
 
 
 def _check_tasks(spec: SearchSpace, base: RunConfig, file: str) -> None:

@@ -27,7 +27,8 @@ class FinishedTrial:
 
     params: Params
     status: str
-    value: float | None
+    values: Sequence[float] | None
+    """of all objectives"""
     steps: Mapping[int, float]
     """the objective after each task, from task 0"""
     violations: Mapping[str, float]
@@ -45,18 +46,18 @@ def add_trials(space: Space, url: str, trials: Sequence[FinishedTrial]) -> tuple
     that name that is not this sweep's.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    direction = space.spec.objective.direction
+    directions = [objective.direction for objective in space.spec.wanted]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Optuna on steps that do not reach `high`
-            study = optuna.create_study(storage=url, study_name=space.name, direction=direction, load_if_exists=True)
+            study = optuna.create_study(storage=url, study_name=space.name, directions=directions, load_if_exists=True)
             here = study.get_trials(deepcopy=False)
             if study.user_attrs.get(_SWEEP) != space.name:
                 if here or study.user_attrs:
                     problem = f"{url} has another study named {space.name!r}: choose another storage"
                     raise ConfigError(problem, field="--to")
                 study.set_user_attr(_SWEEP, space.name)
-                study.set_metric_names([space.spec.objective.metric])
+                study.set_metric_names([objective.metric for objective in space.spec.wanted])
             known = {trial.user_attrs.get(_NUMBER) for trial in here}
             new = [_frozen(space, trial) for trial in trials if trial.attributes[_NUMBER] not in known]
             study.add_trials(new)
@@ -68,12 +69,12 @@ def add_trials(space: Space, url: str, trials: Sequence[FinishedTrial]) -> tuple
 
 def _frozen(space: Space, trial: FinishedTrial) -> FrozenTrial:
     state = _STATES.get(trial.status, TrialState.FAIL)
-    if state == TrialState.COMPLETE and trial.value is None:
+    if state == TrialState.COMPLETE and trial.values is None:
         state = TrialState.FAIL
     vary = space.spec.vary
     made = optuna.trial.create_trial(
         state=state,
-        value=trial.value if state == TrialState.COMPLETE else None,
+        values=trial.values if state == TrialState.COMPLETE else None,
         params=dict(trial.params),
         distributions={name: vary[name].distribution() for name in trial.params},
         user_attrs=dict(trial.attributes),

@@ -10,6 +10,7 @@ import optuna
 from optuna.trial import Trial, TrialState
 
 from sweeper.search import samplers
+from sweeper.search.front import Front, FrontPoint
 from sweeper.search.outcome import Outcome
 from sweeper.search.space import Params, Space
 from trainer.config.run_config import RunConfig
@@ -67,11 +68,13 @@ class Study:
         """values that are not the sampler's, by number"""
         self._study = optuna.create_study(
             study_name=space.name,  # Hyperband assigns trials to brackets by it
-            direction=spec.objective.direction,
+            directions=[objective.direction for objective in spec.wanted],
             pruner=samplers.pruner(spec.pruning) if spec.pruning else optuna.pruners.NopPruner(),
         )
         # Kept here because Optuna copies all trials whenever it is queried.
         self._suggested, self._handed_out = 0, 0
+        self.front = Front(spec.wanted) if len(spec.wanted) > 1 else None
+        """of several objectives; None with one"""
         self._best: tuple[int, Params, float] | None = None
         self._live: dict[int, Trial] = {}
         self._waiting: list[Suggestion] = []
@@ -143,7 +146,7 @@ class Study:
     def report(self, number: int, task: int, value: float) -> bool:
         """Note the objective after a task. Returns whether to prune the configuration."""
         trial = self._live[number]
-        if not math.isfinite(value):
+        if not math.isfinite(value) or self.front is not None:  # Optuna takes no steps of several objectives
             return False
         trial.report(value, task + 1)
         return bool(trial.should_prune())
@@ -155,7 +158,10 @@ class Study:
         if outcome.value is not None:
             for name, past in outcome.violations.items():
                 trial.set_constraint(name, past)
-            self._study.tell(trial, outcome.value)
+            values = [outcome.value, *outcome.others.values()]
+            self._study.tell(trial, values)
+            if self.front is not None:
+                self.front.add(FrontPoint(number, dict(trial.params), values), feasible=not outcome.violated)
             if outcome.violated:
                 return
             if self._best is None or self._order(number, outcome.value) < self._order(self._best[0], self._best[2]):
@@ -164,7 +170,7 @@ class Study:
             self._study.tell(trial, state=TrialState.PRUNED if outcome.status == "pruned" else TrialState.FAIL)
 
     def best(self) -> tuple[int, Params, float] | None:
-        """Number, parameters and objective of the best finished configuration that meets the constraints.
+        """Number, parameters and first objective of the best finished configuration that meets the constraints.
 
         Of equal ones, the first.
         """

@@ -20,8 +20,9 @@ ABOUT: dict[str, str] = {
     "seeds": "One row per configuration, over its seeds.",
     "best": "One row per sweep: the best configuration by its objective, among those whose seeds all finished and that "
     "meet the constraints.",
+    "front": "One row per configuration that no other of its sweep beats in all objectives.",
     "ledger": "One row per sweep: its cost and its savings, in device seconds.",
-    "sweeps": "One row per sweep: its objective.",
+    "sweeps": "One row per sweep: its objectives.",
 }
 """what a row of each table and view is"""
 
@@ -102,12 +103,14 @@ class SteeringRow(Row):
 
 
 class SweepRow(Row):
-    """A sweep and its objective."""
+    """A sweep and its objectives."""
 
     sweep: str = Field(description="name of the sweep")
-    metric: str | None = Field(None, description="metric of the objective: a column of runs")
+    metric: str | None = Field(None, description="metric of the objective, of several the first: a column of runs")
     split: str | None = Field(None, description="images that the metric is measured on")
     direction: str | None = Field(None, description="maximize or minimize")
+    metrics: list[str] | None = Field(None, description="metrics of all its objectives; the first is `metric`")
+    directions: list[str] | None = Field(None, description="directions of all its objectives")
 
 
 class BestRow(Row):
@@ -122,6 +125,21 @@ class BestRow(Row):
     mean: float = Field(description="mean of the metric over the seeds")
     std: float | None = Field(description="standard deviation over the seeds; null with one")
     n: int = Field(description="number of seeds")
+    params_json: str | None = Field(description="the values that the search varied, by field, as JSON")
+
+
+class FrontRow(Row):
+    """A configuration that no other of its sweep beats in all objectives, of those that could be the best."""
+
+    sweep: str = Field(description="name of the sweep")
+    trial: int = Field(description="number of the configuration in the sweep, which is Optuna's")
+    config_id: str = Field(description="hash of the configuration without its seed")
+    metrics: list[str] = Field(description="metrics of the objectives: columns of runs")
+    directions: list[str] = Field(description="maximize or minimize, for each objective")
+    means: list[float] = Field(description="mean over the seeds, for each objective")
+    stds: list[float | None] = Field(description="standard deviation over the seeds, for each objective")
+    n: int = Field(description="number of seeds")
+    device_s: float = Field(description="device seconds of all its runs, with those that were saved")
     params_json: str | None = Field(description="the values that the search varied, by field, as JSON")
 
 
@@ -160,6 +178,7 @@ def views(configuration: Configuration = None) -> dict[str, tuple[Column, ...]]:
     return {
         "seeds": tuple(seeds(configuration)),
         "best": columns_of(BestRow),
+        "front": columns_of(FrontRow),
         "ledger": columns_of(LedgerRow),
         "sweeps": columns_of(SweepRow),
     }

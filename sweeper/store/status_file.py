@@ -39,6 +39,16 @@ class Best:
 
 
 @dataclass
+class OnFront:
+    """A configuration of the Pareto front so far."""
+
+    trial: int
+    values: list[float]
+    """a mean over seeds for each of the objectives"""
+    params: dict[str, Any]
+
+
+@dataclass
 class Status:
     """What the driver last said. Times are seconds since 1970."""
 
@@ -55,6 +65,15 @@ class Status:
     paused: str | None = None
     """who paused the sweep, and when"""
     best: Best | None = None
+    """by the first objective"""
+    metrics: list[str] = field(default_factory=list)
+    """of several objectives; empty with one"""
+    front: list[OnFront] = field(default_factory=list)
+    """empty with one objective"""
+    hypervolume: float | None = None
+    """what the front dominates, measured from ``worst``"""
+    worst: list[float] = field(default_factory=list)
+    """the worst value of each objective that a configuration has had"""
     device_s: float = 0.0
     saved_s: float = 0.0
     started_at: float = field(default_factory=time.time)
