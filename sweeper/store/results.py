@@ -280,7 +280,7 @@ def _front_sql(objectives: list[schema.SweepRow]) -> str:
     no_worse = " AND ".join(f"other.loss{i} <= one.loss{i}" for i in places)
     better = " OR ".join(f"other.loss{i} < one.loss{i}" for i in places)
     dominates = f"other.sweep = one.sweep AND {no_worse} AND ({better})"
-    # To compare every pair takes half a minute with 10,000 configurations on 2 CPU cores. A few good ones dominate nearly
+    # To compare every pair of 10,000 configurations takes half a minute on 2 CPU cores. A few good ones dominate nearly
     # all others, and what is dominated at all is dominated by something that these leave: about 1 s.
     return f"""
         WITH scored AS (
