@@ -46,7 +46,8 @@ class Der(ChoosesLoss):
     """after training: scale new rows to the old ones' mean norm, as PyCIL does, train the classifier again from the
     start on as many images of each class, as the authors' code does, or nothing"""
     retrain_epochs: float = hyperparameter(0.1765, first_task=1, gt=0, le=10)
-    """epochs of that training, as a part of those of a task (30 of 170); its rate falls to a tenth in their middle"""
+    """epochs of that training, as a part of those of a task (30 of 170), in the middle of which its rate falls to a
+    tenth; with a small memory, and so few steps, more are needed"""
     retrain_temperature: float = hyperparameter(5.0, per_member=True, first_task=1, gt=0, le=100)
     """what logits are divided by in that training; the authors' code has 1 for ImageNet"""
 
