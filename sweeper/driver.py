@@ -87,7 +87,7 @@ def _conclude(launch: Launch) -> int:
     else:  # nothing else keeps a launch from training all
         limits = space.spec.budget.model_dump(exclude_none=True)
         budget = ", ".join(f"{name} {value:g}" for name, value in limits.items())
-        _say(f"budget exhausted ({budget}); raise it and run the same command to continue")
+        _say(f"the budget has no room for more ({budget}); raise it and run the same command to continue")
     results = open_results(store.folder.parent, store.sweep)
     print_top(results, space.spec.objective)
     print_front(results, store.sweep)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from itertools import islice
+from statistics import stdev
 from typing import Any
 
 import torch
@@ -98,6 +99,13 @@ class Plan(BaseModel):
     configurations: list[Configuration] = Field(description="the first few configurations, from the start")
     device_hours: float = Field(description="estimated device hours of all runs")
     estimated_from: str = Field(description="what the estimate rests on, in words")
+    affordable: int | None = Field(
+        description="estimated number of configurations, stored ones included, that budget.device_hours has room for; "
+        "null without that limit"
+    )
+    affordable_interval: tuple[int, int] | None = Field(
+        description="its 95 % interval, by how the costs of stored configurations vary; null with fewer than two"
+    )
 
 
 def make(space: Space, store: Store, task_stream: TaskStream) -> Plan:
@@ -129,7 +137,28 @@ def make(space: Space, store: Store, task_stream: TaskStream) -> Plan:
         ],
         device_hours=per_run_s * runs / 3600,
         estimated_from=basis,
+        **_affordable(space, store, per_run_s * len(repeated.runs), trials),
     )
+
+
+def _affordable(space: Space, store: Store, each_s: float, trials: int) -> dict[str, Any]:
+    """What the limit of device hours has room for, if there is one; ``each_s``: estimate for a configuration."""
+    limit = space.spec.budget.device_hours
+    if limit is None:
+        return {"affordable": None, "affordable_interval": None}
+    stored: dict[int, float] = {}
+    for row in store.read(["trial", "device_s"]).to_pylist():
+        stored[row["trial"]] = stored.get(row["trial"], 0.0) + (row["device_s"] or 0.0)
+    left_s = 3600 * limit - sum(stored.values())
+
+    def room(one_s: float) -> int:
+        return min(trials, len(stored) + max(0, int(left_s / one_s)))
+
+    interval = None
+    if len(stored) > 1:
+        spread_s = 1.96 * stdev(stored.values()) / math.sqrt(len(stored))
+        interval = room(each_s + spread_s), room(each_s - spread_s) if spread_s < each_s else trials
+    return {"affordable": room(each_s), "affordable_interval": interval}
 
 
 def describe(plan: Plan) -> list[str]:
@@ -159,7 +188,13 @@ def describe(plan: Plan) -> list[str]:
     for found in plan.configurations:
         shown = ", ".join(f"{name} = {format_value(value)}" for name, value in found.params.items())
         lines.append(f"    {found.number}: {shown}")
-    return [*lines, f"  estimated cost: {plan.device_hours:.2f} device hours ({plan.estimated_from})"]
+    lines.append(f"  estimated cost: {plan.device_hours:.2f} device hours ({plan.estimated_from})")
+    if plan.affordable is not None:
+        low, high = plan.affordable_interval or (plan.affordable, plan.affordable)
+        interval = f" ({low} to {high})" if low != high else ""
+        room = f"about {plan.affordable}{interval} of {format_count(plan.trials, 'configuration')}"
+        lines.append(f"  the budget has room for {room}")
+    return lines
 
 
 def other_rounding(space: Space, store: Store) -> list[str]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
 
 from sweeper.execution import messages
+from sweeper.execution.budget import Room
 from sweeper.execution.job import Job, SetUp, pack_as_trial
 from sweeper.execution.packing import Packing, note
 from sweeper.execution.progress import Progress
@@ -59,6 +60,8 @@ class _Pack:
     crashes: int = 0
     losses: int = 0
     """processes, since the last finished task"""
+    began_s: float = 0.0
+    """when it was handed out last, by the sweep's clock"""
     tasks: set[tuple[str, int]] = field(default_factory=set)
     """finished ones: a resumed pack reports them again"""
 
@@ -104,7 +107,7 @@ class Sweep:
         self.job, self.store, self.progress = job, store, progress
         self.refusal: UserError | None = None
         """the reason why the sweep cannot go on; then nothing more is handed out"""
-        self._source, self._packing, self._budget = source, packing, budget or Budget()
+        self._source, self._packing, self._room = source, packing, Room(budget or Budget(), progress)
         self._goals = goals or Goals(job.metric)
         self._lookup, self._publish, self._paused = lookup, publish, paused
         self._retries, self._fail_fast, self._clock = retries, fail_fast, clock
@@ -126,7 +129,7 @@ class Sweep:
         """The configuration of a Ray trial: the set-up, and after it the next pack.
 
         WAIT while the set-up is under way, after a fault, while the sweep is paused, and while a pack in training may
-        yet be cut short; False when all is suggested or the budget is spent.
+        yet be cut short, or cost less than is expected; False when all is suggested or the budget has no room for more.
         """
         if self.refusal is not None:
             return False
@@ -144,7 +147,7 @@ class Sweep:
         pack = self._returned.pop(0) if self._returned and not self._spent() else self._new_pack()
         if pack is None:
             return WAIT if self._packs else False
-        self._packs[trial_id] = pack
+        self._packs[trial_id], pack.began_s = pack, self._clock()
         self._write()
         return pack_as_trial({number: suggestion.configs for number, suggestion in pack.whole.items()})
 
@@ -167,7 +170,7 @@ class Sweep:
         """Of suggestions that wait, and of new ones up to the size of a pack, those that fit the first of them."""
         pack: dict[int, Suggestion] = {}
         waiting, self._waiting = self._waiting, []
-        while len(pack) < self._packing.pack and not self._spent():
+        while len(pack) < self._packing.pack and not self._spent(len(pack)):
             if not waiting and len(pack) + len(self._waiting) >= self._packing.pack:
                 break
             suggestion = waiting.pop(0) if waiting else self._source.ask()
@@ -193,11 +196,9 @@ class Sweep:
         self._waiting += waiting
         return _Pack.of(*pack.values()) if pack else None
 
-    def _spent(self) -> bool:
-        """Whether the budget is spent."""
-        hours, device_hours = self.progress.elapsed_hours(), self.progress.status.device_s / 3600
-        budget = self._budget
-        return hours >= (budget.wall_hours or math.inf) or device_hours >= (budget.device_hours or math.inf)
+    def _spent(self, beginning: int = 0) -> bool:
+        """Whether the budget has no room for another configuration; ``beginning``: those of a pack that is made up."""
+        return not self._room.left(beginning + sum(len(pack.open) for pack in self._packs.values()))
 
     def receive(self, trial_id: str, message: messages.Message) -> None:
         """Handle a message of a worker. Ray Tune gives the last one of a trial twice."""
@@ -332,6 +333,7 @@ class Sweep:
                     self._finish(suggestion, message.attempt, message.pack, ended.results)
             if not pack.open:
                 del self._packs[trial_id]
+                self._room.note(self._clock() - pack.began_s)
         if not message.training:
             self.job.checkpoints(message.pack).remove()
 

@@ -88,6 +88,7 @@ def driver(
         packing=packing,
         goals=space.goals,
         set_up=SetUp(space.configs({}), 4, 2) if set_up else None,
+        budget=space.spec.budget,
         retries=retries,
         fail_fast=fail_fast,
         lookup=lookup,
