@@ -49,7 +49,7 @@ class Part(NamedTuple):
 
 
 PARTS = {
-    "correctness": Part("Members equal single runs, and no step waits for the device", 8, correctness),
+    "correctness": Part("Members equal single runs, and no step waits for the device", 20, correctness),
     "precisions": Part("Losses by precision", 4, precisions),
     "step": Part("A step of one run", 12, step_time),
     "members": Part("Steps of several members", 24, members),
