@@ -61,11 +61,14 @@ def complete_record(space: Space, incumbent: Incumbent, file: Path, store: Store
     """
     try:
         by_run = RecordedResult.model_validate(incumbent.provenance).runs
-        seed, world, _ = by_run[0]
-        config_id = incumbent.config.repetition(seed, world).config_id
+        configs = [incumbent.config.repetition(seed, world) for seed, world, _ in by_run]
+        config_id = configs[0].config_id
         decision = _decision(config_id, incumbent.provenance, space)
         record = _record(config_id, incumbent.provenance, file, decision, written=True)
-        claimed = {(seed, None if world is None else str(world), value) for seed, world, value in by_run}
+        claimed = {
+            (config.seed, None if config.world is None else str(config.world), value)
+            for config, (_, _, value) in zip(configs, by_run, strict=True)
+        }
     except (LookupError, TypeError, ValueError, AttributeError, ValidationError):
         return None
     metric = space.spec.objective.metric

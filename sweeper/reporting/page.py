@@ -124,7 +124,7 @@ def _promotion(space: Space, results: Tables) -> Content | None:
     if row is None:
         return None
     kept = ["trial", "decision", "reason", "file", "metric", "split", "n", "mean_pct", "std_pct", "decided_at"]
-    kept += ["interval_low_pct", "interval_high_pct", "incumbent_mean_pct", "incumbent_std_pct"]
+    kept += ["worlds", "interval_low_pct", "interval_high_pct", "incumbent_mean_pct", "incumbent_std_pct"]
     base = space.base_on_test(worlds=bool(row["worlds"])).config_id
     compared = {row["config_id"]: f"trial {row['trial']}", row["incumbent_config_id"] or base: "incumbent"}
     compared.setdefault(base, "the sweep's base")

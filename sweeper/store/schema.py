@@ -17,7 +17,7 @@ ABOUT: dict[str, str] = {
     "classes": "One row per run, task and class seen.",
     "promotions": "One row per decision about a run file.",
     "steering": "One row per request of `sweeper.steer`.",
-    "seeds": "One row per configuration, over its seeds.",
+    "seeds": "One row per configuration, over its runs: its seeds, in each of its worlds.",
     "best": "One row per sweep: the best configuration by its objective, among those whose seeds all finished and that "
     "meet the constraints.",
     "front": "One row per configuration that no other of its sweep beats in all objectives.",
@@ -196,7 +196,7 @@ def seeds(configuration: Configuration = None) -> dict[Column, str]:
         Column("worlds", of_run["seed"].type, "number of worlds; 0 where repetitions are seeds alone"): (
             "count(DISTINCT world)"
         ),
-        of_run["status"]._replace(doc="finished if all seeds are, otherwise the status of another seed"): (
+        of_run["status"]._replace(doc="finished if all runs are, otherwise the status of another run"): (
             "coalesce(min(status) FILTER (WHERE status <> 'finished'), 'finished')"
         ),
     }
@@ -205,10 +205,10 @@ def seeds(configuration: Configuration = None) -> dict[Column, str]:
     for name in accuracies():
         # A diverged run may hold a number that is none, which DuckDB's deviation refuses.
         finite = f"({name}) FILTER (WHERE isfinite({name}))"
-        own[of_run[name]._replace(doc="mean over the seeds")] = f"avg{finite}"
-        std = Column(std_name(name), of_run[name].type, "standard deviation over the seeds; null with one")
+        own[of_run[name]._replace(doc="mean over the runs")] = f"avg{finite}"
+        std = Column(std_name(name), of_run[name].type, "standard deviation over the runs; null with one")
         own[std] = f"stddev_samp{finite}"
-    sums = {of_run[name]._replace(doc="sum over the seeds"): f"sum({name})" for name in ("device_s", "saved_s")}
+    sums = {of_run[name]._replace(doc="sum over the runs"): f"sum({name})" for name in ("device_s", "saved_s")}
     values = {column: f'any_value("{column.name}")' for column in known}
     return keys | shared | own | sums | values
 

@@ -49,7 +49,7 @@ from trainer.errors import ConfigError, UserError, exit_code
 from trainer.results.config_columns import config_values
 from trainer.results.provenance import git_commit
 from trainer.results.rows import RunResult
-from trainer.results.verify import RecordedResult
+from trainer.results.verify import RecordedResult, compare
 
 ROOT = Path(__file__).parents[2]
 LAMBDA = "method.lambda"
@@ -65,7 +65,9 @@ AGAIN = {LUCKY: 91.0, STEADY: 92.0, BASE: 89.0}
 class Bench:
     """A sweep whose runs are all stored, so that promotion has nothing to train."""
 
-    def __init__(self, folder: Path, worlds: int = 0, seeds: Sequence[int] = (0, 1)) -> None:
+    def __init__(
+        self, folder: Path, worlds: int = 0, seeds: Sequence[int] = (0, 1), base_world: int | None = None
+    ) -> None:
         """``worlds`` of the search, with these seeds in each; 0: its repetitions are the seeds alone."""
         folder.mkdir(exist_ok=True)
         self.results = folder / "results"
@@ -76,6 +78,7 @@ class Bench:
             "vary": {LAMBDA: {"type": "float", "low": 0.05, "high": 5.0, "log": True}},
             "repetitions": {"worlds": worlds, "seeds": list(seeds)} if worlds else {"seeds": list(seeds)},
             "trials": 4,
+            "set": {} if base_world is None else {"world": base_world},
         }
         space_file.write_text(yaml.safe_dump(content))
         space = load_space(space_file)
@@ -478,6 +481,21 @@ def test_a_promotion_in_worlds_that_was_killed_is_completed(worlds: Bench) -> No
     assert decision is not None
     assert decision.promoted
     assert worlds.complete() is None
+
+
+def test_a_base_in_a_world_of_its_own_is_judged_on_fresh_seeds_there(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, base_world=3)
+    bench.again(AGAIN)
+    bench.test({STEADY: [94.0, 95.0, 96.5], BASE: [90.0, 91.0, 92.0]})
+    assert bench.decide(bench.compare()).promoted
+    for record in (bench.results / "s" / "promotions").iterdir():
+        record.unlink()
+    assert bench.complete() is not None
+    file = load_run(bench.file)
+    assert str(file.config.world) == "3"
+    recorded = RecordedResult.of(file, str(bench.file))
+    results = [bench.result(file.config.repetition(seed, world), value) for seed, world, value in recorded.runs]
+    assert compare(recorded, results) == 0
 
 
 def test_the_incumbent_itself_is_not_promoted_in_worlds_either(worlds: Bench) -> None:

@@ -18,6 +18,7 @@ from sweeper.search.outcome import Goals
 from sweeper.search.repetitions import Repetitions
 from sweeper.search.space import Resources
 from sweeper.search.space_file import load_space
+from sweeper.store.folder import Folder
 from sweeper.store.results import open_results
 from sweeper.store.store import Store
 from sweeper.store.sweep_file import check_unchanged, read_space
@@ -278,3 +279,36 @@ def test_a_trial_tells_the_mean_over_its_worlds_and_is_stored_as_one(tmp_path: P
     assert row["mean"] == pytest.approx(told[2])
     by_world = open_results(tmp_path).sql("SELECT world, count(*) AS n FROM tasks GROUP BY 1 ORDER BY 1").rows()
     assert by_world == [{"world": "3", "n": 6}, {"world": "4", "n": 6}]
+
+
+@pytest.mark.parametrize("end", [0, 1])
+def test_a_worker_that_is_killed_between_tasks_resumes_each_world(tmp_path: Path, end: int) -> None:
+    """Killed before it could report a task that all its worlds have trained, but only the first has saved."""
+    runs = in_worlds(config(), [0])
+
+    def trained(folder: str, until: int | None) -> list[Message]:
+        heard = list[Message]()
+
+        def report(message: Message) -> None:
+            if isinstance(message, TaskDone) and message.task == until:
+                raise Killed
+            heard.append(message)
+
+        train_pack(Job(str(tmp_path / folder), Resources(), METRIC), {0: runs}, report)
+        return heard
+
+    whole = trained("whole", None)
+    with pytest.raises(Killed):
+        trained("killed", end)
+    saved = Folder.at(tmp_path).child("killed", "checkpoints")
+    (pack,) = saved.folders()
+    assert [bool(saved.child(pack, world).names()) for world in ("world0", "world1")] == [True, end > 0]
+    resumed = trained("killed", None)
+    assert told_by(resumed) == told_by(whole)
+
+
+def told_by(heard: Sequence[Message]) -> tuple[dict[int, float], list[dict[str, Any]]]:
+    """The values after each task, and the results of the runs."""
+    values = {message.task: message.values[0] for message in heard if isinstance(message, TaskDone)}
+    ended = [own for message in heard if isinstance(message, TrialsEnded) for own in message.ended]
+    return values, [timeless(result) for own in ended for result in own.results]

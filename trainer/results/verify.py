@@ -82,7 +82,7 @@ def compare(recorded: RecordedResult, results: Sequence[RunResult]) -> int:
         print(f"{WARNING}recorded in {recorded.precision}, measured in {results[0].precision}: rounding differs")
     first = f"{'world':>12}  {'seed':>6}" if recorded.by_world else f"{'seed':>6}"
     print(f"\n{first}  {'recorded %':>10}  {'measured %':>10}  {'difference':>10}")
-    measured = {(r.seed, r.world): getattr(r, recorded.metric) for r in results}
+    measured = {(r.seed, r.world if recorded.by_world else None): getattr(r, recorded.metric) for r in results}
     pairs = [(before, measured[seed, None if world is None else str(world)]) for seed, world, before in recorded.runs]
     for (seed, world, _), (before, now) in zip(recorded.runs, pairs, strict=True):
         shown, gap = ("-", "-") if now is None else (f"{now:.4f}", f"{now - before:+.4f}")

@@ -76,9 +76,9 @@ function drawVerdict(parent) {
     const gap = decided.mean_pct - decided.incumbent_mean_pct;
     const yes = decided.decision === "promoted";
     cards.append(
-      card(yes ? "yes" : "no", `${yes ? "Promoted" : "Refused"}: trial ${decided.trial}`, number(spread(decided.mean_pct, decided.std_pct), `n = ${decided.n}`), inWords(sweep, indexOf(sweep, decided.trial)), `${words(decided.metric)} on ${decided.split} images, fresh seeds. Run file: ${decided.file}`),
-      card("base", decided.base ? "Incumbent: the sweep's base" : "Incumbent: the run file before", number(spread(decided.incumbent_mean_pct, decided.incumbent_std_pct), `n = ${decided.n}`), "The same seeds and images."),
-      card(yes ? "yes" : "no", "Difference", number(signed(gap), `[${signed(decided.interval_low_pct)}, ${signed(decided.interval_high_pct)}]`), "Mean of the differences by seed, with its 95\u00a0% interval."),
+      card(yes ? "yes" : "no", `${yes ? "Promoted" : "Refused"}: trial ${decided.trial}`, number(spread(decided.mean_pct, decided.std_pct), `n = ${decided.n}`), inWords(sweep, indexOf(sweep, decided.trial)), `${words(decided.metric)} on ${decided.split} images, fresh ${decided.worlds ? "worlds" : "seeds"}. Run file: ${decided.file}`),
+      card("base", decided.base ? "Incumbent: the sweep's base" : "Incumbent: the run file before", number(spread(decided.incumbent_mean_pct, decided.incumbent_std_pct), `n = ${decided.n}`), `The same ${decided.worlds ? "worlds" : "seeds"} and images.`),
+      card(yes ? "yes" : "no", "Difference", number(signed(gap), `[${signed(decided.interval_low_pct)}, ${signed(decided.interval_high_pct)}]`), `Mean of the differences by ${decided.worlds ? "world" : "seed"}, with its 95\u00a0% interval.`),
     );
   }
 }
