@@ -74,7 +74,7 @@ class Packing:
             return each
         memory = "" if self.peak_bytes is None else f", {self.peak_bytes / 2**30:.2g} GiB"
         runs = format_count(self.members, "run")
-        return f"{each}: {runs} per pack, {self.gain:.1f}x the throughput of separate runs{memory}"
+        return f"{each}: {runs} together, {self.gain:.1f}x the throughput of separate runs{memory}"
 
 
 def choose(

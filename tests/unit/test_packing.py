@@ -37,7 +37,7 @@ def test_a_pack_grows_while_that_makes_a_run_cheaper() -> None:
     found = choose(None, 3, 16, device(FLAT_FROM_12))
     assert (found.pack, found.members, found.peak_bytes) == (4, 12, 130 * MIB)
     assert found.gain == pytest.approx(10 * 12 / 24)
-    assert str(found) == "4 configurations per pack: 12 runs per pack, 5.0x the throughput of separate runs, 0.13 GiB"
+    assert str(found) == "4 configurations per pack: 12 runs together, 5.0x the throughput of separate runs, 0.13 GiB"
 
 
 def test_a_pack_leaves_the_search_something_to_learn_from() -> None:
