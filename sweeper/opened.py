@@ -69,6 +69,7 @@ class OpenedSweep:
         force: bool = False,
         address: str | None = None,
         on: str | Path | None = None,
+        point: str | int | None = None,
     ) -> Promotion:
         """Train the best few on fresh seeds and write the run file if the evidence is there, as ``sweeper.promote``
         does, and print what is done. Returns the decision.
@@ -76,7 +77,8 @@ class OpenedSweep:
         ``name`` of the run file (default: the sweep's), in the folder ``runs``; ``top`` candidates with ``seeds`` fresh
         seeds each, in ``worlds`` fresh worlds (defaults: as ``sweeper.promote``); ``force`` writes the file without
         evidence; ``address`` of a Ray cluster (default: $RAY_ADDRESS, otherwise one is started); ``on``: a run file of
-        another data set to test on. Only in the main thread, as it handles Ctrl-C: then it raises KeyboardInterrupt,
+        another data set to test on; ``point``: ``best``, ``balanced`` or ``cheapest`` of the front, or a trial, instead
+        of the ``top``. Only in the main thread, as it handles Ctrl-C: then it raises KeyboardInterrupt,
         and another call resumes.
         """
         from sweeper.promoter import Choices, PromotionStopped, decide  # noqa: PLC0415  (imports torch and Ray)
@@ -85,7 +87,17 @@ class OpenedSweep:
         try:
             return decide(
                 self._folder,
-                Choices(name, str(runs), top, seeds, worlds, force, address, None if on is None else str(on)),
+                Choices(
+                    name=name,
+                    runs=str(runs),
+                    top=top,
+                    seeds=seeds,
+                    worlds=worlds,
+                    force=force,
+                    address=address,
+                    point=None if point is None else str(point),
+                    on=None if on is None else str(on),
+                ),
             )
         except PromotionStopped as stopped:
             raise KeyboardInterrupt(str(stopped)) from None

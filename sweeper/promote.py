@@ -32,6 +32,8 @@ def parser() -> argparse.ArgumentParser:
     """The arguments of this command."""
     made = command_parser("promote", "Promote the best configuration of a sweep to a run file.", "name of the sweep")
     made.add_argument("--top", type=at_least(1), default=3, help="number of candidates (default: 3)")
+    point = "one candidate instead: the best, balanced or cheapest point of the front, or the number of a trial"
+    made.add_argument("--point", metavar="POINT", help=point)
     seeds = "number of fresh seeds (default: 5; in worlds, as many as the search's in each of them)"
     made.add_argument("--seeds", type=at_least(1), help=seeds)
     worlds = "number of fresh worlds (default: 5 if the search has worlds, otherwise none)"

@@ -11,6 +11,7 @@ from sweeper.execution.signals import Stopped, StopSignal
 from sweeper.promotion.answer import Promotion, latest
 from sweeper.promotion.candidates import Incumbent, evaluate_candidates
 from sweeper.promotion.decision import complete_record, decide_and_record
+from sweeper.promotion.points import check_point
 from sweeper.promotion.target import Target
 from sweeper.reporting.arguments import next_command
 from sweeper.store.damage import Damage
@@ -45,6 +46,8 @@ class Choices:
     """whether to write the run file even without evidence"""
     address: str | None = None
     """of a Ray cluster; None: $RAY_ADDRESS, otherwise one is started"""
+    point: str | None = None
+    """the one candidate: a named point of the front, or a trial; None: the ``top``"""
     on: str | None = None
     """run file of another data set to test on; None: the sweep's own images and tasks"""
 
@@ -62,6 +65,8 @@ def decide(folder: Folder, choices: Choices) -> Promotion:
 
     Prints what it does. Raises UserError and PromotionStopped.
     """
+    if choices.point is not None:
+        check_point(choices.point)
     space, results = read_space(folder), folder.parent
     own = space.name if choices.on is None else f"{space.name}_on_{Path(choices.on).stem}"
     file = Path(choices.runs) / f"{own if choices.name is None else choices.name}.yaml"
@@ -90,6 +95,7 @@ def decide(folder: Folder, choices: Choices) -> Promotion:
                     top=choices.top,
                     n=choices.seeds,
                     worlds=choices.worlds,
+                    point=choices.point,
                     say=_say,
                     check_stop=stop.check,
                     own_cluster=own_cluster,
@@ -97,6 +103,9 @@ def decide(folder: Folder, choices: Choices) -> Promotion:
         except Stopped:
             raise PromotionStopped(stop.exit_code) from None
         tables.print_table(*comparison.table)
+        if comparison.further:
+            headers = ("further objective", "direction", comparison.leader.label, incumbent.name, "difference")
+            tables.print_table(headers, [one.row() for one in comparison.further])
         decision = decide_and_record(space, comparison, file, sweep, force=choices.force)
         return latest(sweep, forced=choices.force and not decision.promoted)
 

@@ -15,6 +15,8 @@ from typing import Any, Self
 
 from sweeper.execution.given import train_given
 from sweeper.execution.plan import check_objective
+from sweeper.promotion.further import FurtherObjective, further_objectives
+from sweeper.promotion.points import NAMES, point_query
 from sweeper.promotion.statistics import Interval, by_unit, check_comparable
 from sweeper.promotion.target import Target
 from sweeper.search.repetitions import Repetitions
@@ -115,6 +117,8 @@ class Comparison:
     """one of the leader's, for its provenance"""
     table: tuple[Sequence[str], Sequence[Sequence[str]]]
     """headers and rows of all that was measured, in words"""
+    further: Sequence[FurtherObjective] = ()
+    """the objectives after the first, which decides"""
 
     @property
     def difference(self) -> Interval:
@@ -140,6 +144,7 @@ def evaluate_candidates(
     top: int,
     n: int | None = None,
     worlds: int | None = None,
+    point: str | None = None,
     say: Callable[[str], None],
     check_stop: Callable[[], None] = lambda: None,
     own_cluster: bool = False,
@@ -149,11 +154,14 @@ def evaluate_candidates(
     Without ``worlds``, on ``n`` fresh seeds (default: 5); of a search in worlds, or with ``worlds``, in that many fresh
     ones (default: 5), each with ``n`` fresh seeds (default: as many as the search's).
 
+    ``point``: instead of the ``top``, this one alone, as ``point_query`` names it. It was chosen before it is trained
+    again, so that there is nothing to choose on validation images.
+
     ``check_stop`` raises to stop; ``own_cluster``: no other process uses it. Raises StoreError if no trial of the
     search has finished, ConfigError if the test split lacks its objective, PromotionError if runs do not finish here.
     """
     metric, target = space.spec.objective.metric, incumbent.target
-    query, candidates, searched = _candidates(space, store.folder.parent, top)
+    query, candidates, searched = _candidates(space, store.folder.parent, top, point)
     again_on, test_on = (fresh(space, first, n, worlds, target) for first in (VALIDATION_SEEDS, TEST_SEEDS))
     theirs = incumbent.config.repetition(*test_on.runs[0])
     for c in candidates:
@@ -168,16 +176,20 @@ def evaluate_candidates(
         resources = space.spec.resources
         return train_given(groups, store, resources, metric, fingerprint, say, check_stop, own_cluster)
 
-    many = format_count(len(candidates) * len(again_on.runs), "run")
-    say(f"retraining the top {len(candidates)} of {searched} {_on(again_on)} ({many}, validation)")
-    validated = train({c.label: space.configs(c.params, again_on.runs, whole=True) for c in candidates}, searched_on)
-    again = {label: _values(results, metric) for label, results in validated.items()}
-    leader = leader_of(candidates, again, maximize=space.maximize)
+    again: dict[str, list[float] | None] = {}
+    if point is None:
+        many = format_count(len(candidates) * len(again_on.runs), "run")
+        say(f"retraining the top {len(candidates)} of {searched} {_on(again_on)} ({many}, validation)")
+        groups = {c.label: space.configs(c.params, again_on.runs, whole=True) for c in candidates}
+        again = {label: _values(results, metric) for label, results in train(groups, searched_on).items()}
+        leader, leads = leader_of(candidates, again, maximize=space.maximize), "leads"
+    else:
+        leader, leads = candidates[0], f"is the {point} point of the front" if point in NAMES else "was named"
 
     for line in task_stream.said:
         say(line)
     where = "the test split" if target.file is None else f"the test split of {target.file}"
-    say(f"{leader.label} leads; evaluating it on {where}, all training images, {_on(test_on)}")
+    say(f"{leader.label} {leads}; evaluating it on {where}, all training images, {_on(test_on)}")
     tested_there = {
         leader.label: target.config(leader.params),
         incumbent.name: incumbent.config,
@@ -202,11 +214,14 @@ def evaluate_candidates(
         incumbent_pct=tested[incumbent.name] or [],
         run=results[leader.label][0],
         table=_table(candidates, leader, again, tested, test_on),
+        further=further_objectives(
+            space.spec.wanted[1:], results[leader.label], results[incumbent.name], test_on.in_a_unit
+        ),
     )
 
 
-def _candidates(space: Space, results: Folder, top: int) -> tuple[str, list[Candidate], int]:
-    """The query that picks them, the best of the search, and how many were searched."""
+def _candidates(space: Space, results: Folder, top: int, point: str | None) -> tuple[str, list[Candidate], int]:
+    """The query that picks them, the best of the search or a ``point``, and how many were searched."""
     metric, order = space.spec.objective.metric, "DESC" if space.maximize else "ASC"
     query = (
         f"SELECT trial, params_json, {metric} AS value FROM seeds WHERE sweep = $sweep AND "
@@ -214,9 +229,15 @@ def _candidates(space: Space, results: Folder, top: int) -> tuple[str, list[Cand
         "QUALIFY row_number() OVER (PARTITION BY config_id ORDER BY trial) = 1 "
         f"ORDER BY value {order}, trial LIMIT {top}"
     )
+    if point is not None:
+        query = point_query(point, metric, [objective.direction for objective in space.spec.wanted])
     stored = open_results(results, space.name)
     rows = stored.sql(query, sweep=space.name).rows()
     candidates = [Candidate(r["trial"], json.loads(r["params_json"]), r["value"]) for r in rows]
+    if not candidates and point not in (None, *NAMES):
+        front = [row["trial"] for row in stored.sql("SELECT trial FROM front ORDER BY trial").rows()]
+        problem = f"no such trial {space.goals.reached}"
+        raise ConfigError(problem, field=f"--point {point}", allowed=f"on the front: {', '.join(map(str, front))}")
     if not candidates:
         raise StoreError(f"{results}/{space.name}: nothing to promote: no configuration {space.goals.reached}")
     (counted,) = stored.sql("SELECT count(*) AS n FROM seeds").rows()
@@ -294,7 +315,16 @@ def _table(
     rows = []
     for c in candidates:
         test = in_words(tested[c.label]) if c is leader else ""
-        rows.append([c.label, format_params(c.params), f"{c.searched_pct:.2f}", in_words(again[c.label]), test, ""])
+        rows.append(
+            [
+                c.label,
+                format_params(c.params),
+                f"{c.searched_pct:.2f}",
+                in_words(again[c.label]) if again else "",
+                test,
+                "",
+            ]
+        )
     mine = tested[leader.label]
     for label, theirs in tested.items():
         if label != leader.label:

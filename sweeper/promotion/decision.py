@@ -1,5 +1,6 @@
 """The decision about a run file: taken, written with its provenance where it is yes, and recorded in the sweep."""
 
+import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -111,6 +112,7 @@ def _record(
         reason=decision.reason,
         interval_low_pct=low,
         interval_high_pct=high,
+        further_json=json.dumps(provenance["further_objectives"]) if "further_objectives" in provenance else None,
         incumbent_config_id=None if against["name"] in (BASE, provenance.get("tested_on")) else against["config_id"],
         incumbent_mean_pct=against["mean_pct"],
         incumbent_std_pct=against["std_pct"],
@@ -148,6 +150,7 @@ def _provenance(comparison: Comparison, space: Space) -> dict[str, Any]:
             "difference_pct": difference.mean,
             "difference_interval_pct": [difference.low, difference.high],
         },
+        **({"further_objectives": [one.stated() for one in comparison.further]} if comparison.further else {}),
         "forced": False,
         "commit": run.git_commit,
         "data_fingerprint": run.data_fingerprint,

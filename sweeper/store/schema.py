@@ -76,6 +76,11 @@ class PromotionRow(Row):
     std_pct: float | None = Field(description="standard deviation over the seeds, or over worlds; null with one")
     interval_low_pct: float = Field(description="lower end of the interval of the mean difference to the incumbent")
     interval_high_pct: float = Field(description="upper end of that interval")
+    further_json: str | None = Field(
+        None,
+        description="a list of the objectives after the first, as JSON: metric, direction, mean, incumbent_mean, "
+        "difference and difference_interval; null without any",
+    )
     incumbent_config_id: str | None = Field(description="configuration in the run file before; null if there was none")
     incumbent_mean_pct: float = Field(description="the incumbent's mean over the same runs")
     incumbent_std_pct: float | None = Field(description="the incumbent's standard deviation over the same")

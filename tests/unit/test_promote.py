@@ -66,9 +66,12 @@ class Bench:
     """A sweep whose runs are all stored, so that promotion has nothing to train."""
 
     def __init__(
-        self, folder: Path, worlds: int = 0, seeds: Sequence[int] = (0, 1), base_world: int | None = None
+        self, folder: Path, worlds: int = 0, seeds: Sequence[int] = (0, 1), base_world: int | None = None, **fields: Any
     ) -> None:
-        """``worlds`` of the search, with these seeds in each; 0: its repetitions are the seeds alone."""
+        """``worlds`` of the search, with these seeds in each; 0: its repetitions are the seeds alone.
+
+        ``fields``: more of its file.
+        """
         folder.mkdir(exist_ok=True)
         self.results = folder / "results"
         self.file = folder / "runs" / "s.yaml"
@@ -79,9 +82,10 @@ class Bench:
             "repetitions": {"worlds": worlds, "seeds": list(seeds)} if worlds else {"seeds": list(seeds)},
             "trials": 4,
             "set": {} if base_world is None else {"world": base_world},
+            **fields,
         }
         space_file.write_text(yaml.safe_dump(content))
-        space = load_space(space_file)
+        self.space = space = load_space(space_file)
         self.store = Store(self.results, "s")
         check_unchanged(space, self.store.folder, None, "")
         self.fingerprint = build(space.base.data, space.base.protocol).fingerprint
@@ -96,7 +100,8 @@ class Bench:
         self, store: Store, number: int, runs: Mapping[RunConfig, float], params: dict[str, Any] | None = None
     ) -> None:
         results = [self.result(config, acc) for config, acc in runs.items()]
-        store.finish_trial(number, results, attempt="a", params=params)
+        violations = self.space.goals.outcome_of(results).violations
+        store.finish_trial(number, results, attempt="a", params=params, violations=violations)
 
     def result(self, config: RunConfig, acc: float) -> RunResult:
         return RunResult(
@@ -107,6 +112,8 @@ class Bench:
             status="finished",
             split=config.data.evaluation.split,
             acc_task_mean_pct=acc,
+            forgetting_pct=acc / 2,
+            device_s=acc,
             finished_at=datetime.now(UTC),
             device="cpu",
             precision="float32",
@@ -135,10 +142,10 @@ class Bench:
         seeds = numbers[: len(self.space.spec.repeated.seeds)]
         return [Repetition(seed, World.drawn(number)) for number in numbers for seed in seeds]
 
-    def compare(self, top: int = 3) -> Comparison:
-        incumbent = Incumbent.of(self.file, Target.of(self.space))
+    def compare(self, top: int = 3, point: str | None = None) -> Comparison:
+        incumbent, say = Incumbent.of(self.file, Target.of(self.space)), self.said.append
         many = {"worlds": 3} if self.space.spec.repeated.worlds else {"n": 3}
-        return evaluate_candidates(self.space, incumbent, self.retrained, top=top, say=self.said.append, **many)
+        return evaluate_candidates(self.space, incumbent, self.retrained, top=top, point=point, say=say, **many)
 
     def decide(self, comparison: Comparison, *, force: bool = False) -> Decision:
         return decide_and_record(self.space, comparison, self.file, self.store, force=force)
@@ -626,3 +633,42 @@ def test_more_tasks_than_there_are_cannot_be_scored(tmp_path: Path) -> None:
         load_space(space_file(tmp_path, objective={"tasks": 6}))
     with pytest.raises(ConfigError, match=r"vary\.protocol\.stop_after: cannot be searched; use `objective\.tasks`"):
         load_space(space_file(tmp_path, vary={"protocol.stop_after": [1, 2]}))
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Bench:
+    """A sweep with two objectives, in which every configuration is on the front, and a constraint."""
+    objectives = [{"metric": "acc_task_mean_pct"}, {"metric": "forgetting_pct", "direction": "minimize"}]
+    return Bench(tmp_path, objectives=objectives, constraints=[{"metric": "forgetting_pct", "at_most": 47}])
+
+
+@pytest.mark.parametrize(("point", "chosen"), [("best", STEADY), ("balanced", BASE), ("cheapest", WORST), ("2", BASE)])
+def test_a_named_point_goes_to_the_test_at_once(two: Bench, point: str, chosen: float) -> None:
+    """LUCKY, which would be the best, violates the constraint."""
+    first = 0
+    for number, value in enumerate({chosen, BASE}, first):
+        configs = two.space.configs({LAMBDA: value}, two.runs(TEST), "test")
+        two.put(two.retrained, number, {config: 80.0 + value + config.seed for config in configs})
+    comparison = two.compare(point=point)
+    assert comparison.leader.params == {LAMBDA: chosen}
+    assert not any("retraining" in line for line in two.said)
+    assert open_results(two.results, "s").sql(comparison.query, sweep="s").rows()[0]["trial"] == comparison.leader.trial
+
+
+def test_what_the_other_objectives_did_is_told_and_decides_nothing(two: Bench) -> None:
+    for number, (value, acc) in enumerate([(STEADY, 90.0), (BASE, 80.0)]):
+        configs = two.space.configs({LAMBDA: value}, two.runs(TEST), "test")
+        two.put(two.retrained, number, {config: acc + config.seed % 2 / 10 for config in configs})
+    assert two.decide(two.compare(point="best")).promoted, "though it forgets more"
+    (row,) = two.promotions()
+    (told,) = json.loads(row["further_json"])
+    assert (told["metric"], told["direction"]) == ("forgetting_pct", "minimize")
+    assert (told["difference"], told["difference_interval"]) == (pytest.approx(5), pytest.approx([5, 5]))
+    assert load_run(two.file).provenance["further_objectives"] == [told]
+
+
+def test_a_point_that_there_is_not_is_one_line(two: Bench) -> None:
+    with pytest.raises(ConfigError, match=r"--point 0: no such trial .* on the front: 1, 2, 3"):
+        two.compare(point="0")
+    with pytest.raises(ConfigError, match=r"--point ballanced: no such point; .* did you mean 'balanced'"):
+        open_sweep("s", two.results).promote(point="ballanced")
