@@ -164,7 +164,7 @@ def test_a_sweep_has_resources_instead_of_a_device(capsys: pytest.CaptureFixture
     with pytest.raises(SystemExit) as refused:
         launch.main(["search_spaces/digits.yaml", "--device", device])
     assert refused.value.code == 2
-    assert capsys.readouterr().err.splitlines()[-1].endswith(hint)
+    assert f"{hint}; see " in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_a_name_instead_of_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
