@@ -20,6 +20,7 @@ import torch
 from benchmarks.record import record
 from sweeper.promotion.statistics import Interval, check_comparable, decide
 from sweeper.search.words import format_value
+from trainer.command import Parser
 from trainer.config.files import load_run
 from trainer.config.run_config import RunConfig
 from trainer.errors import ConfigError, exit_code
@@ -181,9 +182,7 @@ def _seeds(text: str) -> list[int]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.compare", description="Compare run files on the same seeds."
-    )
+    parser = Parser(prog="python -m benchmarks.compare", description="Compare run files on the same seeds.")
     parser.add_argument("runs", nargs="+", help="LABEL=FILE or FILE, with ',FIELD=VALUE' behind it to override a field")
     parser.add_argument(
         "--seeds", default="100,101,102,103,104", help="comma-separated seeds (default: 100,101,102,103,104)"

@@ -28,6 +28,7 @@ import yaml
 
 from benchmarks import same_sweep, timing
 from sweeper import query, replay, report, status, sweeps
+from trainer.command import at_least
 from trainer.errors import exit_code
 
 SWEEP = "s"
@@ -331,13 +332,13 @@ def trials(
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = timing.parser("damage", "Damage stored results at random, read and resume them.", run_file=False)
-    parser.add_argument("--damages", type=int, default=10_000, help="default: %(default)s")
-    parser.add_argument("--minutes", type=float, default=math.inf, help="end sooner, after so long (default: no limit)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the damages (default: %(default)s)")
-    parser.add_argument("--resume-every", type=int, default=50, help="default: one damage in %(default)s")
+    parser.add_argument("--damages", type=at_least(1), default=10_000, help="default: %(default)s")
+    parser.add_argument("--minutes", type=timing.minutes, default=math.inf, help="end sooner (default: no limit)")
+    parser.add_argument("--seed", type=at_least(0), default=0, help="seed of the damages (default: %(default)s)")
+    parser.add_argument("--resume-every", type=at_least(1), default=50, help="default: one damage in %(default)s")
     parser.add_argument(
         "--draw-every",
-        type=int,
+        type=at_least(1),
         default=10,
         help="draw the figure after one damage in %(default)s (default): it takes longer than all other commands",
     )

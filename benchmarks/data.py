@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 from benchmarks import timing
+from trainer.command import at_least
 from trainer.config.files import load_run
 from trainer.data import decode
 from trainer.data.augment import STATISTICS, augment, crops, uniforms_per_image
@@ -39,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--run", default="runs/imagenet32_lt_lfs10.yaml", help="run file that names the images (default: %(default)s)"
     )
-    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--batch", type=at_least(1), default=128)
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args(argv)
     if arguments.threads:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from benchmarks import timing
+from trainer.command import at_least
 from trainer.errors import exit_code
 from trainer.nets import resnet
 from trainer.results.provenance import device_name
@@ -24,8 +25,8 @@ _PASSES = 10
 def main(argv: Sequence[str] | None = None) -> int:
     parser = timing.parser("folded", "A forward pass in evaluation mode, folded or not.", run_file=False)
     parser.add_argument("--net", default="resnet32", choices=("resnet32", "resnet18", "small"))
-    parser.add_argument("--side", type=int, default=32, help="image size in pixels (default: %(default)s)")
-    parser.add_argument("--batch", type=int, default=64, help="images of a pass (default: %(default)s)")
+    parser.add_argument("--side", type=at_least(1), default=32, help="image size in pixels (default: %(default)s)")
+    parser.add_argument("--batch", type=at_least(1), default=64, help="images of a pass (default: %(default)s)")
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args(argv)
     if arguments.threads:

@@ -21,6 +21,7 @@ import yaml
 
 from benchmarks import same_sweep, timing
 from sweeper.store.store import Store
+from trainer.command import at_least
 from trainer.errors import exit_code
 
 
@@ -67,8 +68,10 @@ SEARCHES: dict[str, dict[str, Any]] = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = timing.parser("kills", "Kill sweeps at random instants and compare them.", run_file=False)
-    parser.add_argument("--kills", type=int, default=20, help="default: %(default)s")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the instants and victims (default: %(default)s)")
+    parser.add_argument("--kills", type=at_least(1), default=20, help="default: %(default)s")
+    parser.add_argument(
+        "--seed", type=at_least(0), default=0, help="seed of the instants and victims (default: %(default)s)"
+    )
     arguments = parser.parse_args(argv)
     rng = random.Random(arguments.seed)
     with tempfile.TemporaryDirectory() as folder:

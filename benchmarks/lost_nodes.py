@@ -25,6 +25,7 @@ from benchmarks.kills import ancestors, compare, space_file, trial_processes
 from sweeper.execution.cluster import use_fresh_token
 from sweeper.execution.notice import DRAINED, TOLD_TO_END
 from sweeper.store.store import Store
+from trainer.command import at_least
 from trainer.errors import exit_code
 
 PROMPT = {
@@ -279,8 +280,10 @@ def disturbed_sweep(
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = timing.parser("lost_nodes", "Lose processes and nodes of a cluster, and compare sweeps.", run_file=False)
-    parser.add_argument("--kills", type=int, default=20, help="default: %(default)s")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the instants and victims (default: %(default)s)")
+    parser.add_argument("--kills", type=at_least(1), default=20, help="default: %(default)s")
+    parser.add_argument(
+        "--seed", type=at_least(0), default=0, help="seed of the instants and victims (default: %(default)s)"
+    )
     arguments = parser.parse_args(argv)
     rng, deck, lost, lines = random.Random(arguments.seed), list[str](), list[dict[str, Any]](), list[str]()
     with tempfile.TemporaryDirectory() as name, running_cluster(Path(name)) as cluster:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.func import functional_call, stack_module_state
 
 from benchmarks import timing
+from trainer.command import at_least
 from trainer.errors import exit_code
 from trainer.nets import resnet
 from trainer.nets.member import each_alone
@@ -26,8 +27,8 @@ GROUPED, COMPILED, ALONE, VMAP = "grouped convolution", "the same, compiled", "o
 def main(argv: Sequence[str] | None = None) -> int:
     parser = timing.parser("pack", "A member's share of a step, by how members are computed.", run_file=False)
     parser.add_argument("--net", default="resnet32", choices=("resnet32", "resnet18", "small"))
-    parser.add_argument("--side", type=int, default=32, help="image size in pixels (default: %(default)s)")
-    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--side", type=at_least(1), default=32, help="image size in pixels (default: %(default)s)")
+    parser.add_argument("--batch", type=at_least(1), default=128)
     parser.add_argument("--members", default="1,2,4,8", help="numbers of members (default: %(default)s)")
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args(argv)

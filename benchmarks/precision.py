@@ -19,6 +19,7 @@ import torch
 from benchmarks import timing
 from benchmarks.record import record
 from sweeper.promotion.statistics import Interval
+from trainer.command import Parser, at_least
 from trainer.config.files import load_run
 from trainer.config.run_config import RunConfig
 from trainer.errors import ConfigError, exit_code
@@ -117,13 +118,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m benchmarks.precision", description="Compare bfloat16 with float32 on the CPU, seed by seed."
     )
     parser.add_argument("--run", default="runs/imagenet32_20_lfs5.yaml", help="run file (default: %(default)s)")
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="override a field of it")
-    parser.add_argument("--seeds", type=int, default=10, metavar="N", help="seeds 0 to N - 1 (default: %(default)s)")
-    parser.add_argument("--threads", type=int, help="CPU threads of torch (default: its own choice)")
+    parser.add_argument(
+        "--seeds", type=at_least(1), default=10, metavar="N", help="seeds 0 to N - 1 (default: %(default)s)"
+    )
+    parser.add_argument("--threads", type=at_least(1), help="CPU threads of torch (default: its own choice)")
     parser.add_argument("--out", default="out/precision", metavar="DIR", help="folder of runs (default: %(default)s)")
     parser.add_argument("--name", help="record under benchmarks/results/")
     return parser

@@ -30,6 +30,7 @@ from sweeper.execution.cluster import connected
 from sweeper.store.folder import Folder
 from sweeper.store.lease import FILE, holder
 from sweeper.store.store import Store
+from trainer.command import at_least
 from trainer.errors import exit_code
 from trainer.words import format_count
 
@@ -215,7 +216,7 @@ def _until(happened: Callable[[], bool], launches: Launches) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = timing.parser("races", "Launch one sweep twice at one instant.", run_file=False)
-    parser.add_argument("--races", type=int, default=50, help="on a disk and on S3 each (default: %(default)s)")
+    parser.add_argument("--races", type=at_least(1), default=50, help="on a disk and on S3 each (default: %(default)s)")
     arguments = parser.parse_args(argv)
     kept: dict[str, list[Race]] = {}
     with tempfile.TemporaryDirectory() as folder, connected(None) as address:

@@ -5,7 +5,6 @@ of each trial, whether each run is stored once, and its outcome. ``--name`` reco
 Exit code 1 if they differ.
 """
 
-import argparse
 import json
 import sys
 from collections import Counter
@@ -18,6 +17,7 @@ from sweeper.search.words import format_params
 from sweeper.store.folder import Folder
 from sweeper.store.store import Store
 from sweeper.store.sweep_file import read_space
+from trainer.command import Parser
 from trainer.errors import exit_code
 
 Row = dict[str, Any]
@@ -86,7 +86,7 @@ def _number(value: float | None) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.same_sweep", description="Compare two sweeps by run.")
+    parser = Parser(prog="python -m benchmarks.same_sweep", description="Compare two sweeps by run.")
     parser.add_argument("first", help="folder of a sweep, such as one that was killed and resumed")
     parser.add_argument("second", help="folder of the same sweep, undisturbed, below a different results folder")
     parser.add_argument("--name", help="record under benchmarks/results/NAME.json and .md")

@@ -30,6 +30,7 @@ from sweeper.search.space_file import load_space
 from sweeper.search.study import Study
 from sweeper.store.results import open_results
 from sweeper.store.store import Store
+from trainer.command import at_least
 from trainer.errors import exit_code
 from trainer.results.config_columns import config_values
 from trainer.results.history import History
@@ -106,7 +107,7 @@ def launch_s(address: str) -> tuple[float, float]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = timing.parser("service", "What the service itself costs.", run_file=False)
-    parser.add_argument("--configurations", type=int, default=1000, help="default: %(default)s")
+    parser.add_argument("--configurations", type=at_least(1), default=1000, help="default: %(default)s")
     parser.add_argument("--address", help="address of a Ray cluster (default: start one, untimed)")
     parser.set_defaults(rounds=3)
     arguments = parser.parse_args(argv)

@@ -4,7 +4,6 @@ Each is started anew, in turn, on a results folder of one sweep. CPU seconds tel
 least wall time comes close to it.
 """
 
-import argparse
 import os
 import resource
 import statistics
@@ -20,6 +19,7 @@ from benchmarks.record import record
 from sweeper.store.status_file import Status
 from sweeper.store.store import Store
 from trainer import tables
+from trainer.command import Parser, at_least
 from trainer.config.run_config import RunConfig
 from trainer.errors import exit_code
 from trainer.methods.base import METHODS
@@ -50,8 +50,8 @@ class Start(NamedTuple):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.startup", description="Time until commands answer.")
-    parser.add_argument("--rounds", type=int, default=5, help="starts of each command (default: %(default)s)")
+    parser = Parser(prog="python -m benchmarks.startup", description="Time until commands answer.")
+    parser.add_argument("--rounds", type=at_least(1), default=5, help="starts of each command (default: %(default)s)")
     parser.add_argument("--name", help="also write the results to results/NAME.json and .md")
     arguments = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:

@@ -23,6 +23,7 @@ from sweeper.store.results import open_results
 from sweeper.store.sealed import sealed_json
 from sweeper.store.segments import Range
 from sweeper.store.store import Store
+from trainer.command import at_least
 from trainer.config.run_config import RunConfig
 from trainer.errors import exit_code
 from trainer.methods.base import METHODS
@@ -122,8 +123,10 @@ def _class(task: int, position: int, draw: random.Random) -> ClassRow:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = timing.parser("store", "What the results folder costs.", run_file=False)
     parser.add_argument("--folder", help="a disk to measure (default: the temporary folder's)")
-    parser.add_argument("--configurations", type=int, default=9_983, help="stored before (default: %(default)s)")
-    parser.add_argument("--seeds", type=int, default=3, help="runs of each (default: %(default)s)")
+    parser.add_argument(
+        "--configurations", type=at_least(1), default=9_983, help="stored before (default: %(default)s)"
+    )
+    parser.add_argument("--seeds", type=at_least(1), default=3, help="runs of each (default: %(default)s)")
     parser.add_argument("--million", action="store_true", help="100 runs of each, without tasks, epochs and classes")
     parser.add_argument("--method", default="gradient_reweighting")
     arguments = parser.parse_args(argv)

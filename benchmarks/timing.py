@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from benchmarks.record import record
+from trainer.command import Parser, at_least
 from trainer.config.files import load_run
 from trainer.config.run_config import RunConfig
 from trainer.results.provenance import device_name, git_commit
@@ -77,7 +78,7 @@ def publish(
 
 def parser(module: str, description: str, *, run_file: bool = True) -> argparse.ArgumentParser:
     """With the options that benchmarks share."""
-    made = argparse.ArgumentParser(prog=f"python -m benchmarks.{module}", description=description)
+    made = Parser(prog=f"python -m benchmarks.{module}", description=description)
     if run_file:
         made.add_argument("--run", default="runs/imagenet32_lt_lfs10.yaml", help="run file (default: %(default)s)")
         made.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="override a field of it")
@@ -86,11 +87,25 @@ def parser(module: str, description: str, *, run_file: bool = True) -> argparse.
         made.add_argument("--precision", default="auto")
         made.add_argument("--compile", action="store_true")
     made.add_argument(
-        "--rounds", type=int, default=5, help="number of rounds, after one that is not counted (default: %(default)s)"
+        "--rounds",
+        type=at_least(1),
+        default=5,
+        help="number of rounds, after one that is not counted (default: %(default)s)",
     )
-    made.add_argument("--threads", type=int, help="CPU threads of torch (default: its own choice)")
+    made.add_argument("--threads", type=at_least(1), help="CPU threads of torch (default: its own choice)")
     made.add_argument("--name", help="record under benchmarks/results/")
     return made
+
+
+def minutes(text: str) -> float:
+    """The type of ``--minutes``: 0 measures nothing, and ``inf`` has no end."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = -1
+    if not found >= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of minutes; allowed: 0 or more")
+    return found
 
 
 def chosen(arguments: argparse.Namespace) -> tuple[RunConfig, DeviceOptions]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from sweeper.cil import about, commands
-from trainer.command import program
+from trainer.command import Parser, program
 from trainer.errors import exit_code
 
 _HINTS = """
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The arguments of this command."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog=program("sweeper.completion"),
         description="Print a completion script. To install it:",
         epilog=_HINTS,

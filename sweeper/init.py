@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from sweeper.reporting.arguments import at_least, next_command
+from sweeper.reporting.arguments import next_command
 from sweeper.store.names import check_name
-from trainer.command import Parser, program
+from trainer.command import Parser, at_least, program
 from trainer.errors import ConfigError, UserError, exit_code, nearest_path
 from trainer.files import atomic_write
 from trainer.signals import ended_by_signals

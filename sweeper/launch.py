@@ -4,15 +4,13 @@ The same command on a laptop, on a Ray cluster (``--address``, ``$RAY_ADDRESS``)
 """
 
 import argparse
-import json
-import math
 import sys
 from collections.abc import Sequence
 from datetime import datetime, time, timedelta
 
 from sweeper.reporting.arguments import add_address
-from trainer.command import Parser, program
-from trainer.config.yaml_file import space_content
+from trainer.command import Parser, amount, program
+from trainer.config.yaml_file import as_yaml, space_content
 from trainer.errors import ConfigError, exit_code
 from trainer.signals import ended_by_signals
 
@@ -25,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"reading {arguments.file}", flush=True, file=sys.stderr if arguments.json else sys.stdout)
     space_content(arguments.file)  # a file that is none is refused before it
     own = {"trials": arguments.trials, "name": arguments.name, **limits(arguments)}
-    sets = [*arguments.set, *(f"{field}={json.dumps(value)}" for field, value in own.items() if value is not None)]
+    sets = [*arguments.set, *(f"{field}={as_yaml(value)}" for field, value in own.items() if value is not None)]
     with ended_by_signals():
         from sweeper.search.space_file import load_space  # noqa: PLC0415
     space = load_space(arguments.file, tuple(sets))
@@ -64,16 +62,6 @@ def _time(text: str) -> datetime:
     return found
 
 
-def _amount(text: str) -> float:
-    try:
-        found = float(text)
-    except ValueError:
-        found = math.nan
-    if not 0 < found < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an amount; allowed: a number above 0")
-    return found
-
-
 def _no_device(device: str) -> str:
     wanted = "resources.cpu=2" if device == "cpu" else "resources.gpu=1"
     raise argparse.ArgumentTypeError(f"a sweep computes on what each of its trials is given: --set {wanted}")
@@ -96,9 +84,9 @@ def parser() -> argparse.ArgumentParser:
         help="begin nothing that would end later, such as 18:00 (budget.wall_hours)",
     )
     made.add_argument(
-        "--max-cost", type=_amount, metavar="COST", help="begin nothing that would cost more (budget.device_hours)"
+        "--max-cost", type=amount, metavar="COST", help="begin nothing that would cost more (budget.device_hours)"
     )
-    made.add_argument("--price", type=_amount, help="price of a device hour, for --max-cost")
+    made.add_argument("--price", type=amount, help="price of a device hour, for --max-cost")
     made.add_argument("--retry-failed", action="store_true", help="train again the configurations that have failed")
     made.add_argument("--device", type=_no_device, help=argparse.SUPPRESS)
     add_address(made)

@@ -10,9 +10,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import fields
 
-from sweeper.reporting.arguments import add_address, at_least, command_parser
+from sweeper.reporting.arguments import add_address, command_parser
 from sweeper.store.names import check_name
 from sweeper.store.sweeps import find_sweep
+from trainer.command import at_least
 from trainer.errors import exit_code
 from trainer.signals import ended_by_signals
 

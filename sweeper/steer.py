@@ -11,13 +11,13 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
-from sweeper.reporting.arguments import add_results, at_least
+from sweeper.reporting.arguments import add_results
 from sweeper.store.damage import Damage
 from sweeper.store.folder import Folder
 from sweeper.store.status_file import Status, read_state
 from sweeper.store.steering import Request, is_paused, read_steering, submit
 from sweeper.store.sweeps import find_sweep, is_promotion
-from trainer.command import Parser, program
+from trainer.command import Parser, at_least, program
 from trainer.errors import ConfigError, UserError, exit_code, nearest
 
 _say = partial(print, flush=True)

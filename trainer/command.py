@@ -4,9 +4,11 @@ They are ``cil launch`` where that was typed, else ``python -m sweeper.launch``.
 """
 
 import argparse
+import math
 import re
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,6 +18,8 @@ _OTHERS = {"trainer.run": "run", "benchmarks.paper": "paper"}
 
 
 _REFUSED = re.compile(r"argument (.+?): invalid choice: (.+) \(choose from (.+)\)")
+_OF_NO_KIND = re.compile(r"(argument .+?): invalid (\w.*) value: (.+)")
+_KINDS = {"int": "a whole number", "float": "a number"}
 
 
 def words(module: str) -> list[str]:
@@ -51,7 +55,35 @@ class Parser(argparse.ArgumentParser):
             known = allowed.replace("'", "").split(", ")
             near = did_you_mean(given.strip("'"), known)
             message = f"{name}: {given} is not allowed; allowed: {', '.join(known)}{near}"
+        misread = _OF_NO_KIND.fullmatch(message)
+        if misread:
+            name, kind, given = misread.groups()
+            message = f"{name}: {given} is not {_KINDS.get(kind, 'allowed')}"
         self.exit(2, f"error: {message}; see {self.prog} --help\n")
+
+
+def at_least(smallest: int) -> Callable[[str], int]:
+    """The type of an option that is a whole number, ``smallest`` or more."""
+
+    def parse(text: str) -> int:
+        if not text.removeprefix("-").isdecimal():
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+        if int(text) < smallest:
+            raise argparse.ArgumentTypeError(f"{text}: must be at least {smallest}")
+        return int(text)
+
+    return parse
+
+
+def amount(text: str) -> float:
+    """The type of an option that is a finite number above 0."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = math.nan
+    if not 0 < found < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an amount; allowed: a number above 0")
+    return found
 
 
 def _named_cil() -> bool:

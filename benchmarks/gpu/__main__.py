@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from benchmarks import timing
 from benchmarks.gpu import images
 from benchmarks.gpu.correctness import correctness, methods
 from benchmarks.gpu.findings import Findings, described
@@ -28,8 +29,9 @@ from benchmarks.gpu.precisions import precisions
 from benchmarks.gpu.runs import pack, pack_in_float32, run
 from benchmarks.gpu.step_time import step_time
 from benchmarks.peers.options import add_options
+from trainer.command import Parser, at_least
 from trainer.config.files import load_run
-from trainer.errors import ConfigError, exit_code
+from trainer.errors import ConfigError, exit_code, os_reason
 from trainer.files import atomic_write
 from trainer.methods.base import METHODS
 from trainer.results.provenance import device_name, git_commit, versions
@@ -76,13 +78,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.resolve_device()
     names = _known(arguments.parts)
     chosen = images.chosen(config, arguments.data)
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    try:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{arguments.out}: {os_reason(error)}", field="--out") from None
     kit = Kit(
         config=chosen.config,
         task_stream=chosen.task_stream,
         options=options,
         rounds=arguments.rounds,
-        members=tuple(sorted({int(count) for count in arguments.members.split(",")})),
+        members=arguments.members,
         methods=_methods(arguments.methods),
         peer=arguments.peer,
         peer_workers=arguments.peer_workers,
@@ -165,7 +170,7 @@ def _lines(about: Mapping[str, Any]) -> list[str]:
 def _summarise(folder: Path, about: Mapping[str, Any]) -> None:
     """summary.md, of all parts that the folder has."""
     files = [folder / f"{name}.json" for name in PARTS]
-    parts = [described(json.loads(file.read_text())) for file in files if file.exists()]
+    parts = [described(file) for file in files if file.exists()]
     rounds = f"Times are medians (least to most) of {format_count(about['rounds'], 'round')}, sides in turn."
     text = "\n\n".join([f"# {about['device']}", *_lines(about), rounds, *parts])
     atomic_write(folder / "summary.md", f"{text}\n".encode())
@@ -184,15 +189,22 @@ def _methods(asked: str | None) -> tuple[str, ...]:
     """All methods, or those of these names. Raises ConfigError for a name that is none's."""
     names = METHODS.names() if asked is None else asked.split(",")
     for name in names:
-        METHODS.find(name)
+        if name not in METHODS.names():
+            raise ConfigError.unknown(f"no such method: {name!r}", name, METHODS.names(), field="--methods")
     return tuple(names)
 
 
+def _counts(text: str) -> tuple[int, ...]:
+    return tuple(sorted(set(map(at_least(1), text.split(",")))))
+
+
 def _parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog="python -m benchmarks.gpu", description="Check and measure this trainer on a device in a given time."
     )
-    made.add_argument("--minutes", type=float, default=9.0, help="time that all parts may take (default: %(default)s)")
+    made.add_argument(
+        "--minutes", type=timing.minutes, default=9.0, help="time that all parts may take (default: %(default)s)"
+    )
     made.add_argument(
         "--out", type=Path, default=Path("out/gpu"), metavar="DIR", help="folder of results (default: %(default)s)"
     )
@@ -204,13 +216,17 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="override a field of it")
     made.add_argument("--device", default="auto")
     made.add_argument("--precision", default="auto")
-    made.add_argument("--rounds", type=int, default=5, help="bursts of steps of each side (default: %(default)s)")
-    made.add_argument("--members", default="1,2,4,8,16,32,64", help="numbers of members (default: %(default)s)")
+    made.add_argument(
+        "--rounds", type=at_least(1), default=5, help="bursts of steps of each side (default: %(default)s)"
+    )
+    made.add_argument(
+        "--members", type=_counts, default="1,2,4,8,16,32,64", help="numbers of members (default: %(default)s)"
+    )
     made.add_argument("--parts", metavar="NAME,...", help=f"only these parts: {', '.join(PARTS)}")
     made.add_argument(
         "--methods", metavar="NAME,...", help="methods whose members are compared with single runs (default: all)"
     )
-    made.add_argument("--threads", type=int, help="CPU threads of torch (default: its own choice)")
+    made.add_argument("--threads", type=at_least(1), help="CPU threads of torch (default: its own choice)")
     add_options(made)
     return made
 

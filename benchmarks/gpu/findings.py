@@ -82,8 +82,16 @@ class Findings:
         atomic_write(self._file, (json.dumps(self.content, indent=1) + "\n").encode())
 
 
-def described(content: Mapping[str, Any]) -> str:
-    """A part's file as Markdown."""
+def described(file: Path) -> str:
+    """A part's file as Markdown. One that is damaged, by an earlier measurement's end or by hand, is named."""
+    try:
+        content = json.loads(file.read_text())
+        return _described(content)
+    except (ValueError, KeyError, TypeError):
+        return f"## {file.stem}\n\nError: {file.name} is damaged."
+
+
+def _described(content: Mapping[str, Any]) -> str:
     parts = [f"## {content['title']}"]
     if content["rows"]:
         parts.append(timing.markdown(content["headers"], [row["shown"] for row in content["rows"]]))

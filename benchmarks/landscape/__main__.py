@@ -3,6 +3,7 @@
 Growing can be stopped at any time and goes on from the file. ``--replays 200`` trains nothing.
 """
 
+import contextlib
 import math
 import sys
 from collections.abc import Sequence
@@ -13,9 +14,10 @@ import torch
 
 from benchmarks import timing
 from benchmarks.landscape.grid import Grid
-from benchmarks.landscape.grow import grow, path_of
+from benchmarks.landscape.grow import grow, path_of, recorded
 from benchmarks.landscape.replay import PRUNERS, SAMPLERS, mean_and_interval, replay
 from benchmarks.landscape.table import Landscape
+from trainer.command import at_least
 from trainer.errors import UserError, exit_code
 from trainer.training.options import DeviceOptions
 
@@ -26,11 +28,15 @@ COSTS = (8, 16, 32)
 def main(argv: Sequence[str] | None = None) -> int:
     parser = timing.parser("landscape", "Grow a table of hyperparameters, or replay searches on it.", run_file=False)
     parser.add_argument("grid", help="name of a grid: digits, imagenet32_20")
-    parser.add_argument("--minutes", type=float, default=math.inf, help="train for so long (default: to the end)")
-    parser.add_argument("--members", type=int, default=32, help="most runs trained together (default: %(default)s)")
+    parser.add_argument(
+        "--minutes", type=timing.minutes, default=math.inf, help="train for so long (default: to the end)"
+    )
+    parser.add_argument(
+        "--members", type=at_least(1), default=32, help="most runs trained together (default: %(default)s)"
+    )
     parser.add_argument("--precision", default="float32", help="arithmetic of the networks (default: %(default)s)")
     parser.add_argument("--file", type=Path, help="table (default: benchmarks/results/landscape_GRID.parquet)")
-    parser.add_argument("--replays", type=int, help="replay so many searches of each kind instead")
+    parser.add_argument("--replays", type=at_least(1), help="replay so many searches of each kind instead")
     arguments = parser.parse_args(argv)
     grid = Grid.load(arguments.grid)
     file = arguments.file or path_of(grid.name)
@@ -78,12 +84,12 @@ def _compare(grid: Grid, file: Path, replays: int, name: str | None) -> int:
 
 def _complete(grid: Grid, file: Path) -> list[Landscape]:
     """The systems of which at least one repetition is whole. Raises UserError if there is none."""
-    found = []
+    found, recorded_systems = [], {row["system"] for row in recorded(grid, file)}
     for system in grid.content.systems:
-        try:
-            found.append(Landscape.load(file, system))
-        except (FileNotFoundError, KeyError):
+        if system not in recorded_systems:
             continue
+        with contextlib.suppress(KeyError):
+            found.append(Landscape.load(file, system))
     if not found:
         raise UserError(f"{file}: no repetition of any system is complete; python -m benchmarks.landscape {grid.name}")
     return found

@@ -14,6 +14,7 @@ from benchmarks.landscape.table import LEVELS, column_of
 from benchmarks.record import RESULTS
 from sweeper.search.space import Params
 from trainer.config.run_config import RunConfig
+from trainer.errors import DataError
 from trainer.files import atomic_write
 from trainer.results.rows import RunResult
 from trainer.training.options import DeviceOptions
@@ -54,7 +55,7 @@ def path_of(name: str) -> Path:
 
 def grow(grid: Grid, file: Path, *, minutes: float, members: int, options: DeviceOptions) -> int:
     """Train packs of up to so many members until the time is over or nothing is missing. Returns the runs left."""
-    rows: list[Mapping[str, Any]] = pq.read_table(file).to_pylist() if file.exists() else []
+    rows: list[Mapping[str, Any]] = [*recorded(grid, file)]
     stored = {row["run_id"] for row in rows}
     missing = [one for one in wanted(grid) if one.config.run_id not in stored]
     print(f"{grid.name}: {format_count(len(stored), 'run')} recorded, {len(missing)} to train", flush=True)
@@ -71,6 +72,28 @@ def grow(grid: Grid, file: Path, *, minutes: float, members: int, options: Devic
         where = f"{first.system}, {first.split}, world {first.world}"
         print(f"{where}: {format_count(len(pack), 'run')} in {taken:.0f} s; {left} left", flush=True)
     return left
+
+
+def recorded(grid: Grid, file: Path) -> list[dict[str, Any]]:
+    """The rows of a table; none where there is no file.
+
+    Raises DataError for a file that is no table of this grid: rows of points that have moved would stand for others.
+    """
+    if not file.exists():
+        return []
+    try:
+        table = pq.ParquetFile(file).read()
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{file}: not a readable Parquet file ({error})") from None
+    if not {*_COLUMNS} <= {*table.column_names} or LEVELS not in (table.schema.metadata or {}):
+        raise DataError(f"{file}: no table of hyperparameters; --file names another one")
+    rows: list[dict[str, Any]] = table.to_pylist()
+    own = {one.config.run_id for one in wanted(grid)}
+    foreign = sum(row["run_id"] not in own for row in rows)
+    if foreign:
+        problem = f"{foreign} of its {format_count(len(rows), 'run')} {'is' if foreign == 1 else 'are'} not of the grid"
+        raise DataError(f"{file}: {problem} {grid.name}, as it and its run file are now; --file begins another table")
+    return rows
 
 
 def wanted(grid: Grid) -> Iterator[Wanted]:

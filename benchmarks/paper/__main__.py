@@ -22,7 +22,7 @@ from sweeper.reporting.arguments import add_address, add_results
 from sweeper.search.space import Resources
 from sweeper.store.folder import Folder
 from sweeper.store.store import Store
-from trainer.command import program, words
+from trainer.command import Parser, at_least, program, words
 from trainer.config.files import dump_run
 from trainer.errors import ConfigError, UserError, exit_code
 from trainer.files import atomic_write
@@ -138,9 +138,7 @@ def _seeds(text: str) -> tuple[int, ...]:
 
 def parser() -> argparse.ArgumentParser:
     """The arguments of this command."""
-    made = argparse.ArgumentParser(
-        prog=program("benchmarks.paper"), description="Reproduce a table or figure of the paper."
-    )
+    made = Parser(prog=program("benchmarks.paper"), description="Reproduce a table or figure of the paper.")
     made.add_argument("table", choices=TABLES, help="table or figure of the paper")
     names: dict[str, Any] = {"default": (), "type": _listed(str)}
     made.add_argument(
@@ -152,7 +150,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--epochs-scale", default=1.0, type=_positive, metavar="X", help="multiply all epochs by X")
     made.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="override a field")
     made.add_argument("--tuned", action="store_true", help="search each system's own space first")
-    made.add_argument("--trials", type=int, help="configurations per search (default: the file's)")
+    made.add_argument("--trials", type=at_least(1), help="configurations per search (default: the file's)")
     made.add_argument("--cpu", type=float, default=1, help="CPUs per training (default: 1)")
     made.add_argument("--gpu", type=float, default=0, help="GPUs per training; 0.25 puts four on one (default: 0)")
     add_results(made)

@@ -9,6 +9,7 @@ from benchmarks.peers.base import Peer
 from benchmarks.peers.long_tailed_cil import LongTailedCil
 from benchmarks.peers.pycil import PyCil
 from benchmarks.peers.released import ReleasedCode
+from trainer.command import at_least
 from trainer.config.run_config import RunConfig
 from trainer.data.tasks import TaskStream
 from trainer.errors import ConfigError
@@ -20,7 +21,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """``--peer`` and ``--peer-workers``."""
     known = ", ".join(peer.repository for peer in PEERS)
     parser.add_argument("--peer", type=Path, metavar="DIR", help=f"a checkout of one of {known}")
-    parser.add_argument("--peer-workers", type=int, metavar="N", help="its loader processes (default: its own)")
+    parser.add_argument("--peer-workers", type=at_least(0), metavar="N", help="its loader processes (default: its own)")
 
 
 def find(root: Path) -> type[Peer]:

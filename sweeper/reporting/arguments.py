@@ -3,7 +3,6 @@
 import argparse
 import os
 import shlex
-from collections.abc import Callable
 
 from sweeper.store.folder import Folder
 from trainer.command import Parser, program, words
@@ -33,19 +32,6 @@ def add_address(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--address", help="address of a running Ray cluster (default: $RAY_ADDRESS, otherwise a local one is started)"
     )
-
-
-def at_least(smallest: int) -> Callable[[str], int]:
-    """The type of an option that is a whole number, ``smallest`` or more."""
-
-    def parse(text: str) -> int:
-        if not text.removeprefix("-").isdecimal():
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
-        if int(text) < smallest:
-            raise argparse.ArgumentTypeError(f"{text}: must be at least {smallest}")
-        return int(text)
-
-    return parse
 
 
 def next_command(module: str, *arguments: object, results: Folder | None = None) -> str:

@@ -20,7 +20,7 @@ from sweeper.store.names import check_name
 from trainer.config.explain import explain
 from trainer.config.files import images_beside, load_run, parse_sets, set_field
 from trainer.config.run_config import RunConfig
-from trainer.config.yaml_file import shipped, space_content
+from trainer.config.yaml_file import as_yaml, shipped, space_content
 from trainer.errors import ConfigError, Mistakes, nearest, shown
 from trainer.methods.base import METHODS
 from trainer.results.columns import metrics
@@ -175,7 +175,7 @@ def _base(spec: SearchSpace, file: str) -> RunConfig:
     if not found.exists():
         close = nearest(found.name, [run.name for run in found.parent.glob("*.yaml")])
         raise ConfigError(f"no such run file: {spec.base}", file=file, field="base", nearest=close)
-    sets = [f"{name}={yaml.safe_dump(value, default_flow_style=True)}" for name, value in spec.set.items()]
+    sets = [f"{name}={as_yaml(value)}" for name, value in spec.set.items()]
     try:
         return load_run(found, sets).config
     except ConfigError as error:

@@ -91,6 +91,17 @@ def test_a_part_that_fails_is_written_down_and_the_next_one_begins(
     assert found["pack"]["left_out"]
 
 
+def test_a_folder_with_a_damaged_file_is_measured_into_and_a_file_is_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--device", "cpu", "--minutes", "0", "--run", "runs/digits_lfs5.yaml", "--parts", "pack", "--out"]
+    (tmp_path / "graphs.json").write_text("{")
+    assert main([*arguments, str(tmp_path)]) == 0
+    assert "graphs.json is damaged" in (tmp_path / "summary.md").read_text()
+    assert exit_code(lambda: main([*arguments, str(tmp_path / "graphs.json")])) == 2
+    assert capsys.readouterr().err == f"error: --out: {tmp_path / 'graphs.json'}: File exists\n"
+
+
 @pytest.mark.parametrize("way", ways.WAYS)
 def test_every_way_computes_the_same(way: str) -> None:
     config = tiny_run("distillation")

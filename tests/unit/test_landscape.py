@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import optuna
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -84,6 +85,25 @@ def test_it_grows_by_resuming(tiny: Grid, file: Path, tmp_path: Path) -> None:
     assert grow(tiny, mine, minutes=0, members=6, options=EXACT) == 7
     assert grow(tiny, mine, minutes=9, members=6, options=EXACT) == 0
     assert pq.read_table(mine).drop_columns(["device_s_by_task", "members"]).to_pylist() == whole
+
+
+def test_a_file_that_is_no_table_of_the_grid_is_one_line(
+    tiny: Grid, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, mine = pq.read_table(file), tmp_path / "t.parquet"
+    ids = pa.array(["other", *table["run_id"].to_pylist()[1:]])
+    moved = table.set_column(table.column_names.index("run_id"), "run_id", ids)
+    for content, said in (
+        (b"damaged", "not a readable Parquet file"),
+        (b"", "not a readable Parquet file"),
+        (pa.table({"a": [1]}), "no table of hyperparameters"),
+        (moved, "1 of its 24 runs is not of the grid tiny"),
+    ):
+        pq.write_table(content, mine) if isinstance(content, pa.Table) else mine.write_bytes(content)
+        for further in (["--minutes", "0"], ["--replays", "1"]):
+            assert exit_code(lambda: command.main(["tiny", "--file", str(mine), *further])) == 2  # noqa: B023
+            (line,) = capsys.readouterr().err.splitlines()
+            assert line.startswith(f"error: {mine}: {said}")
 
 
 def test_points_and_levels_are_each_other_s(tiny: Grid, file: Path) -> None:

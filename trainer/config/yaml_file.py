@@ -35,6 +35,11 @@ class StrictLoader(yaml.SafeLoader):
     }
 
 
+def as_yaml(value: Any) -> str:
+    """A value in one line of YAML, which ``--set`` takes: JSON's 1e-05 would be text."""
+    return yaml.safe_dump(value, default_flow_style=True, width=10_000).partition("\n")[0]
+
+
 def load_yaml(path: str | Path, folder: str | None = None) -> dict[str, Any]:
     """A YAML file whose top is a mapping with text keys. Raises ConfigError, naming the file and the line.
 
