@@ -15,7 +15,7 @@ from sweeper.search.importance import importances
 from sweeper.search.space import Space
 from sweeper.search.words import short_names
 from sweeper.store.results import Tables, last_promotion
-from sweeper.store.schema import feasible_sql, phase_name
+from sweeper.store.schema import feasible_sql, phase_name, value_sql
 from sweeper.store.status_file import Status
 from sweeper.store.sweeps import promotion_of
 
@@ -52,6 +52,7 @@ def sweep_content(space: Space, status: Status | None, state: str, results: Tabl
         "configurations": _columns(tried, list(space.spec.vary)),
         "best": ordered[0]["trial"] if ordered else None,
         "first": finished[0]["trial"] if finished else None,
+        "front": _front(space, results),
         "promotion": promotion,
         "importance": [asdict(found) for found in importances(pairs, space.spec.vary, maximize=space.maximize)],
         "tasks": _tasks(space, results, detailed),
@@ -104,6 +105,38 @@ def _columns(tried: Sequence[Mapping[str, Any]], dimensions: Iterable[str]) -> C
     found["params"] = {name: [row["params"].get(name) for row in tried] for name in dimensions}
     found["order"] = sorted(range(len(tried)), key=lambda i: (tried[i]["ended"] or "", tried[i]["trial"]))
     return found
+
+
+def _front(space: Space, results: Tables) -> Content | None:
+    """The trials of the front, by their first objective, and the further objectives of every configuration.
+
+    None with one objective.
+    """
+    further = space.spec.wanted[1:]
+    if not further:
+        return None
+    values = {f"v{place}": f"({value_sql(one.metric)})::DOUBLE" for place, one in enumerate(further)}
+    numbers = ", ".join(
+        f"avg({value}) AS {name}, stddev_samp({value}) FILTER (WHERE isfinite({value})) AS {name}_std"
+        for name, value in values.items()
+    )
+    every = (
+        f"SELECT trial, {numbers} FROM runs WHERE sweep = $sweep AND trial IS NOT NULL GROUP BY trial ORDER BY trial"
+    )
+    rows = results.sql(every, sweep=space.name).rows()
+    front = results.sql("SELECT trial FROM front WHERE sweep = $sweep ORDER BY means[1], trial", sweep=space.name)
+    return {
+        "trials": [row["trial"] for row in front.rows()],
+        "further": [
+            {
+                "metric": one.metric,
+                "direction": one.direction,
+                "value": [_plain(row[name]) for row in rows],
+                "std": [_plain(row[f"{name}_std"]) for row in rows],
+            }
+            for name, one in zip(values, further, strict=True)
+        ],
+    }
 
 
 def _dimensions(vary: Mapping[str, AnyDimension], params: Sequence[Mapping[str, Any]]) -> list[Content]:

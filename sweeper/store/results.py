@@ -307,9 +307,8 @@ def _value_sql(name: str, wanted: set[str]) -> str:
     """The number in that of the ``wanted`` columns of runs which ``name`` says."""
     columns = schema.tables(configuration=())["runs"]  # a metric is none of a configuration's
     numbers = {c.name for c in columns if pa.types.is_floating(c.type) or pa.types.is_integer(c.type)}
-    sums = {"device_s": "device_s + coalesce(saved_s, 0)"}  # as a search counts it
     metrics = sorted(numbers & wanted)
-    cases = "".join(f" WHEN '{metric}' THEN ({sums.get(metric, metric)})::DOUBLE" for metric in metrics)
+    cases = "".join(f" WHEN '{metric}' THEN ({schema.value_sql(metric)})::DOUBLE" for metric in metrics)
     return f"CASE {name}{cases} END" if metrics else "NULL::DOUBLE"
 
 

@@ -218,6 +218,11 @@ def seeds(configuration: Configuration = None) -> dict[Column, str]:
     return keys | shared | own | sums | values
 
 
+def value_sql(column: str) -> str:
+    """The number of a run that an objective counts, in SQL over ``runs``: device seconds include those saved."""
+    return "device_s + coalesce(saved_s, 0)" if column == "device_s" else column
+
+
 def feasible_sql(violations: str) -> str:
     """Whether no constraint is violated, in SQL."""
     return f"coalesce(list_max(map_values({violations})) <= 0, true)"

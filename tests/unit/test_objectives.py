@@ -14,6 +14,7 @@ from sweeper import status
 from sweeper.execution.messages import EndedTrial, TrialsEnded
 from sweeper.execution.packing import Packing
 from sweeper.execution.restore import stored_trials
+from sweeper.reporting.page import sweep_content
 from sweeper.reporting.state import SweepStatus
 from sweeper.search.front import Front, FrontPoint
 from sweeper.search.outcome import Outcome
@@ -136,6 +137,13 @@ def test_the_stored_front_is_that_of_the_study(tmp_path: Path, capsys: pytest.Ca
     assert [one.trial for one in told.front] == [one.trial for one in front.points]
     assert told.hypervolume == front.hypervolume
     assert told.worst == dict(zip(rows[0]["metrics"], front.worst, strict=True))
+    with open_results(tmp_path).snapshot() as snapshot:
+        page = sweep_content(own.space, None, "running", snapshot)
+    assert sorted(page["front"]["trials"]) == [one.trial for one in front.points]
+    (further,) = page["front"]["further"]
+    assert [further["value"][one.trial] for one in front.points] == [
+        pytest.approx(one.values[1], abs=1e-3) for one in front.points
+    ]
     assert read_space(own.store.folder).identity() == own.space.identity()
     status.main(["s", "--results", str(tmp_path)])
     said = capsys.readouterr().out

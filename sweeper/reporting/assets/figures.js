@@ -213,6 +213,44 @@ function drawDimensions(parent, sweeps) {
   }
 }
 
+/** The front of each sweep with several objectives, in a section of its own behind another one. */
+function drawFront(before, sweeps) {
+  document.getElementById("front")?.remove();
+  const shown = [...sweeps.keys()].filter((s) => sweeps[s].front);
+  if (!shown.length) return;
+  const grid = element("div", { class: "figures" });
+  before.after(element("section", { id: "front", "aria-labelledby": "h-front" }, element("h2", { id: "h-front" }, "Front"), element("p", { class: "note" }, "Circled: configurations that no other beats in all objectives. Lines are one standard deviation over seeds: what is closer may change places."), grid));
+  for (const s of shown) {
+    const sweep = sweeps[s], { trials, further } = sweep.front;
+    const metric = words(sweep.objective.metric);
+    for (const own of further) {
+      const x = (_, i) => own.value[i];
+      const front = trials.map((trial) => indexOf(sweep, trial)).sort((a, b) => own.value[a] - own.value[b]);
+      const other = words(own.metric);
+      figure(grid, {
+        name: `front-${sweep.name}-${own.metric}`,
+        alt: `${metric} (${sweep.objective.direction}) against ${other} (${own.direction}) of ${sweep.name}. Front: ${front.map((i) => `trial ${sweep.configurations.trial[i]}: ${fixed(objective(sweep, i))}, ${fixed(own.value[i])}`).join("; ")}.`,
+        caption: `${sweeps.length > 1 ? `${sweep.name}: ` : ""}${metric}: ${sweep.objective.direction}; ${other}: ${own.direction}. ${leftOut([sweep])}`,
+        numbers: () => ({ header: ["trial", "on_front", sweep.objective.metric, "std", own.metric, "std"], rows: finished(sweep).map((i) => [sweep.configurations.trial[i], front.includes(i), objective(sweep, i), deviation(sweep, i), own.value[i], own.std[i]]) }),
+        traces: () => [
+          ...groups(sweeps).filter((group) => group.s === s && group.indices.length).map((group) => ({
+            ...points(sweeps, group, x, objective, deviation),
+            error_x: { type: "data", array: group.indices.map((i) => own.std[i] ?? 0), thickness: group.indices.length > 200 ? 0.4 : 0.9, width: 0 },
+          })),
+          {
+            type: "scatter", mode: further.length > 1 ? "markers" : "lines+markers", name: "front", hoverinfo: "skip",
+            x: front.map((i) => own.value[i]), y: front.map((i) => objective(sweep, i)),
+            line: { shape: own.direction === "minimize" ? "hv" : "vh", width: 1.2, color: color("text") },
+            marker: { symbol: "circle-open", size: 15, color: color("text"), line: { width: 1.5 } },
+          },
+        ],
+        layout: (common) => axes(common, other, metric, { showlegend: false }),
+        after: clickPicks,
+      });
+    }
+  }
+}
+
 function crosses(sweeps, name) {
   return sweeps.flatMap((sweep, s) => {
     const shown = ended(sweep).filter((i) => param(name)(sweep, i) != null).slice(0, MOST_POINTS);

@@ -121,6 +121,7 @@ function show(content) {
   preselect();
   drawVerdict(section("verdict"));
   drawDimensions(section("dimensions"), sweeps);
+  drawFront(document.getElementById("dimensions"), sweeps);
   drawParallel(section("parallel"), sweeps, () => { shownRows = ROWS; redrawTable(); });
   drawImportance(section("importance"), sweeps);
   drawProgress(section("progress"), sweeps);
