@@ -14,6 +14,7 @@ from sweeper.store.lease import FILE as LEASE
 from sweeper.store.lease import Lease
 from sweeper.store.names import check_name
 from sweeper.store.sealed import read_sealed, sealed_json
+from sweeper.store.status_file import Status
 from sweeper.store.sweeps import find_sweep, is_promotion, promotion_of, sweeps
 from trainer.errors import ConfigError, StoreError, os_reason
 
@@ -48,6 +49,10 @@ def rename(results: Folder, name: str, new: str, say: Say) -> None:
     with _leases(results, owned, say) as leases:
         for old in reversed(owned):  # until the last step the sweep itself has its old name
             _move(results.child(old), results.child(renamed[old]), leases[old])
+    for target in renamed.values():
+        status = Status.read(results.child(target), Damage())
+        if status is not None:
+            status.keep(results.child(target))
 
 
 def delete(results: Folder, name: str, say: Say) -> None:

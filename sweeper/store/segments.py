@@ -23,6 +23,7 @@ LARGEST = 256
 """trials of the largest merged file"""
 _LISTINGS = 50
 _SWEEP = pa.schema([("sweep", pa.string())])
+_TRIAL = pa.schema([("trial", pa.int64())])
 _NAME = re.compile(r"(\d{6,})(?:-(\d{6,}))?\.parquet")
 
 
@@ -74,6 +75,7 @@ class Segments:
         self._damage = damage
         self._open: dict[Range, ResultsFile] = {}
         self._names: dict[Range, str | None] = {}
+        self._own: dict[Range, bool] = {}
         self.ranges = self._listed()
         """of all files, those that do not count too, in the order of trials, a wider one first"""
 
@@ -162,6 +164,8 @@ class Segments:
                 if "run_id" not in self._open[wanted].schema.names:
                     raise DamagedFile("not a file of runs")
                 self._open[wanted].check(columns)
+                if wanted.first < wanted.last:  # it hides others, which must not be those of other trials
+                    self._check_trials(wanted)
             except DamagedFile as error:
                 self._skip(wanted, error)
             except StoreError as error:
@@ -169,6 +173,16 @@ class Segments:
             else:
                 found[wanted], last = self._open[wanted], wanted
         return found
+
+    def _check_trials(self, where: Range) -> None:
+        """Raises DamagedFile for a file that holds rows of other trials than its name says."""
+        if where not in self._own:
+            self._open[where].check({"trial"})
+            trials = pc.min_max(self._open[where].read(_TRIAL)["trial"]).as_py()
+            stated = None not in trials.values()
+            self._own[where] = stated and where.first <= trials["min"] <= trials["max"] <= where.last
+        if not self._own[where]:
+            raise DamagedFile("it holds rows of other trials than its name says")
 
     def _skip(self, where: Range, reason: object) -> None:
         self._damage.skipped(f"{self.folder}/{where.file}", reason)

@@ -53,6 +53,8 @@ class Status:
     """What the driver last said. Times are seconds since 1970."""
 
     total: int
+    sweep: str = ""
+    """name of the sweep, once it is written"""
     state: Literal["running", "finished", "stopped", "failed"] = "running"
     done: int = 0
     """configurations stored, whatever became of them; failed, pruned and diverged ones are among them"""
@@ -88,14 +90,26 @@ class Status:
     def write(self, folder: Folder) -> None:
         """Put it in the sweep's folder. Raises StoreError if that fails."""
         self.updated_at = time.time()
-        folder.write(
-            FILE, sealed_json(_STATUS.dump_python(self, mode="json")), sync=False
-        )  # the next change comes soon
+        self.keep(folder)
+
+    def keep(self, folder: Folder) -> None:
+        """The same as what was said before, of a sweep that was given another name."""
+        self.sweep = folder.name
+        content = sealed_json(_STATUS.dump_python(self, mode="json"))
+        folder.write(FILE, content, sync=False)  # the next change comes soon
 
     @staticmethod
     def read(folder: Folder, damage: Damage) -> "Status | None":
-        """What the sweep's folder says; None where it says nothing, or where the file is damaged, which is named."""
-        return read_sealed(folder, FILE, _STATUS, damage, "the next launch writes it again")
+        """What the sweep's folder says; None where it says nothing, or where the file is damaged, which is named.
+
+        A folder that a hand has renamed keeps its file. One of a sweep that is there as well has been mistaken.
+        """
+        then = "the next launch writes it again"
+        found = read_sealed(folder, FILE, _STATUS, damage, then)
+        if found is None or found.sweep == folder.name or found.sweep not in folder.parent.folders():
+            return found
+        damage.skipped(f"{folder}/{FILE}", f"it is of the sweep {found.sweep}; {then}")
+        return None
 
 
 _STATUS = TypeAdapter(Status)

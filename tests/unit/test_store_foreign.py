@@ -9,6 +9,7 @@ import pytest
 
 from support.results import result, store_trials
 from sweeper import query, report
+from sweeper.store.damage import Damage
 from sweeper.store.folder import Folder
 from sweeper.store.results import open_results
 from sweeper.store.schema import PromotionRow
@@ -54,6 +55,42 @@ def read(results: Path) -> tuple[set[tuple[str, int]], list[str]]:
 
 def test_a_whole_folder_is_nothing_to_speak_of(results: Path) -> None:
     assert read(results)[1] == []
+
+
+def test_a_merged_file_of_other_trials_hides_no_file(results: Path) -> None:
+    """As it would, if it counted: what a relaunch trains again lies beside it."""
+    runs = results / "s" / "runs"
+    Store(results, "s").compact()
+    (merged,) = runs.glob("000000-*.parquet")
+    store_trials(Store(results, "s"), [7], tasks=1)
+    other = runs / "000007.parquet"
+    content = merged.read_bytes()
+    merged.write_bytes(other.read_bytes())
+    other.write_bytes(content)
+    store_trials(Store(results, "s"), [0, 1, 2, 7], tasks=1)
+    trials, named = read(results)
+    assert {trial for sweep, trial in trials if sweep == "s"} >= {0, 1, 2, 7}
+    assert f"s/runs/{merged.name}: skipped: it holds rows of other trials than its name says" in "\n".join(named)
+
+
+def test_a_status_of_another_sweep_is_named(results: Path) -> None:
+    promotion = Folder.at(results / "s-promotion")
+    Status(3, done=3).write(promotion)
+    sweep, other = results / "s" / "status.json", results / "s-promotion" / "status.json"
+    content = sweep.read_bytes()
+    sweep.write_bytes(other.read_bytes())
+    other.write_bytes(content)
+    for folder, its in (("s", "s-promotion"), ("s-promotion", "s")):
+        named: list[str] = []
+        assert Status.read(Folder.at(results / folder), Damage(named.append)) is None
+        assert f"{folder}/status.json: skipped: it is of the sweep {its}" in "\n".join(named)
+
+
+def test_a_folder_that_was_renamed_keeps_its_status(results: Path) -> None:
+    (results / "s").rename(results / "t")
+    found = Status.read(Folder.at(results / "t"), Damage(pytest.fail))
+    assert found is not None
+    assert found.done == 5
 
 
 @pytest.mark.parametrize("trial", [0, 3, 5])
