@@ -1,5 +1,6 @@
 """YAML files whose top holds fields by name. This file imports nothing slow: what cannot be read is refused at once."""
 
+import json
 import shlex
 from pathlib import Path
 from typing import Any, ClassVar
@@ -37,6 +38,8 @@ class StrictLoader(yaml.SafeLoader):
 
 def as_yaml(value: Any) -> str:
     """A value in one line of YAML, which ``--set`` takes: JSON's 1e-05 would be text."""
+    if isinstance(value, str):
+        return json.dumps(value)
     return yaml.safe_dump(value, default_flow_style=True, width=10_000).partition("\n")[0]
 
 
