@@ -22,6 +22,8 @@ class Constraint(Section):
     def _bounded(self) -> Self:
         if self.at_most is None and self.at_least is None:
             raise ValueError("states no bound; at_most or at_least is required")
+        if self.at_most is not None and self.at_least is not None and self.at_most < self.at_least:
+            raise ValueError(f"nothing is at most {self.at_most:g} and at least {self.at_least:g}")
         return self
 
     @property

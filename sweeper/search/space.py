@@ -126,6 +126,13 @@ class SearchSpace(Section):
     )
 
     @model_validator(mode="after")
+    def _constraints_differ(self) -> Self:
+        metrics = [one.metric for one in self.constraints]
+        if len(set(metrics)) < len(metrics):
+            raise ValueError("constraints must be of different metrics; one takes both at_most and at_least")
+        return self
+
+    @model_validator(mode="after")
     def _seeds_once(self) -> Self:
         check_seeds(self.seeds)
         if self.repetitions is not None and "seeds" in self.model_fields_set:

@@ -63,11 +63,19 @@ def test_a_configuration_without_a_constrained_number_has_no_value() -> None:
         ({"metric": "status", "at_most": 3}, "constraints.0.metric: no column of runs with numbers"),
         ({"metric": "seed", "at_most": 3}, "constraints.0.metric: no column of runs with numbers"),
         ({"metric": "device_s"}, "at_most or at_least is required"),
+        ({"metric": "device_s", "at_most": 3, "at_least": 5}, "nothing is at most 3 and at least 5"),
     ],
 )
 def test_a_wrong_constraint_is_refused(tmp_path: Path, constraint: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         load_space(space_file(tmp_path, constraints=[constraint]))
+
+
+def test_two_of_one_metric_are_one(tmp_path: Path) -> None:
+    both: list[dict[str, Any]] = [{"metric": "device_s", "at_most": 3}, {"metric": "device_s", "at_least": 1}]
+    with pytest.raises(ConfigError, match="constraints must be of different metrics; one takes both"):
+        load_space(space_file(tmp_path, constraints=both))
+    load_space(space_file(tmp_path, constraints=[both[0] | both[1]]))
 
 
 @pytest.mark.parametrize("sampler", ["TPESampler", "NSGAIISampler", "GPSampler", "RandomSampler"])
