@@ -19,6 +19,7 @@ from trainer.losses.margin_ranking import margin_ranking
 from trainer.nets.heads import CosineHead, LinearHead
 from trainer.nets.network import Network, Outputs
 from trainer.registry import Registry
+from trainer.stages.expansion import aux_cross_entropy
 from trainer.stages.learner import Learner
 from trainer.stages.stage import Stage, Step, TaskContext, TaskImages, Terms
 
@@ -172,6 +173,13 @@ class Method(BaseModel):
         return {}
 
 
+PYCIL_HEADS = (
+    "PyCIL's heads start with Kaiming-uniform rows and zero biases (`net.init: fan_out_wide_head`); here rows are "
+    "smaller by a factor of sqrt(3), and biases are drawn too."
+)
+"""a sentence of ``differences``"""
+
+
 def followed(loss: ClassificationLoss, name: str, task: TaskContext) -> Callable[[Step], ClassificationLoss]:
     """The loss as it stands in a step; one that follows the steps has a buffer called ``name`` in every stage."""
     if not isinstance(loss, RunningLoss):
@@ -218,6 +226,35 @@ class ChoosesLoss(Method):
     def task_loss(self, task: TaskContext) -> Callable[[Step], Terms]:
         chosen = self.chosen(task)
         return lambda step: {self.loss_: stepped(chosen(step), step)}
+
+
+class Expanding(ChoosesLoss):
+    """Base of methods on DER: every task adds a backbone or a part of one, with an auxiliary classifier on it alone.
+
+    Yan et al., DER: Dynamically Expandable Representation for Class Incremental Learning, CVPR 2021.
+    """
+
+    grows = True
+
+    aux: float = hyperparameter(1.0, per_member=True, first_task=1, ge=0, le=100)
+    """weight of the auxiliary classifier's cross-entropy"""
+
+    def parts(self, members: int, features: int) -> dict[str, nn.Module]:
+        return {**super().parts(members, features), "aux": LinearHead(members, features, stream_name="aux")}
+
+    def plan(self, task: TaskContext) -> tuple[Stage, ...]:
+        classification = self.task_loss(task)
+        if task.old == 0:
+            return (Stage("train", task.optim, classification, trains=("net.", "head.")),)
+
+        def loss(step: Step) -> Terms:
+            return {**classification(step), "aux": task.hyperparameters["aux"] * aux_cross_entropy(step)}
+
+        return self.later_stages(task, loss)
+
+    def later_stages(self, task: TaskContext, loss: Callable[[Step], Terms]) -> tuple[Stage, ...]:
+        """The stages of a task after the first one; ``loss``: of both classifiers."""
+        raise NotImplementedError
 
 
 class Rebalanced(Method):

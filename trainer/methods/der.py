@@ -10,38 +10,34 @@ in others (PyCIL), or 170 with a warm-up after which both classifiers start anew
 0` and `finish: none` is the host that the temporal-adjusted loss was released on.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from trainer.losses.cross_entropy import cross_entropy
-from trainer.methods.base import ChoosesLoss, hyperparameter
+from trainer.methods.base import PYCIL_HEADS, Expanding, hyperparameter
 from trainer.nets.correction import align_new_rows
-from trainer.nets.heads import LinearHead
 from trainer.nets.member import assign
 from trainer.nets.network import Outputs
 from trainer.stages.exemplars import Candidates, herding
-from trainer.stages.expansion import aux_cross_entropy, earlier, expand, fresh_head, side_by_side
+from trainer.stages.expansion import expand, fresh_head, on_all_features
 from trainer.stages.learner import Learner
 from trainer.stages.optim import rescheduled
 from trainer.stages.stage import Stage, Step, TaskContext, TaskImages, Terms
 
 
-class Der(ChoosesLoss):
+class Der(Expanding):
     paper = "Yan et al., DER: Dynamically Expandable Representation for Class Incremental Learning, CVPR 2021"
-    grows = True
     differences = (
-        "PyCIL's heads start with Kaiming-uniform rows and zero biases (`net.init: fan_out_wide_head`); here rows are "
-        "smaller by a factor of sqrt(3), and biases are drawn too.",
+        PYCIL_HEADS,
         "The authors' code starts the whole classifier anew in every task, which has no biases, and trains it again "
         "afterwards (`finish`); here, as in PyCIL, old rows stay as they are on old features.",
         "The authors' code starts both classifiers anew after a warm-up of 10 epochs; here they learn throughout.",
     )
 
-    aux: float = hyperparameter(1.0, per_member=True, first_task=1, ge=0, le=100)
-    """weight of the auxiliary classifier's cross-entropy"""
     finish: Literal["align", "retrain", "none"] = hyperparameter("align", first_task=1)
     """after training: scale new rows to the old ones' mean norm, as PyCIL does, train the classifier again from the
     start on as many images of each class, as the authors' code does, or nothing"""
@@ -51,19 +47,9 @@ class Der(ChoosesLoss):
     retrain_temperature: float = hyperparameter(5.0, per_member=True, first_task=1, gt=0, le=100)
     """what logits are divided by in that training; the authors' code has 1 for ImageNet"""
 
-    def parts(self, members: int, features: int) -> dict[str, nn.Module]:
-        return {**super().parts(members, features), "aux": LinearHead(members, features, stream_name="aux")}
-
-    def plan(self, task: TaskContext) -> tuple[Stage, ...]:
-        classification = self.task_loss(task)
-        if task.old == 0:
-            return (Stage("train", task.optim, classification, trains=("net.", "head.")),)
-
-        def loss(step: Step) -> Terms:
-            return {**classification(step), "aux": task.hyperparameters["aux"] * aux_cross_entropy(step)}
-
+    def later_stages(self, task: TaskContext, loss: Callable[[Step], Terms]) -> tuple[Stage, ...]:
         train = Stage(
-            "train", task.optim, loss, forward=_with_aux, prepare=lambda learner, images: expand(task, learner)
+            "train", task.optim, loss, forward=on_all_features, prepare=lambda learner, images: expand(task, learner)
         )
         if self.finish != "retrain":
             return (train,)
@@ -91,13 +77,7 @@ class Der(ChoosesLoss):
             learner.method_state["balanced_Mn"] = images.new_N[chosen_Mn]
 
     def evaluate(self, learner: Learner, images: Tensor) -> Outputs:
-        return _with_aux(learner, images)._replace(extra={})
-
-
-def _with_aux(learner: Learner, images: Tensor) -> Outputs:
-    with torch.no_grad():
-        old = [network.embed(images).features_MBD for network in earlier(learner)]
-    return side_by_side(learner.network, old, learner.network.embed(images))
+        return on_all_features(learner, images)._replace(extra={})
 
 
 def _start_classifier(task: TaskContext, learner: Learner, images: TaskImages) -> None:

@@ -17,7 +17,7 @@ from trainer.distill.base import DistillationName, KnowledgeDistillation, prepar
 from trainer.distill.kd import kd
 from trainer.losses.class_weights import effective_number_weights
 from trainer.losses.cross_entropy import cross_entropy
-from trainer.methods.base import Method, distillation_temperature, distillation_weight, hyperparameter
+from trainer.methods.base import PYCIL_HEADS, Method, distillation_temperature, distillation_weight, hyperparameter
 from trainer.nets.correction import align_new_rows
 from trainer.nets.heads import LinearHead
 from trainer.nets.member import assign
@@ -36,8 +36,7 @@ class Foster(Method):
     differences = (
         "PyCIL's first task and its boosting follow half a cosine; here they follow `optim` (`optim.schedule: "
         "cosine`).",
-        "PyCIL's heads start with Kaiming-uniform rows and zero biases (`net.init: fan_out_wide_head`); here rows are "
-        "smaller by a factor of sqrt(3), and biases are drawn too.",
+        PYCIL_HEADS,
         "PyCIL counts 500 images of every new class of CIFAR-100 in the class weights; here they are counted.",
     )
 

@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trainer.losses.binary_cross_entropy import sigmoid_cross_entropy
-from trainer.methods.base import Method, distillation_weight, hyperparameter
+from trainer.methods.base import PYCIL_HEADS, Method, distillation_weight, hyperparameter
 from trainer.nets.network import Outputs
 from trainer.stages.learner import Learner
-from trainer.stages.nearest_mean import exemplar_means, mean_cosines
+from trainer.stages.nearest_mean import keep_exemplar_means, mean_cosines
 from trainer.stages.optim import rescheduled
 from trainer.stages.stage import Plateau, Stage, Step, TaskContext, TaskImages, Terms, new_and_exemplars
 
@@ -27,8 +27,7 @@ class Icarl(Method):
         "Long-Tailed CIL's code divides the learning rate after 5 epochs without a better validation loss, and ends "
         "the task once it is below 1e-4 (`plateau`); here it follows `optim`, as in all other methods, and all epochs "
         "are trained.",
-        "PyCIL's heads start with Kaiming-uniform rows and zero biases (`net.init: fan_out_wide_head`); here rows are "
-        "smaller by a factor of sqrt(3), and biases are drawn too.",
+        PYCIL_HEADS,
         "PyCIL's code distils a softmax at temperature 2; here, as in Long-Tailed CIL's code, sigmoids are distilled.",
     )
 
@@ -74,9 +73,7 @@ class Icarl(Method):
         return terms
 
     def after_task(self, learner: Learner, images: TaskImages) -> None:
-        means_MKD = exemplar_means(images, learner.network.classifier.classes)
-        if means_MKD is not None:
-            learner.method_state["means_MKD"] = means_MKD
+        keep_exemplar_means(learner, images)
 
     def classify(self, out: Outputs, method_state: Mapping[str, Tensor]) -> Tensor:
         """Cosine to each mean. Without a memory there are no means: the head decides."""

@@ -9,46 +9,31 @@ comparison spends what is saved against DER on exemplars, 1,312 more images on C
 `memory`. Published runs have balanced data and 200 or 170 epochs, as those of DER.
 """
 
-from torch import Tensor, nn
+from collections.abc import Callable
 
-from trainer.methods.base import ChoosesLoss, hyperparameter
+from torch import Tensor
+
+from trainer.methods.base import PYCIL_HEADS, Expanding, hyperparameter
 from trainer.nets.correction import align_new_rows
-from trainer.nets.heads import LinearHead
 from trainer.nets.network import Outputs
-from trainer.stages.expansion import aux_cross_entropy, earlier, expand, side_by_side
+from trainer.stages.expansion import earlier, expand, side_by_side
 from trainer.stages.learner import Learner
 from trainer.stages.stage import Stage, Step, TaskContext, TaskImages, Terms
 
 
-class Memo(ChoosesLoss):
+class Memo(Expanding):
     paper = (
         "Zhou et al., A Model or 603 Exemplars: Towards Memory-Efficient Class-Incremental Learning, ICLR 2023, by its "
         "code"
     )
-    grows = True
-    differences = (
-        "PyCIL's heads start with Kaiming-uniform rows and zero biases (`net.init: fan_out_wide_head`); here rows are "
-        "smaller by a factor of sqrt(3), and biases are drawn too.",
-    )
+    differences = (PYCIL_HEADS,)
 
-    aux: float = hyperparameter(1.0, per_member=True, first_task=1, ge=0, le=100)
-    """weight of the auxiliary classifier's cross-entropy"""
     train_base: bool = hyperparameter(True, first_task=1)
     """the shared stages learn in every task, which moves the features of old ones; else in the first task alone"""
     scale_rows: bool = hyperparameter(True, first_task=1)
     """scale new rows to the old ones' mean norm when a task is trained"""
 
-    def parts(self, members: int, features: int) -> dict[str, nn.Module]:
-        return {**super().parts(members, features), "aux": LinearHead(members, features, stream_name="aux")}
-
-    def plan(self, task: TaskContext) -> tuple[Stage, ...]:
-        classification = self.task_loss(task)
-        if task.old == 0:
-            return (Stage("train", task.optim, classification, trains=("net.", "head.")),)
-
-        def loss(step: Step) -> Terms:
-            return {**classification(step), "aux": task.hyperparameters["aux"] * aux_cross_entropy(step)}
-
+    def later_stages(self, task: TaskContext, loss: Callable[[Step], Terms]) -> tuple[Stage, ...]:
         trunk, last_stage = ([f"net.{name}" for name in names] for names in task.split)
         needed = tuple(f"{name}." for name in last_stage)
         return (

@@ -26,7 +26,7 @@ from trainer.nets.member import MemberBatchNorm2d, assign
 from trainer.nets.network import Outputs
 from trainer.nets.projection import MapAttention, MemberLinear, Projector
 from trainer.nets.resnet import Maps
-from trainer.stages.expansion import aux_cross_entropy, earlier, expand, side_by_side
+from trainer.stages.expansion import aux_cross_entropy, expand, on_all_features
 from trainer.stages.learner import TEACHER, Learner
 from trainer.stages.stage import Stage, Step, TaskContext, TaskImages, Terms
 
@@ -116,10 +116,10 @@ class TagFex(ChoosesLoss):
             align_new_rows(learner.network.classifier, images.old)
 
     def evaluate(self, learner: Learner, images: Tensor) -> Outputs:
-        return _on_all_features(learner, images)._replace(extra={})
+        return on_all_features(learner, images)._replace(extra={})
 
     def _training(self, later: bool, learner: Learner, images: Tensor) -> Outputs:
-        network, out = learner.network, _on_all_features(learner, images)
+        network, out = learner.network, on_all_features(learner, images)
         free: Maps = network.get_submodule(FREE)(images)
         dtype = network.classifier.weight_MKD.dtype
         free_MBD, extra = free.features_MBD.to(dtype), dict(out.extra)
@@ -163,12 +163,6 @@ def transferred(logits_MBK: Tensor, borrowed_MBc: Tensor, labels_MB: Tensor, old
     student_MBc = (logits_MBK[..., old:] / _T).log_softmax(2)
     apart_MB = (target_MBc.exp() * (target_MBc - student_MBc)).sum(2)
     return (new_MB * borrowed_MB).sum(1) / counts_M, (new_MB * apart_MB).sum(1) / counts_M
-
-
-def _on_all_features(learner: Learner, images: Tensor) -> Outputs:
-    with torch.no_grad():
-        old = [network.embed(images).features_MBD for network in earlier(learner)]
-    return side_by_side(learner.network, old, learner.network.embed(images))
 
 
 @torch.no_grad()

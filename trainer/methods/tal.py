@@ -27,7 +27,7 @@ from trainer.methods.base import (
 )
 from trainer.nets.network import Outputs
 from trainer.stages.learner import Learner
-from trainer.stages.nearest_mean import exemplar_means, mean_cosines
+from trainer.stages.nearest_mean import keep_exemplar_means, mean_cosines, nearest_mean_scores
 from trainer.stages.stage import Step, TaskContext, TaskImages, Terms
 
 
@@ -83,9 +83,7 @@ class Tal(Method):
         return terms
 
     def after_task(self, learner: Learner, images: TaskImages) -> None:
-        means_MKD = exemplar_means(images, learner.network.classifier.classes)
-        if means_MKD is not None:
-            learner.method_state["means_MKD"] = means_MKD
+        keep_exemplar_means(learner, images)
 
     def classify(self, out: Outputs, method_state: Mapping[str, Tensor]) -> Tensor:
         """By the nearest mean if there are exemplars, and ``classifier`` says so."""
@@ -102,5 +100,4 @@ class Tal(Method):
     def auxiliary_scores(self, out: Outputs, method_state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if self.classifier == "nearest_mean":
             return {"logits": out.logits_MBK}
-        means_MKD = method_state.get("means_MKD")
-        return {} if means_MKD is None else {"nearest_mean": mean_cosines(out.features_MBD, means_MKD)}
+        return nearest_mean_scores(out, method_state)

@@ -26,7 +26,7 @@ from trainer.nets.heads import PrototypeHead
 from trainer.nets.network import Outputs
 from trainer.stages.learner import Learner
 from trainer.stages.matching import matched
-from trainer.stages.nearest_mean import exemplar_means, mean_cosines
+from trainer.stages.nearest_mean import keep_exemplar_means, nearest_mean_scores
 from trainer.stages.stage import Stage, Step, TaskContext, TaskImages, Terms
 
 CENTROIDS, SEEN = "centroids_MKD", "centroid_seen_MK"
@@ -115,17 +115,14 @@ class Upcl(Method):
         return T_M**2 * (target.exp() * (target - student)).sum(2).mean(1)
 
     def after_task(self, learner: Learner, images: TaskImages) -> None:
-        means_MKD = exemplar_means(images, learner.network.classifier.classes)
-        if means_MKD is not None:
-            learner.method_state["means_MKD"] = means_MKD
+        keep_exemplar_means(learner, images)
 
     def probabilities(self, scores_MNK: Tensor, method_state: Mapping[str, Tensor]) -> Tensor | None:
         """At the temperature of the training."""
         return (scores_MNK / method_state["tau_M"][:, None, None]).softmax(2)
 
     def auxiliary_scores(self, out: Outputs, method_state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        means_MKD = method_state.get("means_MKD")
-        return {} if means_MKD is None else {"nearest_mean": mean_cosines(out.features_MBD, means_MKD)}
+        return nearest_mean_scores(out, method_state)
 
 
 def _begin_centroids(task: TaskContext, buffers: dict[str, Tensor], learner: Learner, images: TaskImages) -> None:

@@ -2,7 +2,7 @@
 
 import torch
 
-from trainer.methods.base import SharesWithDistillation, hyperparameter
+from trainer.methods.base import PYCIL_HEADS, SharesWithDistillation, hyperparameter
 from trainer.nets.correction import align_new_rows
 from trainer.nets.network import Network
 from trainer.stages.learner import Learner
@@ -11,10 +11,7 @@ from trainer.stages.stage import Stage, TaskContext, TaskImages
 
 class Wa(SharesWithDistillation):
     paper = "Zhao et al., Maintaining Discrimination and Fairness in Class Incremental Learning, CVPR 2020"
-    differences = (
-        "PyCIL's heads start with Kaiming-uniform rows and zero biases (`net.init: fan_out_wide_head`); here rows are "
-        "smaller by a factor of sqrt(3), and biases are drawn too.",
-    )
+    differences = (PYCIL_HEADS,)
 
     clip_weights: bool = hyperparameter(False)
     """keep the classifier's weights at 0 or more, as the paper does, so that norms are sizes of logits"""

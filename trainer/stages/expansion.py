@@ -41,6 +41,13 @@ def earlier(learner: Learner) -> Sequence[Network]:
     return [learner.frozen[_OF_TASK.format(task)] for task in range(tasks)]
 
 
+def on_all_features(learner: Learner, images: Tensor) -> Outputs:
+    """What the network and all earlier ones make of the images, with the answers of ``aux``."""
+    with torch.no_grad():
+        old = [network.embed(images).features_MBD for network in earlier(learner)]
+    return side_by_side(learner.network, old, learner.network.embed(images))
+
+
 def side_by_side(network: Network, old: Iterable[Tensor], maps: Maps) -> Outputs:
     """Logits on old features ``[M, B, D]`` with the new ones behind them, and those of ``aux``."""
     with torch.autocast(maps.last.device.type, enabled=False):
