@@ -83,7 +83,6 @@ def sweep_s(space: Space, folder: str) -> tuple[float, float]:
         Sweep(Study(space), job, store, progress, packing=Packing(1)),
         places=Places(space.spec.resources, own_cluster=True),
         check_stop=lambda: None,
-        own_cluster=True,
         worker=train_nothing,
     )
     progress.end("finished")

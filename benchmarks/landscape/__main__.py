@@ -14,7 +14,7 @@ import torch
 
 from benchmarks import timing
 from benchmarks.landscape.grid import Grid
-from benchmarks.landscape.grow import grow, path_of, recorded
+from benchmarks.landscape.grow import grow, path_of, recorded, wanted
 from benchmarks.landscape.replay import PRUNERS, SAMPLERS, mean_and_interval, replay
 from benchmarks.landscape.table import Landscape
 from trainer.command import at_least
@@ -84,7 +84,7 @@ def _compare(grid: Grid, file: Path, replays: int, name: str | None) -> int:
 
 def _complete(grid: Grid, file: Path) -> list[Landscape]:
     """The systems of which at least one repetition is whole. Raises UserError if there is none."""
-    found, recorded_systems = [], {row["system"] for row in recorded(grid, file)}
+    found, recorded_systems = [], {row["system"] for row in recorded(grid, file, wanted(grid))}
     for system in grid.content.systems:
         if system not in recorded_systems:
             continue

@@ -55,9 +55,10 @@ def path_of(name: str) -> Path:
 
 def grow(grid: Grid, file: Path, *, minutes: float, members: int, options: DeviceOptions) -> int:
     """Train packs of up to so many members until the time is over or nothing is missing. Returns the runs left."""
-    rows: list[Mapping[str, Any]] = [*recorded(grid, file)]
+    every = list(wanted(grid))
+    rows: list[Mapping[str, Any]] = [*recorded(grid, file, every)]
     stored = {row["run_id"] for row in rows}
-    missing = [one for one in wanted(grid) if one.config.run_id not in stored]
+    missing = [one for one in every if one.config.run_id not in stored]
     print(f"{grid.name}: {format_count(len(stored), 'run')} recorded, {len(missing)} to train", flush=True)
     deadline, left = time.monotonic() + 60 * minutes, len(missing)
     for pack in packs(missing, members):
@@ -74,8 +75,8 @@ def grow(grid: Grid, file: Path, *, minutes: float, members: int, options: Devic
     return left
 
 
-def recorded(grid: Grid, file: Path) -> list[dict[str, Any]]:
-    """The rows of a table; none where there is no file.
+def recorded(grid: Grid, file: Path, every: Iterable[Wanted]) -> list[dict[str, Any]]:
+    """The rows of a table; none where there is no file. ``every``: the runs of the grid.
 
     Raises DataError for a file that is no table of this grid: rows of points that have moved would stand for others.
     """
@@ -88,7 +89,7 @@ def recorded(grid: Grid, file: Path) -> list[dict[str, Any]]:
     if not {*_COLUMNS} <= {*table.column_names} or LEVELS not in (table.schema.metadata or {}):
         raise DataError(f"{file}: no table of hyperparameters; --file names another one")
     rows: list[dict[str, Any]] = table.to_pylist()
-    own = {one.config.run_id for one in wanted(grid)}
+    own = {one.config.run_id for one in every}
     foreign = sum(row["run_id"] not in own for row in rows)
     if foreign:
         problem = f"{foreign} of its {format_count(len(rows), 'run')} {'is' if foreign == 1 else 'are'} not of the grid"

@@ -53,7 +53,6 @@ def train_given(
             Sweep(given, job, store, progress, packing=Packing.stated(resources)),
             places=Places(resources, own_cluster=own_cluster),
             check_stop=check_stop,
-            own_cluster=own_cluster,
         )
     progress.end("finished")
     for outcome in given.outcomes.values():

@@ -117,7 +117,7 @@ class Launch:
 
         self.progress.wait(None if own_cluster else must_wait(resources))  # nothing else occupies one of its own
         with self.steering.watched():
-            run_trials(sweep, places=places, check_stop=check, own_cluster=own_cluster)
+            run_trials(sweep, places=places, check_stop=check)
 
     def _set_up(self, job: Job, most: int | None) -> SetUp | None:
         """The set-up that is missing, if any; ``most``: configurations of the largest pack to measure, or None."""

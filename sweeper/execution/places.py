@@ -26,7 +26,9 @@ class Places:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """``resources`` of a place; ``most``: limit to their number (default: what the cluster holds)."""
-        self._resources, self._own_cluster, self._clock = resources, own_cluster, clock
+        self._resources, self._clock = resources, clock
+        self.own_cluster = own_cluster
+        """no other process uses it"""
         self._most = math.inf if most is None else most
         self._stated, self._next_s = 0, -math.inf
         self.room = fits(resources)
@@ -42,7 +44,7 @@ class Places:
 
         Returns what to say where the number of places has changed.
         """
-        if self._own_cluster or self._clock() < self._next_s:
+        if self.own_cluster or self._clock() < self._next_s:
             return None
         self._next_s = self._clock() + _LOOK_EVERY_S
         before, self.room = self.now, fits(self._resources)
@@ -51,7 +53,7 @@ class Places:
 
     def withdraw(self) -> None:
         """Ask for nothing any more. What was asked for would otherwise keep its machines."""
-        if not self._own_cluster:
+        if not self.own_cluster:
             self._state(0)
 
     def _state(self, places: int) -> None:

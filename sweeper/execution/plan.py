@@ -1,7 +1,7 @@
 """Before a sweep starts: whether the data set allows it, and what it would do (``--dry-run``)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from statistics import stdev
 from typing import Any
@@ -112,7 +112,8 @@ def make(space: Space, store: Store, task_stream: TaskStream) -> Plan:
     """The plan of a launch; its cost is estimated from stored runs, or from a few steps that are trained now."""
     spec, classes = space.spec, task_stream.counts_C
     trials = Steered.of(read_steering(store.folder, Damage()), spec.trials).trials
-    per_run_s, basis = _cost(space, store, task_stream)
+    stored = store.read(["trial", "status", "device_s"]).to_pylist()
+    per_run_s, basis = _cost(space, stored, task_stream)
     repeated = spec.repeated
     runs = trials * len(repeated.runs)
     return Plan(
@@ -137,17 +138,17 @@ def make(space: Space, store: Store, task_stream: TaskStream) -> Plan:
         ],
         device_hours=per_run_s * runs / 3600,
         estimated_from=basis,
-        **_affordable(space, store, per_run_s * len(repeated.runs), trials),
+        **_affordable(space, stored, per_run_s * len(repeated.runs), trials),
     )
 
 
-def _affordable(space: Space, store: Store, each_s: float, trials: int) -> dict[str, Any]:
+def _affordable(space: Space, runs: Sequence[Mapping[str, Any]], each_s: float, trials: int) -> dict[str, Any]:
     """What the limit of device hours has room for, if there is one; ``each_s``: estimate for a configuration."""
     limit = space.spec.budget.device_hours
     if limit is None:
         return {"affordable": None, "affordable_interval": None}
     stored: dict[int, float] = {}
-    for row in store.read(["trial", "device_s"]).to_pylist():
+    for row in runs:
         stored[row["trial"]] = stored.get(row["trial"], 0.0) + (row["device_s"] or 0.0)
     left_s = 3600 * limit - sum(stored.values())
 
@@ -224,9 +225,8 @@ def other_rounding(space: Space, store: Store) -> list[str]:
     return [f"{WARNING}{line}: rounding differs, and training amplifies it" for line in lines]
 
 
-def _cost(space: Space, store: Store, task_stream: TaskStream) -> tuple[float, str]:
+def _cost(space: Space, rows: Sequence[Mapping[str, Any]], task_stream: TaskStream) -> tuple[float, str]:
     """Device seconds of a run, from rows of this sweep or from a few steps trained now."""
-    rows = store.read(["status", "device_s"]).to_pylist()
     spent = [row["device_s"] for row in rows if row["status"] == "finished" and row["device_s"]]
     if spent:
         return sum(spent) / len(spent), f"mean of {format_count(len(spent), 'finished run')}"

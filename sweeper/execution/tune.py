@@ -36,14 +36,12 @@ def run_trials(
     *,
     places: Places,
     check_stop: Callable[[], None],
-    own_cluster: bool = False,
     worker: Callable[..., None] = run_trial,
 ) -> None:
     """Run trials until the sweep has no more; begins its progress, and ends it where the sweep is stopped or fails.
 
     Trials run in ``places``, as many as there are at each time. ``check_stop`` is called all the time, and what it
-    raises ends the sweep; ``own_cluster``: no other process uses the cluster. ``worker(config, job=...)`` does what the
-    sweep hands out. Raises the sweep's refusal.
+    raises ends the sweep. ``worker(config, job=...)`` does what the sweep hands out. Raises the sweep's refusal.
     """
 
     def check() -> None:
@@ -78,7 +76,7 @@ def run_trials(
                     verbose=0,
                     # The sweep hands out again what was cut short: Ray Tune counts a lost node like an exception.
                     failure_config=tune.FailureConfig(max_failures=0),
-                    callbacks=[_Watch(sweep, check, own_cluster)],
+                    callbacks=[_Watch(sweep, check, places.own_cluster)],
                 ),
             )
             tuner.fit()

@@ -71,18 +71,8 @@ def _number(row: Mapping[str, Any]) -> int:
 
 def _trial(row: Mapping[str, Any], stored: Any, steps: Mapping[str, Mapping[int, float]], space: Space) -> Trial:
     described: Sequence[str] = (
-        *(
-            "config_id",
-            "seeds",
-            "worlds",
-            "method",
-            "device_s",
-            "saved_s",
-            "device",
-            "precision",
-            "git_commit",
-            "error",
-        ),
+        *("config_id", "seeds", "worlds", "method", "device_s", "saved_s"),
+        *("device", "precision", "git_commit", "error"),
     )
     return Trial(
         number=row["trial"],
