@@ -77,9 +77,10 @@ def holder(folder: Folder, damage: Damage | None = None) -> Holder | None:
 class Lease(contextlib.AbstractContextManager["Lease"]):
     """A held lease: renewed by a thread until ``release``; a context manager."""
 
-    def __init__(self, folder: Folder, own: Holder, version: Version, stale_s: float) -> None:
+    def __init__(self, folder: Folder, own: Holder, version: Version, stale_s: float, asked: float) -> None:
+        """``asked``: when it was taken, by ``time.monotonic``."""
         self._folder, self._own, self._version, self._stale_s = folder, own, version, stale_s
-        self._renewed = time.monotonic()
+        self._renewed = asked
         self._lost: str | None = None
         self._left = False
         self._lock = threading.Lock()
@@ -105,7 +106,7 @@ class Lease(contextlib.AbstractContextManager["Lease"]):
             deadline = time.monotonic() + stale_s
             while time.monotonic() < deadline and folder.read_version(FILE) == found:
                 time.sleep(stale_s / _BEATS / 2)
-        now = time.time()
+        now, asked = time.time(), time.monotonic()
         own = Holder(uuid.uuid4().hex, socket.gethostname(), _machine(), os.getpid(), now, now)
         try:
             version = folder.write_if(FILE, _as_bytes(own), found and found[1])
@@ -114,7 +115,7 @@ class Lease(contextlib.AbstractContextManager["Lease"]):
         try:
             folder.write_if(FILE, _as_bytes(replace(own, token="")), None)
         except ChangedError:
-            return cls(folder, own, version, stale_s)
+            return cls(folder, own, version, stale_s, asked)
         folder.delete(FILE)
         raise StoreError(f"{folder}: the store ignores conditional writes, which keep a second launch out; use another")
 
@@ -153,6 +154,7 @@ class Lease(contextlib.AbstractContextManager["Lease"]):
 
     def _renew(self) -> None:
         """Write a new heartbeat. Raises StoreError if that cannot be done now."""
+        asked = time.monotonic()  # it may stand still before it reads the answer
         own = replace(self._own, heartbeat=time.time())
         try:
             self._version = self._folder.write_if(FILE, _as_bytes(own), self._version)
@@ -165,7 +167,7 @@ class Lease(contextlib.AbstractContextManager["Lease"]):
                 return
             # Deleted or damaged: still ours, unless another process is quicker.
             self._version = self._folder.write_if(FILE, _as_bytes(own), found and found[1])
-        self._own, self._renewed = own, time.monotonic()
+        self._own, self._renewed = own, asked
 
 
 def _held(folder: Folder, by: Holder | None) -> StoreError:

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import json
 import os
 import random
 import signal
@@ -13,6 +14,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -152,6 +154,27 @@ def test_a_driver_that_stands_still_longer_than_its_lease_writes_nothing_afterwa
     assert driver.returncode == 2
     assert errors.count("\n") == 1
     assert f"another launch has taken over: host {socket.gethostname()}, pid {os.getpid()}" in errors
+
+
+def test_a_lease_is_as_old_as_the_request_that_renewed_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver that is stopped before it has read the answer must not believe, once it goes on, that it is fresh."""
+    folder, write_if, taken = Folder.at(tmp_path / "s"), Folder.write_if, threading.Event()
+
+    def answered_late(own: Folder, *arguments: Any) -> Any:
+        version = write_if(own, *arguments)
+        if not taken.is_set():
+            content = (tmp_path / "s" / FILE).read_text()
+            token = json.loads(content)["token"]
+            (tmp_path / "s" / FILE).write_text(content.replace(token, "another"))
+            taken.set()
+            time.sleep(1.2)
+        return version
+
+    with Lease.acquire(folder, stale_s=2) as lease:
+        monkeypatch.setattr(Folder, "write_if", answered_late)
+        assert taken.wait(2)
+        with pytest.raises(StoreError, match="another launch has taken over"):
+            lease.check()
 
 
 # -- requests that fail or hang -----------------------------------------------------------------------
